@@ -1,0 +1,103 @@
+"""whisperlite: OpenAI's Whisper in pure PyTorch.
+
+    import whisperlite
+    result = whisperlite.transcribe("talk.mp3")
+
+Importing it is cheap: torch comes in with the first call that needs it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from whisperlite.errors import (
+    AudioDecodeError,
+    AudioError,
+    AudioFormatError,
+    AudioNotFoundError,
+    CheckpointError,
+    FFmpegError,
+    LanguageError,
+    ModelError,
+    ModelNotFoundError,
+    OptionError,
+    WhisperliteError,
+)
+from whisperlite.languages import LANGUAGES
+from whisperlite.options import Options, OptionsDict
+from whisperlite.results import (
+    Attempt,
+    LanguageDetection,
+    Segment,
+    Skipped,
+    Transcription,
+    Usage,
+    Word,
+)
+
+if TYPE_CHECKING:
+    from whisperlite.api import Whisper, load_model, transcribe
+    from whisperlite.audio.load import load_audio
+    from whisperlite.audio.mel import log_mel_spectrogram
+    from whisperlite.decoding.asks import Decoded
+    from whisperlite.decoding.encoding import Encoding
+    from whisperlite.text.tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LANGUAGES",
+    "Attempt",
+    "AudioDecodeError",
+    "AudioError",
+    "AudioFormatError",
+    "AudioNotFoundError",
+    "CheckpointError",
+    "Decoded",
+    "Encoding",
+    "FFmpegError",
+    "LanguageDetection",
+    "LanguageError",
+    "ModelError",
+    "ModelNotFoundError",
+    "OptionError",
+    "Options",
+    "OptionsDict",
+    "Segment",
+    "Skipped",
+    "Tokenizer",
+    "Transcription",
+    "Usage",
+    "Whisper",
+    "WhisperliteError",
+    "Word",
+    "__version__",
+    "load_audio",
+    "load_model",
+    "log_mel_spectrogram",
+    "transcribe",
+]
+
+_LAZY = {
+    "Decoded": "whisperlite.decoding.asks",
+    "Encoding": "whisperlite.decoding.encoding",
+    "Tokenizer": "whisperlite.text.tokenizer",
+    "Whisper": "whisperlite.api",
+    "load_audio": "whisperlite.audio.load",
+    "load_model": "whisperlite.api",
+    "log_mel_spectrogram": "whisperlite.audio.mel",
+    "transcribe": "whisperlite.api",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'whisperlite' has no attribute {name!r}")
+    value: object = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

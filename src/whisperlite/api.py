@@ -1,0 +1,308 @@
+"""The public calls: load a model, transcribe with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from whisperlite.audio.load import AudioSource, read_audio
+from whisperlite.audio.mel import WINDOW_FRAMES, Features
+from whisperlite.checkpoints.resolve import load_checkpoint
+from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.engine import Engine, as_window
+from whisperlite.errors import AudioFormatError, CheckpointError, LanguageError, OptionError
+from whisperlite.nn.build import build_network
+from whisperlite.nn.config import ModelDimensions
+from whisperlite.nn.network import Network
+from whisperlite.options import Options, OptionsDict, make_options
+from whisperlite.results import LanguageDetection, Transcription
+from whisperlite.text.prompt import MAX_NEW_TOKENS, build_prompt
+from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.fallback import strategy_at
+from whisperlite.transcription.pool import run_sessions
+from whisperlite.transcription.session import Accepted, Session, session, suppressed_tokens
+
+_COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def transcribe(
+    audio: AudioSource,
+    *,
+    model: str | os.PathLike[str] = "base",
+    device: str | torch.device | None = None,
+    compute_type: str = "auto",
+    sampling_rate: int | None = None,
+    **options: Unpack[OptionsDict],
+) -> Transcription:
+    """Transcribe a recording, or translate it into English.
+
+    The model last used stays loaded for the next call; `load_model` gives one of your own.
+
+    Args:
+        audio: a path, the bytes of a file, a binary file object, or samples: a numpy array or a tensor, of shape
+            (n_samples,) or with channels, floats in [-1, 1] or integers.
+        model, device, compute_type: as in `load_model`.
+        sampling_rate: of samples, in Hz; None: 16000. Files carry their own.
+        **options: the fields of `Options`.
+
+    Raises:
+        OptionError, LanguageError: before any audio is read.
+        ModelError: the model cannot be loaded.
+        AudioError: the audio cannot be read.
+    """
+    checked = make_options(options)
+    recipe = _Recipe(os.fspath(model), None if device is None else str(device), compute_type)
+    return _last_model(recipe)._transcribe(audio, checked, sampling_rate)
+
+
+def load_model(
+    name: str | os.PathLike[str] = "base",
+    *,
+    device: str | torch.device | None = None,
+    compute_type: str = "auto",
+) -> Whisper:
+    """Load a model.
+
+    Args:
+        name: of embedded weights ("base", "tiny.en"), or the path of a model folder.
+        device: where it runs; None: "cuda" where there is one, else "cpu".
+        compute_type: "float32", "float16", "bfloat16"; "auto": float32, on CUDA float16.
+
+    Raises:
+        OptionError: a device or compute type that there is not.
+        ModelNotFoundError: no such model.
+        CheckpointError: its files are damaged or not a Whisper.
+    """
+    place = _device(device)
+    dtype = _dtype(compute_type, place)
+    checkpoint = load_checkpoint(name)
+    try:
+        network = build_network(checkpoint.dims, checkpoint.tensors, device=place, dtype=dtype)
+    except KeyError as error:
+        raise CheckpointError(f"{checkpoint.path}: the tensor {error.args[0]!r} is missing.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}.") from error
+    return Whisper(network, checkpoint.tokenizer, _Recipe(os.fspath(name), str(place), compute_type))
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What a model was loaded by, and is loaded by again in another process."""
+
+    name: str
+    device: str | None
+    compute_type: str
+
+    def load(self) -> Whisper:
+        return load_model(self.name, device=self.device, compute_type=self.compute_type)
+
+
+class Whisper:
+    """A loaded model. It is never written to: any number of threads may call it at once.
+
+    It pickles as its name, device and precision, and is loaded again where it is unpickled. Made by `load_model`.
+    """
+
+    def __init__(self, network: Network, tokenizer: Tokenizer, recipe: _Recipe) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self._recipe = recipe
+
+    def __repr__(self) -> str:
+        return f"<Whisper {self.name!r} on {self.device} in {str(self.network.dtype).removeprefix('torch.')}>"
+
+    def __reduce__(self) -> tuple[Callable[[_Recipe], Whisper], tuple[_Recipe]]:
+        return _Recipe.load, (self._recipe,)
+
+    @property
+    def name(self) -> str:
+        """The name or path that it was loaded by."""
+        return self._recipe.name
+
+    @property
+    def dims(self) -> ModelDimensions:
+        return self.network.dims
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def is_multilingual(self) -> bool:
+        return self.tokenizer.is_multilingual
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages that it knows."""
+        return self.tokenizer.languages or ("en",)
+
+    def transcribe(
+        self, audio: AudioSource, *, sampling_rate: int | None = None, **options: Unpack[OptionsDict]
+    ) -> Transcription:
+        """Transcribe a recording, or translate it into English: `whisperlite.transcribe` with this model."""
+        return self._transcribe(audio, make_options(options), sampling_rate)
+
+    def detect_language(self, audio: AudioSource, *, sampling_rate: int | None = None) -> LanguageDetection:
+        """Which language is spoken in the first 30 seconds.
+
+        Args:
+            audio, sampling_rate: as in `transcribe`.
+
+        Raises:
+            LanguageError: the model is English-only.
+            AudioError: the audio cannot be read.
+        """
+        if not self.is_multilingual:
+            raise LanguageError(f"{self.name!r} is English-only: it cannot tell languages apart.")
+        features = Features(read_audio(audio, sampling_rate=sampling_rate).samples, self.dims.n_mels)
+        (answer,) = self._engine().run([Detect(features.detection_window())])
+        return _detection(answer)
+
+    def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
+        """Run the encoder on log-mel windows.
+
+        Args:
+            windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000).
+
+        Returns:
+            An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows.
+
+        Raises:
+            AudioFormatError: windows of another shape.
+        """
+        return self._engine().encode([as_window(self._checked(window)) for window in windows])
+
+    def decode(
+        self, windows: Sequence[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
+    ) -> list[Decoded]:
+        """Decode log-mel windows as one batch: one attempt each, without the policy of a whole recording.
+
+        Args:
+            windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000) or of encodings.
+            options: for all, or one each. The first temperature is used; `initial_prompt` is the text before the
+                window; language None is detected. Thresholds, clips and previous text do not come in.
+
+        Raises:
+            AudioFormatError: windows of another shape.
+            OptionError: not as many options as windows.
+            LanguageError: a language that the model does not have.
+        """
+        chosen = [options or Options()] * len(windows) if not isinstance(options, Sequence) else list(options)
+        if len(chosen) != len(windows):
+            raise OptionError(f"{len(windows)} windows were given with {len(chosen)} options; give one, or one each.")
+        for each in chosen:
+            self._check_language(each)
+        engine = self._engine(slots=max(len(windows), 1))
+        encodings = [window if isinstance(window, Encoding) else None for window in windows]
+        lacking = [as_window(self._checked(window)) for window in windows if not isinstance(window, Encoding)]
+        fresh = iter(engine.encode(lacking))
+        encoded = [encoding or next(fresh) for encoding in encodings]
+        answers = engine.run([self._decode(one, each, engine) for one, each in zip(encoded, chosen, strict=True)])
+        return [answer for answer in answers if isinstance(answer, Decoded)]
+
+    def _decode(self, encoding: Encoding, options: Options, engine: Engine) -> Decode:
+        language = options.language
+        if language is None and self.is_multilingual:
+            (answer,) = engine.run([Detect(_encoded_already, encoding)])
+            language = _detection(answer).language
+        prompt = build_prompt(
+            self.tokenizer,
+            language=language or "en",
+            task=options.task,
+            without_timestamps=options.without_timestamps,
+            previous=self.tokenizer.encode(" " + options.initial_prompt.strip()) if options.initial_prompt else (),
+            prefix=options.prefix,
+        )
+        return Decode(
+            window=_encoded_already,
+            prompt=prompt,
+            strategy=strategy_at(options.temperatures[0], options),
+            max_new_tokens=options.max_new_tokens or MAX_NEW_TOKENS,
+            suppressed=suppressed_tokens(options, self.tokenizer),
+            suppress_blank=options.suppress_blank,
+            timestamps=not options.without_timestamps,
+            max_initial_timestamp=options.max_initial_timestamp,
+            seed=(options.seed,),
+            encoding=encoding,
+        )
+
+    def _transcribe(
+        self,
+        audio: AudioSource,
+        options: Options,
+        sampling_rate: int | None,
+        on_accepted: Callable[[Accepted], None] | None = None,
+    ) -> Transcription:
+        steps = self._session(audio, options, sampling_rate)
+        heard = None if on_accepted is None else (lambda _, accepted: on_accepted(accepted))
+        (result,) = run_sessions([steps], self._engine(), on_accepted=heard)
+        return result
+
+    def _session(self, audio: AudioSource, options: Options, sampling_rate: int | None) -> Session:
+        """The policy of one recording, ready to be driven."""
+        self._check_language(options)
+        sound = read_audio(audio, sampling_rate=sampling_rate)
+        features = Features(sound.samples, self.dims.n_mels)
+        warnings = sound.warnings
+        if options.task == "translate" and self._is_turbo:
+            warnings += ("task='translate': turbo models were not trained to translate; expect the spoken language.",)
+        return session(features, options, self.tokenizer, duration=sound.duration, model=self.name, warnings=warnings)
+
+    @property
+    def _is_turbo(self) -> bool:
+        """large-v3-turbo has the encoder of large-v3 with 4 decoder layers, and was tuned on transcription only."""
+        return self.is_multilingual and self.dims.n_audio_layer == 32 and self.dims.n_text_layer == 4
+
+    def _engine(self, *, slots: int = 1) -> Engine:
+        return Engine(self.network, self.tokenizer, slots=slots)
+
+    def _check_language(self, options: Options) -> None:
+        if options.language is not None and self.is_multilingual:
+            self.tokenizer.language_token(options.language)
+
+    def _checked(self, window: Tensor) -> Tensor:
+        expected = (self.dims.n_mels, WINDOW_FRAMES)
+        if tuple(window.shape) != expected:
+            raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
+        return window
+
+
+@lru_cache(maxsize=1)
+def _last_model(recipe: _Recipe) -> Whisper:
+    return recipe.load()
+
+
+def _encoded_already() -> Tensor:
+    raise AssertionError("an ask with an encoding does not compute its window")
+
+
+def _detection(answer: object) -> LanguageDetection:
+    assert isinstance(answer, Detected), "a Detect is answered by a Detected"
+    language, probability = max(answer.probabilities.items(), key=lambda item: item[1])
+    return LanguageDetection(language, probability, answer.probabilities)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise OptionError(f"device={str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return place
+
+
+def _dtype(compute_type: str, device: torch.device) -> torch.dtype:
+    if compute_type == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if compute_type not in _COMPUTE_TYPES:
+        raise OptionError(f"compute_type={compute_type!r} is not one of: auto, {', '.join(_COMPUTE_TYPES)}.")
+    return _COMPUTE_TYPES[compute_type]

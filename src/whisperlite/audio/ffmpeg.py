@@ -1,0 +1,211 @@
+"""The ffmpeg program: where it is, how it is run, and what it reported.
+
+In: the path of one media file, or raw float32 samples. Out: mono samples at the rate asked for, and a `Report` of
+what ffmpeg said. What a report means to the user (an error, a warning, nothing) is decided in `load.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from whisperlite.errors import FFmpegError
+
+# Demuxers that open further files or addresses named inside the file they read. A recording is one file: a playlist
+# must not be able to make us read another one. The protocol whitelist closes the network; this closes the disk.
+PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
+SCRIPTS = {"avisynth", "vapoursynth"}
+
+GET_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 'whisperlite[ffmpeg]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one run of ffmpeg said."""
+
+    returncode: int
+    problems: tuple[str, ...]  # errors, and warnings of damaged packets, without ffmpeg's prefixes
+    header_duration_s: float | None  # as the file states it; None where it states none, or not that of its sound
+
+    def says(self, text: str) -> bool:
+        return any(text in problem for problem in self.problems)
+
+    @property
+    def summary(self) -> str:
+        """The problems in one short line."""
+        causes = [p for p in self.problems if not p.startswith("Error opening")] or list(self.problems[:1])
+        text = "; ".join(dict.fromkeys(causes[:3])) or f"exit status {self.returncode}"
+        return text if len(text) <= 200 else text[:199] + "…"
+
+
+def decode_file(path: Path, rate: int) -> tuple[npt.NDArray[np.int16], Report]:
+    """Decode the audio stream that ffmpeg picks by default, as the reference's `load_audio` does.
+
+    Args:
+        path: the absolute path of an existing file.
+        rate: sampling rate of the result, in Hz.
+
+    Returns:
+        Samples (n,), mono, int16, and ffmpeg's report. Nothing that ffmpeg says is raised here.
+
+    Raises:
+        FFmpegError: there is no ffmpeg that runs.
+    """
+    binary = find_binary()
+    url = f"file:{path}"  # with the prefix no name can be taken for an option, an address or another protocol
+    stream = _ffmpeg_python().input(url, protocol_whitelist="file", format_whitelist=_single_file_demuxers(binary))
+    output = stream.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=rate)
+    content, log, returncode = _run(_command(output, binary))
+    samples = np.frombuffer(content, dtype="<i2", count=len(content) // 2).astype(np.int16, copy=False)
+    return samples, _read_log(log.replace(url, path.name), returncode)
+
+
+def resample(samples: npt.NDArray[np.float32], rate: int, target_rate: int) -> npt.NDArray[np.float32]:
+    """Resample (n,) float32 mono samples from `rate` to `target_rate` Hz.
+
+    Raises:
+        FFmpegError: there is no ffmpeg that runs, or it failed.
+    """
+    stream = _ffmpeg_python().input("pipe:0", protocol_whitelist="pipe", format="f32le", ac=1, ar=rate)
+    output = stream.output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=target_rate)
+    content, log, returncode = _run(_command(output, find_binary()), samples.astype("<f4", copy=False).data)
+    if returncode != 0:
+        summary = _read_log(log, returncode).summary
+        raise FFmpegError(f"ffmpeg could not resample from {rate} Hz to {target_rate} Hz: {summary}")
+    return np.frombuffer(content, dtype="<f4").astype(np.float32, copy=False)
+
+
+def find_binary() -> str:
+    """The path of the system's ffmpeg or, where there is none, of the one in the imageio-ffmpeg wheel.
+
+    Raises:
+        FFmpegError: there is neither.
+    """
+    if system := shutil.which("ffmpeg"):
+        return system
+    try:
+        return str(import_module("imageio_ffmpeg").get_ffmpeg_exe())
+    except (ImportError, RuntimeError, OSError) as error:
+        raise FFmpegError(f"no ffmpeg was found, and audio files are read with it: {GET_FFMPEG}") from error
+
+
+def _ffmpeg_python() -> ModuleType:
+    """The module `ffmpeg`, made sure to be ffmpeg-python's: other packages on PyPI take the same name."""
+    try:
+        module = import_module("ffmpeg")
+    except ImportError as error:
+        raise FFmpegError("the package ffmpeg-python is missing: pip install ffmpeg-python") from error
+    if not (hasattr(module, "input") and hasattr(module, "Error")):
+        raise FFmpegError(
+            "the installed module `ffmpeg` is not that of ffmpeg-python but of another package (`ffmpeg` or "
+            "`python-ffmpeg`) that hides it: pip uninstall ffmpeg python-ffmpeg && "
+            "pip install --force-reinstall ffmpeg-python"
+        )
+    return module
+
+
+def _command(output: object, binary: str) -> list[str]:
+    # `level` marks each line with its severity, which is how errors are told from the description of the file.
+    options = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
+    return [str(argument) for argument in _ffmpeg_python().compile(output, cmd=[binary, *options])]
+
+
+@lru_cache(maxsize=8)
+def _single_file_demuxers(binary: str) -> str:
+    """A comma-separated list of this ffmpeg's demuxers, less those that open other files."""
+    content, _, _ = _run([binary, "-hide_banner", "-demuxers"])
+    rows = [line.split() for line in content.decode(errors="replace").splitlines()]
+    entries = [row[1] for row in rows if len(row) > 1 and row[0] in ("D", "DE")]
+    names = {name for entry in entries for name in entry.split(",")} - PLAYLISTS - SCRIPTS
+    if "wav" not in names:
+        raise FFmpegError(f"{binary} does not work as ffmpeg (it lists no demuxers): {GET_FFMPEG}")
+    return ",".join(sorted(names))
+
+
+def _run(command: list[str], content: memoryview | None = None) -> tuple[bytearray, str, int]:
+    """Run to the end: (standard output, standard error, exit status).
+
+    Differs from `Popen.communicate`: the output grows in one buffer instead of being joined from a list, which for a
+    moment would hold a long recording twice.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if content is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise FFmpegError(f"{command[0]} could not be run ({error}): {GET_FFMPEG}") from error
+    log = bytearray()
+    output = bytearray()
+    with process:
+        threads = [threading.Thread(target=_drain, args=(process.stderr, log), daemon=True)]
+        if content is not None:
+            threads.append(threading.Thread(target=_feed, args=(process.stdin, content), daemon=True))
+        for thread in threads:
+            thread.start()
+        try:
+            _drain(process.stdout, output)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+    return output, log.decode(errors="replace"), process.returncode
+
+
+def _drain(pipe: IO[bytes] | None, buffer: bytearray) -> None:
+    assert pipe is not None
+    while chunk := pipe.read(1 << 16):
+        buffer += chunk
+
+
+def _feed(pipe: IO[bytes] | None, content: memoryview) -> None:
+    assert pipe is not None
+    try:
+        with pipe:
+            pipe.write(content)
+    except (BrokenPipeError, OSError):
+        pass  # ffmpeg stopped reading: its exit status and report say why
+
+
+_LINE = re.compile(r"(?:\[[^\]]* @ \w+\] )*\[(\w+)\] (.*)")
+_DURATION = re.compile(r"  Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?\d+\.\d+))?")
+_STREAM = re.compile(r"  Stream #0:\d+\S*: (\w+): ")
+
+
+def _read_log(log: str, returncode: int) -> Report:
+    problems: list[str] = []
+    streams: list[str] = []
+    duration_s: float | None = None
+    estimated = unsized = False
+    in_input = True
+    for match in filter(None, map(_LINE.match, log.splitlines())):
+        level, text = match.groups()
+        if level in ("error", "fatal", "panic") or (level == "warning" and "corrupt" in text.lower()):
+            problems.append(text)
+        estimated |= text.startswith("Estimating duration")
+        unsized |= text.startswith("Ignoring maximum wav data size")
+        in_input &= not text.startswith("Output #")
+        if (found := _DURATION.match(text)) and in_input:
+            hours, minutes, seconds, start = found.groups()
+            duration_s = 3600 * int(hours) + 60 * int(minutes) + float(seconds) - max(0.0, float(start or 0))
+        if (found := _STREAM.match(text)) and in_input and "(attached pic)" not in text:
+            streams.append(found.group(1))
+    if unsized:  # a wav written to a pipe has no length in its header; ffmpeg then calls its last packet corrupt
+        problems = [problem for problem in problems if "corrupt" not in problem.lower()]
+    known = streams == ["Audio"] and not estimated
+    return Report(returncode, tuple(problems), duration_s if known else None)

@@ -1,0 +1,284 @@
+"""Anything that holds sound → mono samples at 16 kHz.
+
+In: a path, the bytes of a media file, a binary file object, a numpy array or a torch tensor. Out: an `Audio`, with
+warnings about what of it was damaged, or an error that says what to do. Files are decoded by ffmpeg (`ffmpeg.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import operator
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from whisperlite.audio import ffmpeg
+from whisperlite.errors import AudioDecodeError, AudioFormatError, AudioNotFoundError
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import TypeIs
+
+SAMPLE_RATE = 16_000
+MAX_CHANNELS = 32
+RATES = range(1_000, 768_001)
+
+# A string at run time: spelled out it would need torch, which is imported only when the user has done so already.
+AudioSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any] | torch.Tensor"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audio:
+    """One recording: mono, 16 kHz."""
+
+    # int16 as ffmpeg delivers it, which is half the memory of float32 and loses nothing: a sample is value / 32768.
+    # float32 in [-1, 1] where the user gave samples.
+    samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+
+def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.NDArray[np.float32]:
+    """Read a recording as Whisper takes it: mono, 16 kHz.
+
+    Args:
+        source: the path of a media file (a file name, never an address); the content of one, as bytes or as a binary
+            file object, which is read from its current position; or samples, as a numpy array or a torch tensor on
+            any device: float16, float32 or float64 in [-1, 1], int16, int32 or uint8 in their full range, of shape
+            (samples,), (channels, samples) or (samples, channels). The shorter axis is taken for the channels, at
+            most 32, and they are averaged.
+        sampling_rate: of samples, in Hz, 1000 to 768000; 16000 if not given. Files carry their own.
+
+    Returns:
+        Samples (n,), float32 in [-1, 1]. Of a file, exactly those of openai-whisper's `load_audio` with the same
+        ffmpeg. An array that has this form already is returned itself, not a copy. A recording of which a part was
+        damaged or missing gives a `UserWarning`.
+
+    Raises:
+        AudioNotFoundError: there is no such file.
+        AudioDecodeError: there is no sound in it.
+        AudioFormatError: samples of a wrong type, shape, rate or value, or a source of another type.
+        FFmpegError: ffmpeg is needed and missing.
+    """
+    audio = read_audio(source, sampling_rate=sampling_rate)
+    for text in audio.warnings:
+        warnings.warn(text, stacklevel=2)
+    return _as_float32(audio.samples)
+
+
+def read_audio(source: AudioSource, *, sampling_rate: int | None = None) -> Audio:
+    """Like `load_audio`, with the warnings as values and a file's samples in the int16 that ffmpeg gives."""
+    if isinstance(source, np.ndarray):
+        return _from_array(source, sampling_rate)
+    if _is_tensor(source):
+        return _from_array(_tensor_to_array(source), sampling_rate)
+    if sampling_rate is not None:
+        raise AudioFormatError(
+            f"sampling_rate={sampling_rate!r} was given with a file, which carries its own rate: leave it out"
+        )
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(os.fsdecode(source))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        content = source.tobytes() if isinstance(source, memoryview) else source
+        return _from_content(io.BytesIO(content), "the bytes given")
+    if hasattr(source, "read"):
+        return _from_content(source, "the file object given")
+    raise AudioFormatError(
+        f"cannot read audio from {type(source).__name__}: give a path, bytes, a binary file object, a numpy array "
+        "or a torch tensor"
+    )
+
+
+def _from_path(path: str) -> Audio:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path would turn "" into "." and drop a trailing slash
+    except PermissionError as error:
+        raise AudioDecodeError(f"{path!r} may not be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        hint = " (whisperlite opens files only: download it first)" if "://" in path else ""
+        raise AudioNotFoundError(f"there is no file {path!r}{hint}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise AudioDecodeError(f"{path!r} is a directory: give the path of one media file in it")
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device, in which ffmpeg could not seek
+        try:
+            with Path(path).open("rb") as pipe:
+                return _from_content(pipe, repr(path))
+        except OSError as error:
+            raise AudioDecodeError(f"{path!r} could not be read: {error}") from error
+    return _decode(Path(path).absolute(), status.st_size, repr(path))
+
+
+def _from_content(file: BinaryIO, name: str) -> Audio:
+    """Through a temporary file, since formats such as m4a need seeking, which a pipe to ffmpeg could not give."""
+    with tempfile.TemporaryDirectory(prefix="whisperlite-") as folder:
+        path = Path(folder, "audio")
+        with path.open("wb") as copy:
+            try:
+                shutil.copyfileobj(file, copy, 1 << 20)
+            except TypeError as error:
+                raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
+            except (OSError, ValueError) as error:
+                raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
+        return _decode(path, path.stat().st_size, name)
+
+
+def _decode(path: Path, size: int, name: str) -> Audio:
+    if size == 0:
+        raise AudioDecodeError(f"{name}: empty, 0 bytes")
+    samples, report = ffmpeg.decode_file(path, SAMPLE_RATE)
+    if len(samples) == 0:
+        raise AudioDecodeError(f"{name}: {_why_silent(report)}")
+    found: list[str] = []
+    if report.problems or report.returncode != 0:
+        found.append(f"parts of the recording may be missing or damaged; ffmpeg reported: {report.summary}")
+    duration_s, promised_s = len(samples) / SAMPLE_RATE, report.header_duration_s
+    # Encoders round durations to a packet, and some count their own delay in.
+    if promised_s is not None and duration_s < promised_s - 0.5 - 0.001 * promised_s:
+        found.append(f"the file ended early: its header says {promised_s:.2f} s, {duration_s:.2f} s could be decoded")
+    if _is_cut_ogg(path):
+        found.append("the file ended early: its last Ogg page is incomplete")
+    return Audio(samples, tuple(found))
+
+
+def _is_cut_ogg(path: Path) -> bool:
+    """Whether bytes of the last page are missing (RFC 3533, section 6), which ffmpeg passes over in silence."""
+    header_size, largest_page = 27, 27 + 255 + 255 * 255
+    with path.open("rb") as file:
+        if file.read(4) != b"OggS":
+            return False
+        file.seek(max(0, file.seek(0, io.SEEK_END) - largest_page))
+        tail = file.read()
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(page) < header_size:
+        return True
+    lacing = page[header_size : header_size + page[26]]
+    return len(page) < header_size + page[26] + sum(lacing)
+
+
+def _why_silent(report: ffmpeg.Report) -> str:
+    if report.says("Format not on whitelist"):
+        return "a playlist or script that names other files: give the media file itself"
+    if report.says("does not contain any stream"):
+        return "there is no audio stream in it (a video without sound, or an image)"
+    if report.returncode == 0:
+        return "there is an audio stream in it, but not one sample: the recording is empty or its header is damaged"
+    return f"ffmpeg cannot read it as audio: {report.summary}"
+
+
+def _is_tensor(source: object) -> TypeIs[torch.Tensor]:
+    # Who holds a tensor has imported torch; nobody else should wait for that import.
+    return "torch" in sys.modules and isinstance(source, sys.modules["torch"].Tensor)
+
+
+def _tensor_to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    tensor = tensor.detach()
+    if str(tensor.dtype) == "torch.bfloat16":  # which numpy does not have
+        tensor = tensor.float()
+    try:
+        return np.asarray(tensor.cpu().resolve_conj().resolve_neg().numpy())
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise AudioFormatError(f"samples cannot be taken from this tensor, give a dense one: {error}") from error
+
+
+# Full scale and zero of the integer formats.
+_INTEGERS = {"int16": (32768.0, 0.0), "int32": (2147483648.0, 0.0), "uint8": (128.0, 128.0)}
+_FLOATS = ("float16", "float32", "float64")
+
+
+def _from_array(samples: npt.NDArray[Any], sampling_rate: int | None) -> Audio:
+    rate = _checked_rate(sampling_rate)
+    _check_form(samples)
+    found: tuple[str, ...] = ()
+    if samples.dtype.name in _FLOATS and (peak := _checked_peak(samples)) > 2.0:
+        found = (f"samples reach {peak:g}, where [-1, 1] is full scale: divide them by the full scale of their format",)
+    mono = _to_mono(samples)
+    if rate != SAMPLE_RATE:
+        mono = ffmpeg.resample(_as_float32(mono), rate, SAMPLE_RATE)
+        if len(mono) == 0:
+            raise AudioDecodeError(f"samples of shape {samples.shape} at {rate} Hz are too short to resample")
+    return Audio(mono, found)
+
+
+def _checked_rate(sampling_rate: int | None) -> int:
+    if sampling_rate is None:
+        return SAMPLE_RATE
+    try:
+        rate = operator.index(sampling_rate)
+    except TypeError:
+        rate = 0
+    if isinstance(sampling_rate, bool) or rate not in RATES:
+        raise AudioFormatError(
+            f"sampling_rate={sampling_rate!r}: give a whole number of Hz from {RATES[0]} to {RATES[-1]}"
+        )
+    return rate
+
+
+def _check_form(samples: npt.NDArray[Any]) -> None:
+    name, shape = samples.dtype.name, samples.shape
+    if name not in _INTEGERS and name not in _FLOATS:
+        raise AudioFormatError(f"samples of type {name}: give one of {', '.join([*_FLOATS, *_INTEGERS])}")
+    if len(shape) not in (1, 2):
+        raise AudioFormatError(f"samples of shape {shape}: give (samples,), (channels, samples) or (samples, channels)")
+    if samples.size == 0:
+        raise AudioDecodeError(f"samples of shape {shape}: there is no sound in an empty array")
+    if len(shape) == 2 and min(shape) > MAX_CHANNELS:
+        raise AudioFormatError(
+            f"samples of shape {shape} would be {min(shape)} channels: at most {MAX_CHANNELS} are taken"
+        )
+
+
+def _checked_peak(samples: npt.NDArray[Any]) -> float:
+    """The largest magnitude, without a temporary array of the recording's size."""
+    with np.errstate(invalid="ignore"):
+        peak = max(abs(float(samples.min())), abs(float(samples.max())))  # NaN if one sample is
+    limit = float(np.finfo(np.float32).max)
+    if not peak <= limit:
+        wrong = np.argwhere(~(np.abs(samples.astype(np.float64)) <= limit))
+        place = tuple(wrong[0].tolist())
+        raise AudioFormatError(
+            f"samples[{', '.join(map(str, place))}] is {float(samples[place])} ({len(wrong)} of {samples.size} samples "
+            "are not finite float32 numbers): remove or replace them"
+        )
+    return peak
+
+
+def _to_mono(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16] | npt.NDArray[np.float32]:
+    """(n,) int16 where that is what mono samples are, float32 in [-1, 1] otherwise; no copy where none is needed."""
+    name = samples.dtype.name
+    if 1 in samples.shape:
+        samples = samples.reshape(-1)
+    if samples.ndim == 1 and name == "int16":
+        return np.ascontiguousarray(samples, dtype=np.int16)
+    if samples.ndim == 2:
+        channels = int(samples.shape[0] > samples.shape[1])  # the axis, of equal ones the first
+        samples = samples.mean(axis=channels, dtype=np.result_type(samples.dtype, np.float32))
+    if name in _FLOATS:
+        return np.ascontiguousarray(samples, dtype=np.float32)
+    scale, zero = _INTEGERS[name]
+    scaled: npt.NDArray[np.float32] = samples.astype(np.float32)
+    scaled -= np.float32(zero)
+    scaled /= np.float32(scale)
+    return scaled
+
+
+def _as_float32(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if samples.dtype == np.float32:
+        return samples.astype(np.float32, copy=False)
+    scaled: npt.NDArray[np.float32] = samples.astype(np.float32)
+    scaled /= np.float32(32768)
+    return scaled

@@ -1,0 +1,155 @@
+"""Samples → log-mel features (Radford et al. 2022, section 2.2), window by window, in memory bounded for any length.
+
+The features of a recording are those of its samples followed by 30 s of zeros, clipped to 8 below their maximum *over
+all of that*. So a first pass over the samples, in chunks, finds the maximum; the windows are computed when asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SAMPLE_RATE = 16_000
+N_FFT = 400  # 25 ms
+HOP_LENGTH = 160  # 10 ms: one frame
+FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH
+WINDOW_FRAMES = 3000  # 30 s
+WINDOW_SAMPLES = WINDOW_FRAMES * HOP_LENGTH
+
+_CHUNK_FRAMES = 6000  # of the first pass: about 20 MB at work
+_DYNAMIC_RANGE = 8.0  # in powers of ten, below the maximum of the recording
+
+Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Features:
+    """The log-mel features of one recording, computed lazily.
+
+    Attributes:
+        samples: mono, 16 kHz; int16 (scaled by 1/32768 on use) or float32 in [-1, 1]. Referred to, not copied.
+        n_mels: 80 or 128.
+    """
+
+    samples: Samples
+    n_mels: int
+
+    @property
+    def content_frames(self) -> int:
+        """Frames of 10 ms that the recording covers."""
+        return len(self.samples) // HOP_LENGTH
+
+    def window(self, start_frame: int, n_frames: int) -> Window:
+        """The window of `n_frames` ≤ 3000 frames from `start_frame` on; what lacks to 3000 is filled with 0."""
+        return Window(self, start_frame, n_frames)
+
+    def detection_window(self) -> Window:
+        """The first 30 s of the recording *followed by silent samples*: what language detection looks at."""
+        return Window(self, 0, WINDOW_FRAMES)
+
+    @cached_property
+    def _floor(self) -> float:
+        """The smallest log10 power that is told apart."""
+        total = self.content_frames + WINDOW_FRAMES
+        starts = range(0, total, _CHUNK_FRAMES)
+        return max(self._log_power(s, min(_CHUNK_FRAMES, total - s)).max().item() for s in starts) - _DYNAMIC_RANGE
+
+    def _frames(self, start: int, count: int) -> Tensor:
+        return (self._log_power(start, count).clamp(min=self._floor) + 4.0) / 4.0
+
+    def _log_power(self, start: int, count: int) -> Tensor:
+        """log10 of the mel power of frames [start, start + count), (n_mels, count)."""
+        samples = self._slice(start * HOP_LENGTH - N_FFT // 2, (start + count - 1) * HOP_LENGTH + N_FFT // 2)
+        spectrum = torch.stft(samples, N_FFT, HOP_LENGTH, window=_hann(), center=False, return_complex=True)
+        return (mel_filters(self.n_mels) @ spectrum.abs().square()).clamp(min=1e-10).log10()
+
+    def _slice(self, start: int, end: int) -> Tensor:
+        """Samples [start, end) in float32: mirrored before the beginning, zero after the end."""
+        if start < 0:
+            beginning = self._slice(0, max(end, 1 - start))
+            return torch.cat([beginning[1 : 1 - start].flip(0), beginning[:end]])
+        part = self.samples[start:end]
+        scaled = part.astype(np.float32) / 32768.0 if part.dtype == np.int16 else part.astype(np.float32)
+        return F.pad(torch.from_numpy(scaled), (0, end - start - len(scaled)))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A place in a recording's features; calling it computes them."""
+
+    features: Features
+    start_frame: int
+    n_frames: int
+
+    def __call__(self) -> Tensor:
+        """(n_mels, 3000) in float32.
+
+        Frames past `n_frames` are 0 *in log-mel space*, as in the reference (`transcribe`, `pad_or_trim`): that is not
+        what silence looks like, but it is what its tokens come from.
+        """
+        if self.n_frames == 0:
+            return torch.zeros(self.features.n_mels, WINDOW_FRAMES)
+        frames = self.features._frames(self.start_frame, self.n_frames)
+        return F.pad(frames, (0, WINDOW_FRAMES - self.n_frames))
+
+
+def log_mel_spectrogram(samples: Samples, *, n_mels: int = 80) -> Tensor:
+    """The log-mel features of a whole recording at once.
+
+    Args:
+        samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,).
+        n_mels: 80, or 128 for large-v3 and turbo.
+
+    Returns:
+        (n_mels, n_samples // 160 + 3000) in float32: the recording and the 30 s of silence behind it.
+
+    Raises:
+        ValueError: another number of bands.
+    """
+    features = Features(samples, n_mels)
+    return features._frames(0, features.content_frames + WINDOW_FRAMES)
+
+
+@cache
+def _hann() -> Tensor:
+    return torch.hann_window(N_FFT)
+
+
+@cache
+def mel_filters(n_mels: int) -> Tensor:
+    """Triangular filters on Slaney's mel scale, each of unit area, (n_mels, 201).
+
+    The scale is linear below 1 kHz and logarithmic above it (Slaney, Auditory Toolbox, 1998); the same filters as
+    `librosa.filters.mel(sr=16000, n_fft=400)`, with which Whisper was trained.
+    """
+    if n_mels not in (80, 128):
+        raise ValueError(f"n_mels={n_mels}: Whisper has 80 or 128 mel bands.")
+    edges = _mel_to_hertz(np.linspace(0.0, _hertz_to_mel(SAMPLE_RATE / 2), n_mels + 2))
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    triangles = np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)).clip(min=0.0)
+    return torch.from_numpy((triangles * 2.0 / (upper - lower)).astype(np.float32))
+
+
+_LINEAR_HERTZ_PER_MEL = 200.0 / 3.0
+_LOG_START_HERTZ = 1000.0
+_LOG_START_MEL = _LOG_START_HERTZ / _LINEAR_HERTZ_PER_MEL
+_LOG_STEP = np.log(6.4) / 27.0
+
+
+def _hertz_to_mel(hertz: float) -> float:
+    if hertz < _LOG_START_HERTZ:
+        return hertz / _LINEAR_HERTZ_PER_MEL
+    return float(_LOG_START_MEL + np.log(hertz / _LOG_START_HERTZ) / _LOG_STEP)
+
+
+def _mel_to_hertz(mels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    linear = mels * _LINEAR_HERTZ_PER_MEL
+    logarithmic = _LOG_START_HERTZ * np.exp(_LOG_STEP * (mels - _LOG_START_MEL))
+    return np.where(mels < _LOG_START_MEL, linear, logarithmic)

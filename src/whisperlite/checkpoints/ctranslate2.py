@@ -1,0 +1,239 @@
+"""Reads CTranslate2's model folder: `model.bin`, `config.json` and a vocabulary → `Checkpoint`.
+
+The file (CTranslate2, `python/ctranslate2/specs/model_spec.py`, binary version 6, little-endian): version, name of the
+specification, its revision, the number of variables; for each variable its name, rank, dimensions, type, size in bytes
+and data; at the end the aliases. Variables stored as integers come with a `…_scale` that multiplied them.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from whisperlite.checkpoints.checkpoint import Checkpoint
+from whisperlite.errors import CheckpointError
+from whisperlite.nn.config import ModelDimensions
+from whisperlite.text.tokenizer import Tokenizer
+
+FILE_NAME = "model.bin"
+
+# CTranslate2's numbering of types. bfloat16 (5) has no numpy type: its bits are read as int16.
+_TYPES: dict[int, tuple[npt.DTypeLike, torch.dtype]] = {
+    0: (np.float32, torch.float32),
+    1: (np.int8, torch.int8),
+    2: (np.int16, torch.int16),
+    3: (np.int32, torch.int32),
+    4: (np.float16, torch.float16),
+    5: (np.int16, torch.bfloat16),
+}
+
+Variables = dict[str, Tensor]
+
+
+def is_ctranslate2(path: Path) -> bool:
+    """Whether the path is a CTranslate2 model folder, by its looks."""
+    return (path / FILE_NAME).is_file()
+
+
+def read(folder: Path, *, model_file: Path | None = None) -> Checkpoint:
+    """Read a CTranslate2 folder.
+
+    Args:
+        folder: holds `config.json`, the vocabulary and, unless given apart, `model.bin`.
+        model_file: the weights, where they lie elsewhere.
+
+    Raises:
+        CheckpointError: damaged, not a Whisper, or of a file version that is not known.
+    """
+    path = model_file or folder / FILE_NAME
+    variables = _read_variables(path)
+    try:
+        dims = _dimensions(variables)
+        tensors = _tensors(variables, dims)
+    except KeyError as error:
+        raise CheckpointError(f"{path}: the tensor {error.args[0]!r} is missing; is it a Whisper model?") from error
+    return Checkpoint(folder, dims, tensors, _tokenizer(folder, dims), _alignment_heads(folder))
+
+
+def _tokenizer(folder: Path, dims: ModelDimensions) -> Tokenizer:
+    tokenizer_json = folder / "tokenizer.json"
+    if tokenizer_json.is_file():
+        return Tokenizer.from_tokenizer_json(tokenizer_json, n_vocab=dims.n_vocab)
+    for name in ("vocabulary.json", "vocabulary.txt"):
+        if (folder / name).is_file():
+            return Tokenizer.from_vocabulary(folder / name, n_vocab=dims.n_vocab)
+    raise CheckpointError(
+        f"{folder} has no vocabulary: one of tokenizer.json, vocabulary.json, vocabulary.txt is needed."
+    )
+
+
+def _alignment_heads(folder: Path) -> tuple[tuple[int, int], ...] | None:
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        heads = config.get("alignment_heads")
+        return None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a CTranslate2 configuration: {error}") from error
+
+
+class _Reader:
+    """A position in the mapped file; every read is checked against the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                # Copy-on-write: torch wants writable memory, the file stays as it is.
+                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} does not exist.") from error
+        except ValueError as error:
+            raise CheckpointError(f"{path} is empty.") from error
+        self.position = 0
+
+    def skip(self, size: int) -> int:
+        start = self.position
+        if start + size > len(self.data):
+            raise CheckpointError(
+                f"{self.path} is cut short: {start + size} bytes are announced, it has {len(self.data)}."
+            )
+        self.position += size
+        return start
+
+    def number(self, kind: str) -> int:
+        value: int = struct.unpack_from("<" + kind, self.data, self.skip(struct.calcsize("<" + kind)))[0]
+        return value
+
+    def string(self) -> str:
+        size = self.number("H")
+        raw = bytes(self.data[self.skip(size) : self.position])
+        try:
+            return raw.rstrip(b"\0").decode()
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"{self.path}: a name is not text; the file is damaged.") from error
+
+    def tensor(self, name: str) -> Tensor:
+        shape = [self.number("I") for _ in range(self.number("B"))]
+        type_id, size = self.number("B"), self.number("I")
+        if type_id not in _TYPES:
+            raise CheckpointError(f"{self.path}: the tensor {name!r} has the unknown type {type_id}.")
+        numpy_type, torch_type = _TYPES[type_id]
+        count = int(np.prod(shape, dtype=np.int64))
+        if count * np.dtype(numpy_type).itemsize != size:
+            raise CheckpointError(f"{self.path}: the tensor {name!r} of shape {shape} cannot be {size} bytes long.")
+        start = self.skip(size)
+        array = np.frombuffer(self.data, dtype=numpy_type, count=count, offset=start)
+        tensor = torch.from_numpy(array if array.flags.aligned else array.copy())
+        return (tensor.view(torch_type) if torch_type == torch.bfloat16 else tensor).reshape(shape)
+
+
+def _read_variables(path: Path) -> Variables:
+    reader = _Reader(path)
+    version = reader.number("I")
+    if not 4 <= version <= 6:
+        raise CheckpointError(f"{path} is not a CTranslate2 file of version 4 to 6 (its first number is {version}).")
+    specification = reader.string()
+    if specification != "WhisperSpec":
+        raise CheckpointError(f"{path} holds a {specification!r} model, not a Whisper.")
+    reader.number("I")
+    variables: Variables = {}
+    for _ in range(reader.number("I")):
+        name = reader.string()
+        variables[name] = reader.tensor(name)
+    for _ in range(reader.number("I")):
+        alias, target = reader.string(), reader.string()
+        if target not in variables:
+            raise CheckpointError(f"{path}: {alias!r} stands for {target!r}, which is not there.")
+        variables[alias] = variables[target]
+    return variables
+
+
+def _dimensions(variables: Variables) -> ModelDimensions:
+    n_audio_state, n_mels, _ = variables["encoder/conv1/weight"].shape
+    n_vocab, n_text_state = variables["decoder/embeddings/weight"].shape
+    return ModelDimensions(
+        n_mels=n_mels,
+        n_audio_ctx=len(variables["encoder/position_encodings/encodings"]),
+        n_audio_state=n_audio_state,
+        n_audio_head=_heads(variables, "encoder", n_audio_state),
+        n_audio_layer=_layers(variables, "encoder"),
+        n_vocab=n_vocab,
+        n_text_ctx=len(variables["decoder/position_encodings/encodings"]),
+        n_text_state=n_text_state,
+        n_text_head=_heads(variables, "decoder", n_text_state),
+        n_text_layer=_layers(variables, "decoder"),
+    )
+
+
+def _heads(variables: Variables, part: str, n_state: int) -> int:
+    # Converters before CTranslate2 2.x did not store it; every published Whisper has heads of width 64.
+    heads = variables.get(f"{part}/num_heads")
+    return int(heads) if heads is not None else n_state // 64
+
+
+def _layers(variables: Variables, part: str) -> int:
+    return sum(1 for name in variables if name.startswith(f"{part}/layer_") and name.endswith("/ffn/linear_0/weight"))
+
+
+def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
+    """CTranslate2's names → OpenAI's; the joint projections are split."""
+    tensors: dict[str, Tensor] = {}
+
+    def take(source: str, target: str) -> None:
+        tensors[target] = _plain(variables, source)
+
+    def norm(source: str, target: str) -> None:
+        take(f"{source}/gamma", f"{target}.weight")
+        take(f"{source}/beta", f"{target}.bias")
+
+    def linear(source: str, *targets: str) -> None:
+        for kind in ("weight", "bias"):
+            parts = _plain(variables, f"{source}/{kind}").chunk(len(targets))
+            for target, part in zip(targets, parts, strict=True):
+                if (kind, target.rsplit(".", 1)[-1]) != ("bias", "key"):  # Whisper's keys have no bias: stored as zeros
+                    tensors[f"{target}.{kind}"] = part
+
+    for conv in ("conv1", "conv2"):
+        linear(f"encoder/{conv}", f"encoder.{conv}")
+    take("encoder/position_encodings/encodings", "encoder.positional_embedding")
+    take("decoder/position_encodings/encodings", "decoder.positional_embedding")
+    take("decoder/embeddings/weight", "decoder.token_embedding.weight")
+    norm("encoder/layer_norm", "encoder.ln_post")
+    norm("decoder/layer_norm", "decoder.ln")
+    for part, layers in (("encoder", dims.n_audio_layer), ("decoder", dims.n_text_layer)):
+        for layer in range(layers):
+            source, target = f"{part}/layer_{layer}", f"{part}.blocks.{layer}"
+            norm(f"{source}/self_attention/layer_norm", f"{target}.attn_ln")
+            linear(
+                f"{source}/self_attention/linear_0", *(f"{target}.attn.{name}" for name in ("query", "key", "value"))
+            )
+            linear(f"{source}/self_attention/linear_1", f"{target}.attn.out")
+            norm(f"{source}/ffn/layer_norm", f"{target}.mlp_ln")
+            linear(f"{source}/ffn/linear_0", f"{target}.mlp.0")
+            linear(f"{source}/ffn/linear_1", f"{target}.mlp.2")
+            if part == "decoder":
+                norm(f"{source}/attention/layer_norm", f"{target}.cross_attn_ln")
+                linear(f"{source}/attention/linear_0", f"{target}.cross_attn.query")
+                linear(f"{source}/attention/linear_1", f"{target}.cross_attn.key", f"{target}.cross_attn.value")
+                linear(f"{source}/attention/linear_2", f"{target}.cross_attn.out")
+    return tensors
+
+
+def _plain(variables: Variables, name: str) -> Tensor:
+    """The variable as floating point: stored integers divided by their scale, one a row (int8) or one in all (int16)."""
+    tensor = variables[name]
+    if tensor.is_floating_point():
+        return tensor
+    scale = variables[f"{name}_scale"].float()
+    return tensor.float() / scale.reshape(-1, *[1] * (tensor.dim() - 1)) if scale.dim() else tensor.float() / scale

@@ -1,0 +1,120 @@
+"""What can be asked of the engine about one window, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.text.prompt import Prompt
+
+LazyMel = Callable[[], Tensor]
+"""Computes the log-mel features of a window, (n_mels, 3000) in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """The most probable token at every step."""
+
+    temperature: float = 0.0
+    queries: int = 1
+    length_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`queries` sequences drawn at a temperature above 0; the one that scores best is the answer."""
+
+    temperature: float
+    queries: int
+    length_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """A beam search that ends with `max_candidates` finished hypotheses (beams x patience)."""
+
+    queries: int
+    max_candidates: int
+    length_penalty: float | None = None
+    temperature: float = 0.0
+
+
+Strategy = Greedy | Sample | Beam
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Which tokens does this window hold?
+
+    Attributes:
+        window: computes its features; not called where `encoding` is given.
+        prompt: the decoder's input, with the part of it that already belongs to the answer.
+        strategy: how tokens are chosen.
+        max_new_tokens: at most so many, those of `prompt.forced` included.
+        suppressed: ids that are never chosen.
+        suppress_blank: neither a blank nor the end may come first.
+        timestamps: the timestamp rules hold; without, the prompt says <|notimestamps|>.
+        max_initial_timestamp: latest first timestamp in seconds, or None.
+        seed: numbers that the uniforms of a `Sample` are drawn from.
+        encoding: of the window, from an earlier answer.
+    """
+
+    window: LazyMel
+    prompt: Prompt
+    strategy: Strategy
+    max_new_tokens: int
+    suppressed: frozenset[int]
+    suppress_blank: bool = True
+    timestamps: bool = True
+    max_initial_timestamp: float | None = 1.0
+    seed: tuple[int, ...] = (0,)
+    encoding: Encoding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The answer to `Decode`.
+
+    Attributes:
+        tokens: the answer, the prompt's forced part included, the end not.
+        text: of the tokens, stripped.
+        avg_logprob: sum of the log probabilities of the chosen tokens and the end, over their number. The forced part
+            does not count.
+        no_speech_prob: of the window, 0 to 1.
+        compression_ratio: of the text.
+        temperature: that it was decoded at.
+        truncated: the token limit came before the end.
+        encoding: of the window, for the next ask about it.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    temperature: float
+    truncated: bool
+    encoding: Encoding
+
+
+@dataclass(frozen=True, slots=True)
+class Detect:
+    """Which language is spoken in this window?"""
+
+    window: LazyMel
+    encoding: Encoding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """The answer to `Detect`: code → probability, in the order of the tokens; they sum to 1."""
+
+    probabilities: dict[str, float]
+    encoding: Encoding
+
+
+Ask = Decode | Detect
+Answer = Decoded | Detected

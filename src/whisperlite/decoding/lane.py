@@ -1,0 +1,319 @@
+"""A lane: windows that are decoded together, one step at a time, each with K queries.
+
+A slot is one window's place in a lane. Active slots always lie together at the front of the storage, so that a step
+works on views and never on a finished row; when a slot finishes, the last one moves into its place, and the next
+waiting window is admitted behind it, in the middle of everyone else's decoding.
+
+Axes: W slots, K queries, R = W·K rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from whisperlite.decoding.asks import Beam, Decode, Sample
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.rules import (
+    NEVER,
+    TimestampState,
+    apply_timestamp_rules,
+    first_token_mask,
+    suppression_mask,
+)
+from whisperlite.decoding.search import (
+    Hypothesis,
+    beam_step,
+    best_hypothesis,
+    choose_likeliest,
+    choose_sampled,
+    draw_uniforms,
+)
+from whisperlite.nn.cache import Cache, CrossKeysValues
+from whisperlite.nn.network import Network
+from whisperlite.text.tokenizer import Tokenizer
+
+TIMESTAMP_SECONDS = 0.02
+
+
+@dataclass(slots=True)
+class Slot:
+    """One window on its way: the parts that are not in the lane's tensors.
+
+    Attributes:
+        ticket: of the ask.
+        limit: how many tokens may be chosen.
+        uniforms: (limit, K) of a `Sample`.
+        no_speech_prob: read at the start of the transcript.
+        count: tokens chosen so far.
+        finished: hypotheses that have ended, of a `Beam`.
+    """
+
+    ticket: int
+    ask: Decode
+    encoding: Encoding
+    limit: int
+    uniforms: Tensor
+    no_speech_prob: float
+    count: int = 0
+    finished: list[Hypothesis] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Positions that its rows hold in the cache: the prompt and all chosen tokens but the last."""
+        return len(self.ask.prompt.tokens) + self.count - 1
+
+
+class Lane:
+    """Up to `width` slots of `queries` rows each. It belongs to one engine, and so to one thread."""
+
+    def __init__(self, network: Network, tokenizer: Tokenizer, *, queries: int, width: int) -> None:
+        self.network, self.tokenizer, self.queries, self.width = network, tokenizer, queries, width
+        self.slots: list[Slot] = []
+        dims, device = network.dims, network.device
+        rows, capacity = width * queries, dims.n_text_ctx
+        shape = (dims.n_text_layer, rows, dims.n_text_head, capacity, dims.n_text_state // dims.n_text_head)
+        self.keys, self.values = (torch.empty(shape, dtype=network.dtype, device=device) for _ in range(2))
+        self.cross: CrossKeysValues | None = None
+        self.tokens = torch.zeros((rows, capacity), dtype=torch.long, device=device)
+        self.last = torch.zeros(rows, dtype=torch.long, device=device)
+        self.sums = torch.zeros(rows, device=device)
+        self.done = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.suppressed = torch.zeros((width, dims.n_vocab), dtype=torch.bool, device=device)
+        self.timed = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.state = TimestampState.after((), tokenizer.timestamp_begin, rows=rows, device=device)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.slots) == self.width
+
+    @property
+    def _rows(self) -> int:
+        return len(self.slots) * self.queries
+
+    @torch.inference_mode()
+    def admit(self, ticket: int, ask: Decode, encoding: Encoding) -> None:
+        """Read a window's prompt and choose its first token."""
+        slot = Slot(ticket, ask, encoding, *self._limits(ask), no_speech_prob=0.0)
+        self.slots.append(slot)
+        rows = slice(self._rows - self.queries, self._rows)
+        self._place_cross(len(self.slots) - 1, encoding.cross)
+        at_start, logits = self._read_prompt(ask, rows.start)
+        slot.no_speech_prob = at_start.softmax(-1)[self.tokenizer.no_speech].item()
+
+        forced, begin, device = ask.prompt.forced, self.tokenizer.timestamp_begin, self.network.device
+        fresh = TimestampState.after(forced, begin, rows=self.queries, device=device)
+        self.state.data[rows] = fresh.data
+        self.sums[rows], self.done[rows], self.timed[rows] = 0.0, False, ask.timestamps
+        mask = suppression_mask(
+            self.tokenizer, ask.suppressed, timestamps=ask.timestamps, size=self.network.dims.n_vocab
+        )
+        self.suppressed[len(self.slots) - 1] = mask.to(device)
+
+        logits = logits.masked_fill(self._first_mask(ask).to(device), NEVER).repeat(self.queries, 1)
+        self._choose(logits, range(len(self.slots) - 1, len(self.slots)))
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One more token in every active row."""
+        assert self.cross is not None, "a lane with slots has keys to look at"
+        lengths = tuple(slot.length for slot in self.slots for _ in range(self.queries))
+        cross = CrossKeysValues(*(x[:, : len(self.slots)] for x in (self.cross.keys, self.cross.values)))
+        cache = Cache(self.keys, self.values, cross, lengths)
+        logits, _ = self.network.decoder(self.last[: self._rows, None], cache)
+        self._choose(logits[:, 0], range(len(self.slots)))
+
+    def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
+        """Remove the slots that are complete, with the hypothesis that each settled on."""
+        complete = self.done[: self._rows].view(-1, self.queries).all(-1).tolist()
+        taken = []
+        for index in reversed(range(len(self.slots))):
+            slot = self.slots[index]
+            if complete[index] or slot.count >= slot.limit:
+                taken.append((slot, self._settle(index)))
+                self._remove(index)
+        return taken[::-1]
+
+    # Admission
+
+    def _limits(self, ask: Decode) -> tuple[int, Tensor]:
+        # The reference lets the last token fall one position behind the context: it is never read again.
+        room = self.network.dims.n_text_ctx + 1 - len(ask.prompt.tokens)
+        limit = max(min(ask.max_new_tokens - len(ask.prompt.forced), room), 1)
+        sampled = isinstance(ask.strategy, Sample)
+        uniforms = draw_uniforms(ask.seed, limit, self.queries) if sampled else torch.empty(0)
+        return limit, uniforms.to(self.network.device)
+
+    def _place_cross(self, index: int, cross: CrossKeysValues) -> None:
+        if self.width == 1:
+            self.cross = cross  # one window at a time: no copy
+            return
+        if self.cross is None:
+            layers, _, *rest = cross.keys.shape
+            self.cross = CrossKeysValues(*(cross.keys.new_empty((layers, self.width, *rest)) for _ in range(2)))
+        self.cross.keys[:, index], self.cross.values[:, index] = cross.keys[:, 0], cross.values[:, 0]
+
+    def _read_prompt(self, ask: Decode, row: int) -> tuple[Tensor, Tensor]:
+        """Logits (V,) at <|startoftranscript|> and (1, V) at the end; one row reads the prompt for all queries."""
+        tokens = torch.tensor([ask.prompt.tokens], device=self.network.device)
+        assert self.cross is not None, "placed before the prompt is read"
+        index = row // self.queries
+        cross = CrossKeysValues(*(x[:, index : index + 1] for x in (self.cross.keys, self.cross.values)))
+        cache = Cache(self.keys[:, row : row + 1], self.values[:, row : row + 1], cross, (0,))
+        hidden, _ = self.network.decoder.hidden(tokens, cache)
+        for storage in (self.keys, self.values):
+            used = storage[:, row : row + self.queries, :, : tokens.shape[1]]
+            used[:, 1:] = used[:, :1]
+        logits = self.network.decoder.logits(hidden[0, [ask.prompt.sot_index, -1]])
+        return logits[0], logits[1:]
+
+    def _first_mask(self, ask: Decode) -> Tensor:
+        limit = ask.max_initial_timestamp
+        return first_token_mask(
+            self.tokenizer,
+            suppress_blank=ask.suppress_blank,
+            timestamps=ask.timestamps and not ask.prompt.forced,
+            max_initial_index=None if limit is None else round(limit / TIMESTAMP_SECONDS),
+            size=self.network.dims.n_vocab,
+        )
+
+    # Choice
+
+    def _choose(self, logits: Tensor, slots: range) -> None:
+        """Apply the rules to the logits (R, V) of these slots and append a token to each of their rows."""
+        rows = torch.arange(slots.start * self.queries, slots.stop * self.queries, device=logits.device)
+        logits.view(len(slots), self.queries, -1).masked_fill_(self.suppressed[slots.start : slots.stop, None], NEVER)
+        apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
+        beams = [index for index in slots if isinstance(self.slots[index].ask.strategy, Beam)]
+        others = [index for index in slots if not isinstance(self.slots[index].ask.strategy, Beam)]
+        if beams:
+            self._choose_beams(self._logits_of(logits, beams, slots), beams)
+        if others:
+            self._choose_single(self._logits_of(logits, others, slots), others)
+        for index in slots:
+            self.slots[index].count += 1
+
+    def _logits_of(self, logits: Tensor, chosen: list[int], slots: range) -> Tensor:
+        grouped = logits.view(len(slots), self.queries, -1)
+        return grouped if len(chosen) == len(slots) else grouped[[index - slots.start for index in chosen]]
+
+    def _rows_of(self, slots: list[int]) -> Tensor:
+        """(B·K,) the rows of these slots."""
+        first = torch.tensor(slots, device=self.network.device)[:, None] * self.queries
+        return (first + torch.arange(self.queries, device=self.network.device)).flatten()
+
+    def _choose_single(self, logits: Tensor, slots: list[int]) -> None:
+        """Greedy and sampled rows (B, K, V): each goes its own way; after its end it repeats the end."""
+        rows = self._rows_of(slots)
+        strategies = [self.slots[index].ask.strategy for index in slots]
+        logits = logits.flatten(0, 1)
+        tokens, logprobs = choose_likeliest(logits)
+        if any(isinstance(strategy, Sample) for strategy in strategies):
+            temperatures = logits.new_tensor([strategy.temperature for strategy in strategies])
+            uniforms = torch.stack([self._uniforms(self.slots[index]) for index in slots]).flatten()
+            per_row = temperatures.repeat_interleave(self.queries)
+            # A greedy row in the same lane (one sample of one query) keeps its likeliest token.
+            drawn, drawn_logprobs = choose_sampled(logits, per_row.clamp(min=1e-6), uniforms)
+            tokens = torch.where(per_row > 0, drawn, tokens)
+            logprobs = torch.where(per_row > 0, drawn_logprobs, logprobs)
+        done = self.done[rows]
+        tokens = torch.where(done, self.tokenizer.eot, tokens)
+        self.sums[rows] += torch.where(done, 0.0, logprobs)
+        self._append(rows, tokens, slots)
+        self.done[rows] = tokens == self.tokenizer.eot
+
+    def _uniforms(self, slot: Slot) -> Tensor:
+        if isinstance(slot.ask.strategy, Sample):
+            return slot.uniforms[slot.count]
+        return torch.zeros(self.queries, device=self.network.device)
+
+    def _choose_beams(self, logits: Tensor, slots: list[int]) -> None:
+        """Rows (B, K, V) that compete with the others of their slot and change places with them."""
+        rows = self._rows_of(slots)
+        first = torch.tensor([self.slots[index].count == 0 for index in slots], device=logits.device)
+        step = beam_step(logits, self.sums[rows].view(len(slots), -1), first, self.tokenizer.eot)
+        for position in step.ended.any(-1).nonzero()[:, 0].tolist():
+            self._collect(
+                slots[position], step.ended[position], step.ended_sources[position], step.ended_sums[position]
+            )
+
+        sources = (torch.tensor(slots, device=logits.device)[:, None] * self.queries + step.sources).flatten()
+        if not torch.equal(sources, rows):
+            self._reorder(rows, sources, start=min(len(self.slots[index].ask.prompt.tokens) for index in slots))
+        self.sums[rows] = step.sums.flatten()
+        self._append(rows, step.tokens.flatten(), slots)
+        full = [len(self.slots[i].finished) >= self._max_candidates(self.slots[i]) for i in slots]
+        self.done[rows] = torch.tensor(full, device=logits.device).repeat_interleave(self.queries)
+
+    def _collect(self, index: int, ended: Tensor, sources: Tensor, sums: Tensor) -> None:
+        """Take a slot's newly ended hypotheses, best first, while there is room."""
+        slot = self.slots[index]
+        for source, total in zip(sources[ended].tolist(), sums[ended].tolist(), strict=True):
+            if len(slot.finished) < self._max_candidates(slot):
+                tokens = self.tokens[index * self.queries + source, : slot.count].tolist()
+                slot.finished.append(Hypothesis(tuple(tokens), total))
+
+    @staticmethod
+    def _max_candidates(slot: Slot) -> int:
+        assert isinstance(slot.ask.strategy, Beam), "only beam searches collect candidates"
+        return slot.ask.strategy.max_candidates
+
+    def _reorder(self, rows: Tensor, sources: Tensor, *, start: int) -> None:
+        """Let `rows` continue what `sources` hold; positions before `start` are the prompt, the same for all."""
+        order = torch.arange(self._rows, device=rows.device)
+        order[rows] = sources
+        self.tokens[rows] = self.tokens[sources]
+        self.state.data[rows] = self.state.data[sources]
+        end = max(slot.length for slot in self.slots)
+        for storage in (self.keys, self.values):
+            storage[:, : self._rows, :, start:end] = storage[:, order, :, start:end]
+
+    def _append(self, rows: Tensor, tokens: Tensor, slots: list[int]) -> None:
+        counts = [self.slots[index].count for index in slots for _ in range(self.queries)]
+        self.tokens[rows, torch.tensor(counts, device=rows.device)] = tokens
+        self.last[rows] = tokens
+        advanced = self.state.of(rows).advanced(tokens, self.tokenizer.timestamp_begin)
+        self.state.data[rows] = advanced.data
+
+    # Completion
+
+    def _settle(self, index: int) -> Hypothesis:
+        """The best hypothesis of a complete slot."""
+        slot, strategy = self.slots[index], self.slots[index].ask.strategy
+        rows = slice(index * self.queries, (index + 1) * self.queries)
+        unfinished = [
+            self._hypothesis(tokens, total)
+            for tokens, total in zip(self.tokens[rows, : slot.count].tolist(), self.sums[rows].tolist(), strict=True)
+        ]
+        if isinstance(strategy, Beam):
+            # Too few have ended: the best unfinished ones fill up (reference: `BeamSearchDecoder.finalize`).
+            missing = max(self.queries - len(slot.finished), 0)
+            rest = sorted(unfinished, key=lambda hypothesis: hypothesis.sum_logprob, reverse=True)
+            return best_hypothesis(slot.finished + rest[:missing], strategy.length_penalty)
+        return best_hypothesis(unfinished, strategy.length_penalty)
+
+    def _hypothesis(self, tokens: list[int], total: float) -> Hypothesis:
+        eot = self.tokenizer.eot
+        ended = eot in tokens
+        return Hypothesis(tuple(tokens[: tokens.index(eot)] if ended else tokens), total, truncated=not ended)
+
+    def _remove(self, index: int) -> None:
+        """Free a slot; the last one moves into its place."""
+        end = len(self.slots) - 1
+        if index != end:
+            target, source = (slice(i * self.queries, (i + 1) * self.queries) for i in (index, end))
+            used = self.slots[end].length
+            for storage in (self.keys, self.values):
+                storage[:, target, :, :used] = storage[:, source, :, :used]
+            for tensor in (self.tokens, self.last, self.sums, self.done, self.timed, self.state.data):
+                tensor[target] = tensor[source]
+            self.suppressed[index] = self.suppressed[end]
+            if self.cross is not None and self.width > 1:
+                for storage in (self.cross.keys, self.cross.values):
+                    storage[:, index] = storage[:, end]
+            self.slots[index] = self.slots[end]
+        self.slots.pop()
+        if not self.slots and self.width == 1:
+            self.cross = None

@@ -1,0 +1,18 @@
+"""Which language is spoken in a window (reference: `detect_language`)."""
+
+from __future__ import annotations
+
+import torch
+
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.nn.cache import Cache
+from whisperlite.nn.network import Network
+from whisperlite.text.tokenizer import Tokenizer
+
+
+def language_probabilities(network: Network, tokenizer: Tokenizer, encoding: Encoding) -> dict[str, float]:
+    """Code → probability among the model's languages, after <|startoftranscript|> alone, in the order of the tokens."""
+    cache = Cache.empty(encoding.cross, rows=1, capacity=1)
+    logits, _ = network.decoder(torch.tensor([[tokenizer.sot]], device=network.device), cache)
+    ids = [tokenizer.language_token(code) for code in tokenizer.languages]
+    return dict(zip(tokenizer.languages, logits[0, 0, ids].softmax(-1).tolist(), strict=True))

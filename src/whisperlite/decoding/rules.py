@@ -1,0 +1,116 @@
+"""Which tokens may come next: rules that act on the logits of a whole batch, in place (reference: `LogitFilter`).
+
+Axes: R rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whisperlite.text.tokenizer import Tokenizer
+
+NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampState:
+    """What the timestamp rules remember of each row; it follows the rows when beams change places.
+
+    Attributes:
+        data: (R, 4) the last timestamp token so far (-1 before the first); whether the last token is a timestamp;
+            whether the last but one is (1 also where there is none); the number of tokens.
+    """
+
+    data: Tensor
+
+    @staticmethod
+    def after(answer: Sequence[int], timestamp_begin: int, *, rows: int, device: torch.device) -> TimestampState:
+        """The state of `rows` rows that all begin with the same answer."""
+        times = [token for token in answer if token >= timestamp_begin]
+        is_last = bool(answer) and answer[-1] >= timestamp_begin
+        is_penultimate = len(answer) < 2 or answer[-2] >= timestamp_begin
+        row = [times[-1] if times else -1, int(is_last), int(is_penultimate), len(answer)]
+        return TimestampState(torch.tensor([row], device=device).repeat(rows, 1))
+
+    @property
+    def last(self) -> Tensor:
+        return self.data[:, 0]
+
+    @property
+    def is_last(self) -> Tensor:
+        return self.data[:, 1].bool()
+
+    @property
+    def is_penultimate(self) -> Tensor:
+        return self.data[:, 2].bool()
+
+    def of(self, rows: Tensor) -> TimestampState:
+        return TimestampState(self.data[rows])
+
+    def advanced(self, tokens: Tensor, timestamp_begin: int) -> TimestampState:
+        """After one more token in each row."""
+        is_time, count = tokens >= timestamp_begin, self.data[:, 3]
+        last = torch.where(is_time, tokens, self.last)
+        return TimestampState(torch.stack([last, is_time.long(), (self.is_last | (count == 0)).long(), count + 1], 1))
+
+
+def suppression_mask(tokenizer: Tokenizer, suppressed: frozenset[int], *, timestamps: bool, size: int) -> Tensor:
+    """(V,) True at every id that may never be chosen.
+
+    Whatever the caller suppresses or not, the control tokens cannot be chosen (docs/design.md, correction 4), and where timestamps
+    are wanted neither can <|notimestamps|>.
+    """
+    ids = suppressed | tokenizer.control_tokens | ({tokenizer.no_timestamps} if timestamps else set())
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[[token for token in ids if token < size]] = True
+    return mask
+
+
+def first_token_mask(
+    tokenizer: Tokenizer, *, suppress_blank: bool, timestamps: bool, max_initial_index: int | None, size: int
+) -> Tensor:
+    """(V,) True at every id that may not come first (reference: `SuppressBlank`, `ApplyTimestampRules`).
+
+    Args:
+        timestamps: only a timestamp may come first.
+        max_initial_index: and none after this one, in steps of 20 ms. Differs: 0 means 0 (docs/design.md, correction 5).
+    """
+    mask = torch.zeros(size, dtype=torch.bool)
+    if suppress_blank:
+        mask[list(tokenizer.blank_tokens)] = True
+    if timestamps:
+        mask[: tokenizer.timestamp_begin] = True
+        if max_initial_index is not None:
+            mask[tokenizer.timestamp_begin + max_initial_index + 1 :] = True
+    return mask
+
+
+def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor, tokenizer: Tokenizer) -> None:
+    """Timestamps come in pairs, never go back, and come where they are more probable than any text.
+
+    Reference: `ApplyTimestampRules`. Logits are changed in place; all other rules must have been applied before, since
+    the last of these compares what is left.
+
+    Args:
+        logits: (R, V).
+        state: of the R rows.
+        enabled: (R,) rows that the rules hold for.
+    """
+    begin = tokenizer.timestamp_begin
+    text, times = logits[:, :begin], logits[:, begin:]
+    opened = state.is_last & ~state.is_penultimate  # a segment has ended: a second timestamp or the end must follow
+    logits[:, : tokenizer.eot].masked_fill_((enabled & opened)[:, None], NEVER)
+
+    # After a pair text must follow. Later times may repeat an end as a start, else they must move on.
+    pair = state.is_last & state.is_penultimate
+    earliest = torch.where(state.last < 0, 0, state.last - begin + (~opened).long())
+    index = torch.arange(times.shape[1], device=logits.device)
+    banned = (index < earliest[:, None]) | pair[:, None]
+    times.masked_fill_(banned & enabled[:, None], NEVER)
+
+    dominant = times.logsumexp(-1) > text.amax(-1)
+    text.masked_fill_((enabled & dominant)[:, None], NEVER)

@@ -1,0 +1,144 @@
+"""How the next tokens are chosen, for a batch at once, and how the best of several sequences is picked.
+
+Axes: B windows, K queries of one window, R rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def choose_likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(R, V) → the most probable tokens (R,) and their log probabilities (R,)."""
+    tokens = logits.argmax(-1)
+    return tokens, _logprobs_of(logits, tokens)
+
+
+def choose_sampled(logits: Tensor, temperatures: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens drawn by the inverse of the distribution function at given uniforms, row by row.
+
+    Args:
+        logits: (R, V).
+        temperatures: (R,), above 0.
+        uniforms: (R,) in [0, 1).
+
+    Returns:
+        Tokens (R,) and their log probabilities (R,) *at temperature 1*, which is what the thresholds are about.
+    """
+    probabilities = (logits / temperatures[:, None]).softmax(-1)
+    distribution = probabilities.cumsum(-1)
+    # The last entry is 1 but for rounding. The first entry above u·total has a probability above 0.
+    targets = uniforms[:, None] * distribution[:, -1:]
+    tokens = torch.searchsorted(distribution, targets, right=True)[:, 0]
+    # Rounding can put u·total on the total itself: then it is the last token that has a probability.
+    last = logits.shape[1] - 1 - (probabilities > 0).flip(-1).int().argmax(-1)
+    tokens = torch.minimum(tokens, last)
+    return tokens, _logprobs_of(logits, tokens)
+
+
+def draw_uniforms(seed: tuple[int, ...], steps: int, queries: int) -> Tensor:
+    """(steps, K) uniforms of one request: from its seed alone, whatever else is being decoded."""
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+    return torch.from_numpy(generator.random((steps, queries), dtype=np.float32))
+
+
+def _logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class BeamStep:
+    """One step of a beam search, for B windows.
+
+    Attributes:
+        tokens: (B, K) chosen to continue with.
+        sources: (B, K) the query that each continues.
+        sums: (B, K) summed log probabilities, best first.
+        ended: (B, N) whether the n-th best candidate ends its hypothesis and counts.
+        ended_sources, ended_sums: (B, N) the query that it ended, and its sum.
+    """
+
+    tokens: Tensor
+    sources: Tensor
+    sums: Tensor
+    ended: Tensor
+    ended_sources: Tensor
+    ended_sums: Tensor
+
+
+def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep:
+    """Extend every hypothesis by its K+1 best tokens and keep the K best that go on.
+
+    Reference: `BeamSearchDecoder.update`. A hypothesis that ends counts if it is among the candidates before the K-th
+    that goes on.
+
+    Args:
+        logits: (B, K, V).
+        sums: (B, K) summed log probabilities of the hypotheses.
+        first: (B,) True where the K queries are still one and the same, so that only the first may be extended.
+        eot: the token that ends a hypothesis.
+    """
+    windows, queries, _ = logits.shape
+    top, ids = (logits - logits.logsumexp(-1, keepdim=True)).topk(queries + 1, dim=-1)
+    scores = sums[..., None] + top
+    scores[:, 1:].masked_fill_(first[:, None, None], float("-inf"))
+
+    scores, order = scores.flatten(1).sort(dim=-1, descending=True, stable=True)
+    ids = ids.flatten(1).gather(1, order)
+    sources = order // (queries + 1)
+    ends = ids == eot
+    going_before = (~ends).cumsum(-1)  # at an end: how many better candidates go on
+    kept = ~ends & (going_before <= queries)
+    places = (~kept).int().sort(dim=-1, stable=True).indices[:, :queries]
+    return BeamStep(
+        tokens=ids.gather(1, places),
+        sources=sources.gather(1, places),
+        sums=scores.gather(1, places),
+        ended=ends & (going_before < queries) & (scores > float("-inf")),
+        ended_sources=sources,
+        ended_sums=scores,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """A sequence and its score.
+
+    Attributes:
+        tokens: chosen, without the end.
+        sum_logprob: of the tokens, and of the end where it was reached.
+        truncated: the end was not reached.
+    """
+
+    tokens: tuple[int, ...]
+    sum_logprob: float
+    truncated: bool = False
+
+    @property
+    def avg_logprob(self) -> float:
+        """Per token, the end counted as one (reference: `DecodingTask.run`)."""
+        return self.sum_logprob / (len(self.tokens) + 1)
+
+
+def best_hypothesis(hypotheses: Sequence[Hypothesis], length_penalty: float | None) -> Hypothesis:
+    """The hypothesis with the highest score per length; the first of equals (reference: `MaximumLikelihoodRanker`).
+
+    Differs: one without tokens ranks last, instead of dividing by zero (docs/design.md, correction 23).
+
+    Args:
+        length_penalty: None: the plain length; else α of ((5 + length) / 6)^α (Wu et al. 2016, equation 14).
+    """
+
+    def score(hypothesis: Hypothesis) -> float:
+        length = len(hypothesis.tokens)
+        if length_penalty is not None:
+            return float(hypothesis.sum_logprob / ((5 + length) / 6) ** length_penalty)
+        return hypothesis.sum_logprob / length if length else -math.inf
+
+    return max(hypotheses, key=score)

@@ -1,0 +1,60 @@
+"""Every error that whisperlite raises on purpose.
+
+    WhisperliteError
+    ├── OptionError (ValueError)                an option's name, type, range or combination
+    ├── AudioError
+    │   ├── AudioNotFoundError (FileNotFoundError)
+    │   ├── AudioDecodeError                    ffmpeg could not read it, or it holds no sound
+    │   ├── AudioFormatError (ValueError)       samples of a wrong type, shape, rate or value
+    │   └── FFmpegError                         no ffmpeg, or the wrong package named `ffmpeg`
+    ├── ModelError
+    │   ├── ModelNotFoundError                  no checkpoint of that name
+    │   └── CheckpointError                     a checkpoint that is damaged or is not a Whisper
+    └── LanguageError (ValueError)              a language that Whisper, or this model, does not have
+
+A message says what was received, what is allowed, and what to do next.
+"""
+
+
+class WhisperliteError(Exception):
+    """The root of all errors that whisperlite raises on purpose."""
+
+
+class OptionError(WhisperliteError, ValueError):
+    """An option has an unknown name, a wrong type or range, or contradicts another."""
+
+
+class LanguageError(WhisperliteError, ValueError):
+    """A language that Whisper, or the loaded model, does not have."""
+
+
+class AudioError(WhisperliteError):
+    """The audio could not be read."""
+
+
+class AudioNotFoundError(AudioError, FileNotFoundError):
+    """There is no file at the path."""
+
+
+class AudioDecodeError(AudioError):
+    """ffmpeg could not read the file, or found no sound in it."""
+
+
+class AudioFormatError(AudioError, ValueError):
+    """Samples of a wrong type, shape, sampling rate or value."""
+
+
+class FFmpegError(AudioError):
+    """No ffmpeg binary, or the unrelated package `ffmpeg` in the place of `ffmpeg-python`."""
+
+
+class ModelError(WhisperliteError):
+    """The model could not be loaded."""
+
+
+class ModelNotFoundError(ModelError):
+    """No checkpoint of that name or path."""
+
+
+class CheckpointError(ModelError):
+    """The checkpoint is damaged, or is not a Whisper."""

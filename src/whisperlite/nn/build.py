@@ -1,0 +1,155 @@
+"""Tensors under OpenAI's names → a `Network` on a device in a precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whisperlite.nn.config import ModelDimensions
+from whisperlite.nn.linear import Linear, linear
+from whisperlite.nn.network import (
+    MLP,
+    Convolution,
+    CrossAttention,
+    Decoder,
+    DecoderBlock,
+    Encoder,
+    EncoderBlock,
+    LayerNorm,
+    Network,
+    SelfAttention,
+)
+
+
+def build_network(
+    dims: ModelDimensions, tensors: dict[str, Tensor], *, device: torch.device, dtype: torch.dtype
+) -> Network:
+    """Place the tensors and join the projections that are computed together.
+
+    Args:
+        dims: the shape.
+        tensors: OpenAI's name → tensor, in any floating-point type.
+
+    Raises:
+        KeyError: a tensor is missing.
+        ValueError: a tensor has another shape than `dims` says.
+    """
+    return _Builder(dims, tensors, device, dtype).network()
+
+
+def expected_shapes(dims: ModelDimensions) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a checkpoint of this shape: OpenAI's name → shape."""
+    audio, text = dims.n_audio_state, dims.n_text_state
+    shapes: dict[str, tuple[int, ...]] = {
+        "encoder.conv1.weight": (audio, dims.n_mels, 3),
+        "encoder.conv1.bias": (audio,),
+        "encoder.conv2.weight": (audio, audio, 3),
+        "encoder.conv2.bias": (audio,),
+        "encoder.positional_embedding": (dims.n_audio_ctx, audio),
+        "decoder.token_embedding.weight": (dims.n_vocab, text),
+        "decoder.positional_embedding": (dims.n_text_ctx, text),
+    }
+
+    def norm(name: str, width: int) -> None:
+        shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (width,)
+
+    def attention(name: str, width: int, source_width: int) -> None:
+        norm(f"{name}_ln", width)
+        for projection, inputs in (("query", width), ("key", source_width), ("value", source_width), ("out", width)):
+            shapes[f"{name}.{projection}.weight"] = (width, inputs)
+            if projection != "key":
+                shapes[f"{name}.{projection}.bias"] = (width,)
+
+    norm("encoder.ln_post", audio)
+    norm("decoder.ln", text)
+    for part, width, layers in (("encoder", audio, dims.n_audio_layer), ("decoder", text, dims.n_text_layer)):
+        for layer in range(layers):
+            block = f"{part}.blocks.{layer}"
+            attention(f"{block}.attn", width, width)
+            if part == "decoder":
+                attention(f"{block}.cross_attn", width, audio)
+            norm(f"{block}.mlp_ln", width)
+            shapes[f"{block}.mlp.0.weight"], shapes[f"{block}.mlp.0.bias"] = (4 * width, width), (4 * width,)
+            shapes[f"{block}.mlp.2.weight"], shapes[f"{block}.mlp.2.bias"] = (width, 4 * width), (width,)
+    return shapes
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    dims: ModelDimensions
+    tensors: dict[str, Tensor]
+    device: torch.device
+    dtype: torch.dtype
+
+    def network(self) -> Network:
+        for name, shape in expected_shapes(self.dims).items():
+            if tuple(self.tensors[name].shape) != shape:
+                raise ValueError(f"{name} has the shape {tuple(self.tensors[name].shape)}, expected {shape}")
+        return Network(self.dims, self._encoder(), self._decoder())
+
+    def _encoder(self) -> Encoder:
+        return Encoder(
+            conv1=self._convolution("encoder.conv1", stride=1),
+            conv2=self._convolution("encoder.conv2", stride=2),
+            positions=self._place("encoder.positional_embedding"),
+            blocks=tuple(self._encoder_block(f"encoder.blocks.{i}") for i in range(self.dims.n_audio_layer)),
+            norm=self._norm("encoder.ln_post"),
+        )
+
+    def _decoder(self) -> Decoder:
+        embedding = self.tensors["decoder.token_embedding.weight"]
+        return Decoder(
+            embedding=embedding.to(self.device),
+            positions=self._place("decoder.positional_embedding"),
+            blocks=tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer)),
+            norm=self._norm("decoder.ln"),
+            head=linear(embedding.to(self.device, self.dtype), None),
+        )
+
+    def _encoder_block(self, name: str) -> EncoderBlock:
+        return EncoderBlock(
+            attention_norm=self._norm(f"{name}.attn_ln"),
+            attention=self._self_attention(f"{name}.attn", self.dims.n_audio_head),
+            mlp_norm=self._norm(f"{name}.mlp_ln"),
+            mlp=MLP(self._linear(f"{name}.mlp.0"), self._linear(f"{name}.mlp.2")),
+        )
+
+    def _decoder_block(self, name: str) -> DecoderBlock:
+        cross = f"{name}.cross_attn"
+        return DecoderBlock(
+            attention_norm=self._norm(f"{name}.attn_ln"),
+            attention=self._self_attention(f"{name}.attn", self.dims.n_text_head),
+            cross_attention_norm=self._norm(f"{cross}_ln"),
+            cross_attention=CrossAttention(
+                heads=self.dims.n_text_head,
+                query=self._linear(f"{cross}.query"),
+                key_value=self._linear(f"{cross}.key", f"{cross}.value"),
+                out=self._linear(f"{cross}.out"),
+            ),
+            mlp_norm=self._norm(f"{name}.mlp_ln"),
+            mlp=MLP(self._linear(f"{name}.mlp.0"), self._linear(f"{name}.mlp.2")),
+        )
+
+    def _self_attention(self, name: str, heads: int) -> SelfAttention:
+        joint = self._linear(f"{name}.query", f"{name}.key", f"{name}.value")
+        return SelfAttention(heads, joint, self._linear(f"{name}.out"))
+
+    def _linear(self, *names: str) -> Linear:
+        """One layer out of several that share their input; keys have no bias in Whisper, so theirs is zero."""
+        weights = [self._place(f"{name}.weight") for name in names]
+        biases = [
+            self._place(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
+            for name, weight in zip(names, weights, strict=True)
+        ]
+        return linear(torch.cat(weights), torch.cat(biases))
+
+    def _norm(self, name: str) -> LayerNorm:
+        return LayerNorm(self._place(f"{name}.weight"), self._place(f"{name}.bias"))
+
+    def _convolution(self, name: str, *, stride: int) -> Convolution:
+        return Convolution(self._place(f"{name}.weight"), self._place(f"{name}.bias"), stride)
+
+    def _place(self, name: str) -> Tensor:
+        return self.tensors[name].to(self.device, self.dtype)

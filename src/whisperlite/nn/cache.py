@@ -1,0 +1,71 @@
+"""The decoder's memory as a value: keys and values of the text so far, and of the audio.
+
+Storage is allocated once and written in place; what says how much of it is valid (`lengths`) is replaced, never
+changed. After a step only the cache that it returned may be used.
+
+Axes: L layers, W windows, R rows (W windows × K queries each), H heads, T text positions, S audio frames, D head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class CrossKeysValues:
+    """Keys and values of encoded audio for every decoder layer, each (L, W, H, S, D)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Keys and values for `R` rows over `W` windows; the K = R / W rows of a window lie together.
+
+    Attributes:
+        keys, values: of the text, (L, R, H, capacity, D); positions past a row's length hold leftovers.
+        cross: of the audio, one entry a window, shared by its rows and never reordered.
+        lengths: how many positions of each row are valid.
+    """
+
+    keys: Tensor
+    values: Tensor
+    cross: CrossKeysValues
+    lengths: tuple[int, ...]
+
+    @staticmethod
+    def empty(cross: CrossKeysValues, *, rows: int, capacity: int) -> Cache:
+        """A cache without text, for `rows` rows over the windows of `cross`."""
+        layers, _, heads, _, width = cross.keys.shape
+        shape = (layers, rows, heads, capacity, width)
+        keys, values = (torch.empty(shape, dtype=cross.keys.dtype, device=cross.keys.device) for _ in range(2))
+        return Cache(keys, values, cross, (0,) * rows)
+
+    @property
+    def longest(self) -> int:
+        return max(self.lengths)
+
+    def advanced(self, count: int) -> Cache:
+        """`count` more positions valid in every row."""
+        return replace(self, lengths=tuple(length + count for length in self.lengths))
+
+    def truncated(self, lengths: tuple[int, ...]) -> Cache:
+        """Step back to at most these lengths."""
+        return replace(self, lengths=tuple(map(min, self.lengths, lengths)))
+
+    def reordered(self, rows: Tensor, *, start: int = 0) -> Cache:
+        """Row i continues what row `rows[i]` holds from position `start` on; before it they must already agree.
+
+        Args:
+            rows: (R,) indices. Lengths stay: rows that change places must be equally long.
+            start: first position to move.
+        """
+        end = self.longest
+        for storage in (self.keys, self.values):
+            moved = storage[:, : len(rows), :, start:end].index_select(1, rows)
+            storage[:, : len(rows), :, start:end] = moved
+        return self

@@ -1,0 +1,233 @@
+"""The Whisper encoder-decoder (Radford et al. 2022, section 2.2): features, ids → logits. It holds weights, nothing else.
+
+Read from the top: Network → Encoder, Decoder → their blocks → attention, MLP. Nothing here is ever written to after it
+was built, so any number of threads may call one network.
+
+Axes: B windows, K queries of one window, R = B·K rows, H heads, T tokens, S audio frames, D head width, C model width,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from whisperlite.nn.cache import Cache, CrossKeysValues
+from whisperlite.nn.config import ModelDimensions
+from whisperlite.nn.linear import Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A Whisper on one device in one precision."""
+
+    dims: ModelDimensions
+    encoder: Encoder
+    decoder: Decoder
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.positions.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.encoder.positions.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    conv1: Convolution
+    conv2: Convolution
+    positions: Tensor  # (S, C)
+    blocks: tuple[EncoderBlock, ...]
+    norm: LayerNorm
+
+    def __call__(self, mel: Tensor) -> Tensor:
+        """Log-mel windows (B, n_mels, 2·S) → encoded audio (B, S, C)."""
+        x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    embedding: Tensor  # (V, C), in the checkpoint's storage type
+    positions: Tensor  # (n_text_ctx, C)
+    blocks: tuple[DecoderBlock, ...]
+    norm: LayerNorm
+    head: Linear  # C → V
+
+    def __call__(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Tokens (R, T), written behind what the cache holds → logits (R, T, V) in float32, and the cache after them."""
+        hidden, cache = self.hidden(tokens, cache)
+        return self.logits(hidden), cache
+
+    def hidden(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only."""
+        step = _Step.of(cache, tokens.shape[1], tokens.device)
+        x = self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer, step)
+        return self.norm(x), cache.advanced(tokens.shape[1])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(…, C) → (…, V) in float32."""
+        return self.head(hidden).float()
+
+    def cross(self, encoded: Tensor) -> CrossKeysValues:
+        """Keys and values of encoded audio (B, S, C) for all layers."""
+        pairs = [block.cross_attention.keys_values(encoded) for block in self.blocks]
+        return CrossKeysValues(torch.stack([keys for keys, _ in pairs]), torch.stack([values for _, values in pairs]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Where the T new tokens of each row go, and what they may look at."""
+
+    positions: Tensor  # (R, T), or (T,) when all rows are equally long
+    uniform: bool
+    end: int  # positions that are valid in the longest row after this step
+    mask: Tensor | None  # (R or 1, 1, T, end), True where a query may look; None: everywhere
+
+    @staticmethod
+    def of(cache: Cache, count: int, device: torch.device) -> _Step:
+        uniform = len(set(cache.lengths)) == 1
+        end = cache.longest + count
+        offsets = torch.arange(count, device=device)
+        if uniform:
+            positions = offsets + cache.lengths[0]
+            mask = None if count == 1 else torch.arange(end, device=device) <= positions[:, None]
+            return _Step(positions, True, end, mask)
+        positions = torch.tensor(cache.lengths, device=device)[:, None] + offsets
+        return _Step(positions, False, end, (torch.arange(end, device=device) <= positions[..., None])[:, None])
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderBlock:
+    attention_norm: LayerNorm
+    attention: SelfAttention
+    mlp_norm: LayerNorm
+    mlp: MLP
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderBlock:
+    attention_norm: LayerNorm
+    attention: SelfAttention
+    cross_attention_norm: LayerNorm
+    cross_attention: CrossAttention
+    mlp_norm: LayerNorm
+    mlp: MLP
+
+    def __call__(self, x: Tensor, cache: Cache, layer: int, step: _Step) -> Tensor:
+        x = x + self.attention.cached(self.attention_norm(x), cache.keys[layer], cache.values[layer], step)
+        keys, values = cache.cross.keys[layer], cache.cross.values[layer]
+        x = x + self.cross_attention(self.cross_attention_norm(x), keys, values)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+@dataclass(frozen=True, slots=True)
+class SelfAttention:
+    heads: int
+    query_key_value: Linear  # C → 3·C in one product
+    out: Linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, S, C) → (B, S, C), everything looking at everything."""
+        return self.out(_merge_heads(attend(*self._project(x))))
+
+    def cached(self, x: Tensor, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
+        """(R, T, C) → (R, T, C); the new keys and values are written into storage (R, H, capacity, D)."""
+        query, key, value = self._project(x)
+        rows, end = len(x), step.end
+        for storage, new in ((keys, key), (values, value)):
+            if step.uniform:
+                storage[:rows, :, end - x.shape[1] : end] = new
+            else:
+                row = torch.arange(rows, device=x.device)[:, None]
+                storage[row, :, step.positions] = new.transpose(1, 2)
+        return self.out(_merge_heads(attend(query, keys[:rows, :, :end], values[:rows, :, :end], step.mask)))
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = self.query_key_value(x).chunk(3, dim=-1)
+        return _split_heads(query, self.heads), _split_heads(key, self.heads), _split_heads(value, self.heads)
+
+
+@dataclass(frozen=True, slots=True)
+class CrossAttention:
+    heads: int
+    query: Linear
+    key_value: Linear  # C → 2·C in one product
+    out: Linear
+
+    def __call__(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """(R, T, C) over the audio of B windows (B, H, S, D): a window's rows are further queries on the same keys."""
+        windows = len(keys)
+        queries = x.reshape(windows, -1, x.shape[-1])  # (B, K·T, C)
+        attended = attend(_split_heads(self.query(queries), self.heads), keys, values)
+        return self.out(_merge_heads(attended)).reshape(x.shape)
+
+    def keys_values(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.key_value(encoded).chunk(2, dim=-1)
+        return _split_heads(keys, self.heads), _split_heads(values, self.heads)
+
+
+@dataclass(frozen=True, slots=True)
+class MLP:
+    expand: Linear  # C → 4·C
+    contract: Linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.contract(F.gelu(self.expand(x)))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    weight: Tensor  # (C, in, 3)
+    bias: Tensor
+    stride: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.conv1d(x, self.weight, self.bias, stride=self.stride, padding=1)
+
+
+# With few queries two products beat the fused kernel on CPUs, above all in bfloat16; see docs/design.md.
+_FEW_QUERIES = 16
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention: (…, T, D) over (…, S, D) → (…, T, D); `mask` is True where a query may look."""
+    if query.shape[-2] > _FEW_QUERIES or query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+    scores = (query * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights: Tensor = scores.softmax(-1)
+    return weights @ values
+
+
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, T, C) → (B, H, T, D)"""
+    return x.view(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)
+
+
+def _merge_heads(x: Tensor) -> Tensor:
+    """(B, H, T, D) → (B, T, C)"""
+    return x.transpose(1, 2).flatten(2)

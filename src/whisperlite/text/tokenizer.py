@@ -1,0 +1,337 @@
+"""The tokenizer: text → token ids, token ids → text and words, and the ids that have a meaning of their own.
+
+It knows no language or task of a run; those are arguments, so that one tokenizer serves every request and thread.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+import tiktoken
+
+from whisperlite.errors import LanguageError, OptionError
+from whisperlite.languages import LANGUAGES, UNSPACED_LANGUAGES
+from whisperlite.text import vocabulary as names
+from whisperlite.text.vocabulary import (
+    Vocabulary,
+    bundled_vocabulary,
+    is_gpt2,
+    read_token_list,
+    read_tokenizer_json,
+)
+
+# How GPT-2's vocabulary cuts text into the pieces inside of which bytes are merged.
+_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+# The reference's `Tokenizer.non_speech_tokens`: speaker tags and annotations, not the punctuation of speech.
+_ANNOTATIONS = (
+    *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
+    *("<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", '("', "((", "))", "(((", ")))", "[[", "]]", "{{", "}}"),
+    *("♪♪", "♪♪♪"),
+)
+# All in U+2640 to U+267F, whose first two UTF-8 bytes are the same: where they take more than one token, the first is
+# banned for all of them.
+_MUSIC = "♩♪♫♬♭♮♯"
+
+# The bundled vocabularies by their size: (multilingual, num_languages).
+_PUBLISHED = {51864: (False, 99), 51865: (True, 99), 51866: (True, 100)}
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The tokens of one vocabulary. An immutable value: share it among threads, pickle it, compare it."""
+
+    vocabulary: Vocabulary
+
+    @classmethod
+    def bundled(cls, *, multilingual: bool, num_languages: int = 99) -> Tokenizer:
+        """The tokenizer of OpenAI's own models, built once in a process.
+
+        Args:
+            multilingual: False for the English-only (`.en`) models.
+            num_languages: how many language tokens there are, 99, or 100 from large-v3 on.
+
+        Raises:
+            CheckpointError: no published model has that many languages.
+        """
+        return _bundled(multilingual, num_languages)
+
+    @classmethod
+    def from_tokenizer_json(cls, path: str | Path, *, n_vocab: int) -> Tokenizer:
+        """The tokenizer of a Hugging Face `tokenizer.json`, for a network of `n_vocab` logits.
+
+        Raises:
+            CheckpointError: the file is no vocabulary of Whisper, or does not fit `n_vocab`.
+        """
+        return _shared(read_tokenizer_json(Path(path), n_vocab=n_vocab))
+
+    @classmethod
+    def from_vocabulary(cls, path: str | Path, *, n_vocab: int) -> Tokenizer:
+        """The tokenizer of a CTranslate2 `vocabulary.txt` or `vocabulary.json`, for a network of `n_vocab` logits.
+
+        Raises:
+            CheckpointError: the file is no vocabulary of Whisper, or does not fit `n_vocab`.
+        """
+        return _shared(read_token_list(Path(path), n_vocab=n_vocab))
+
+    def __reduce__(self) -> tuple[Callable[..., Tokenizer], tuple[object, ...]]:
+        published = _published(self.vocabulary)
+        return (Tokenizer, (self.vocabulary,)) if published is None else (_bundled, published)
+
+    @cached_property
+    def _encoding(self) -> tiktoken.Encoding:
+        return _encoding(self.vocabulary.tokens[: self.vocabulary.n_text])
+
+    # Text and ids
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text.
+
+        The name of a special token in the text is text. Lone surrogates become U+FFFD; `decode` gives back all else.
+        Differs: the reference raises ValueError where text holds the name of a special token.
+        """
+        return self._encoding.encode_ordinary(text)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of ids: timestamps are left out, other special tokens appear as their names.
+
+        Bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            OptionError: an id outside of the vocabulary.
+        """
+        return self.decode_with_timestamps([token for token in tokens if token < self.timestamp_begin])
+
+    def decode_with_timestamps(self, tokens: Iterable[int]) -> str:
+        """As `decode`, with timestamps as their names, such as `<|1.08|>`."""
+        return b"".join(self._bytes_of(tokens)).decode("utf-8", errors="replace")
+
+    def _bytes_of(self, tokens: Iterable[int]) -> list[bytes]:
+        table = self.vocabulary.tokens
+        found = []
+        for token in tokens:
+            if not 0 <= token < len(table):
+                raise OptionError(f"token id {token} is not in this vocabulary of {len(table)} tokens.")
+            found.append(table[token])
+        return found
+
+    # Words
+
+    def split_to_words(self, tokens: Sequence[int], language: str | None) -> tuple[list[str], list[list[int]]]:
+        """Splits ids into words, or into characters for a language that is written without spaces.
+
+        Args:
+            tokens: ids; a special token or a timestamp begins a word.
+            language: a code of `LANGUAGES`, or None.
+
+        Returns:
+            The words, which joined are the decoded text, and the tokens of each.
+
+        Raises:
+            OptionError: an id outside of the vocabulary.
+        """
+        if language in UNSPACED_LANGUAGES:
+            return self.split_on_unicode(tokens)
+        return self.split_on_spaces(tokens)
+
+    def split_on_unicode(self, tokens: Sequence[int]) -> tuple[list[str], list[list[int]]]:
+        """Splits ids into the shortest runs that hold whole characters; returns their texts and their tokens.
+
+        Differs: the reference compares offsets in decoded text, which drift and then fail with IndexError where bytes
+        are not UTF-8 or a real U+FFFD takes several tokens. Here the offsets are those of bytes.
+        """
+        pieces = self._bytes_of(tokens)
+        data = b"".join(pieces)
+        boundaries = _character_boundaries(data)
+        texts: list[str] = []
+        groups: list[list[int]] = []
+        group: list[int] = []
+        start = end = 0
+        for token, piece in zip(tokens, pieces, strict=True):
+            group.append(token)
+            end += len(piece)
+            if end in boundaries:
+                texts.append(data[start:end].decode("utf-8", errors="replace"))
+                groups.append(group)
+                group, start = [], end
+        return texts, groups
+
+    def split_on_spaces(self, tokens: Sequence[int]) -> tuple[list[str], list[list[int]]]:
+        """Splits ids before spaces, ASCII punctuation and special tokens; returns the texts and their tokens."""
+        words: list[str] = []
+        groups: list[list[int]] = []
+        for text, group in zip(*self.split_on_unicode(tokens), strict=True):
+            is_special = group[0] >= self.eot
+            # As in the reference, blank text counts as punctuation: the empty string is part of every string.
+            is_punctuation = text.strip() in string.punctuation
+            if not words or is_special or is_punctuation or text.startswith(" "):
+                words.append(text)
+                groups.append(group)
+            else:
+                words[-1] += text
+                groups[-1] += group
+        return words, groups
+
+    # Languages
+
+    @cached_property
+    def language_tokens(self) -> Mapping[str, int]:
+        """Code → id of the languages, in the order of their ids.
+
+        Empty for an English-only vocabulary: it has such ids, but no model was trained on them.
+        """
+        if is_gpt2(self.vocabulary):
+            return MappingProxyType({})
+        ids = self.vocabulary.special_ids
+        found = [(ids[f"<|{code}|>"], code) for code in LANGUAGES if f"<|{code}|>" in ids]
+        return MappingProxyType({code: token for token, code in sorted(found)})
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The codes of the languages, in the order of their ids; () for an English-only vocabulary."""
+        return tuple(self.language_tokens)
+
+    @property
+    def num_languages(self) -> int:
+        """How many languages the vocabulary has: 99 or 100, and 0 where it is English-only."""
+        return len(self.language_tokens)
+
+    @property
+    def is_multilingual(self) -> bool:
+        """Whether there are languages to choose from."""
+        return bool(self.language_tokens)
+
+    def language_token(self, code: str) -> int:
+        """The id of a language, given by its code.
+
+        Raises:
+            LanguageError: this vocabulary lacks it.
+        """
+        if code in self.language_tokens:
+            return self.language_tokens[code]
+        if not self.is_multilingual:
+            raise LanguageError(f"language={code!r}: the model is English-only and has no language tokens.")
+        raise LanguageError(
+            f"language={code!r} is not among the {self.num_languages} languages of this model. Give the code of one "
+            f"of them: {', '.join(self.languages)}."
+        )
+
+    # Ids with a meaning of their own
+
+    @property
+    def n_vocab(self) -> int:
+        """How many ids there are, and so how many logits."""
+        return len(self.vocabulary.tokens)
+
+    @cached_property
+    def eot(self) -> int:
+        """`<|endoftext|>`, the first id that is not text."""
+        return self.vocabulary.special_ids[names.EOT]
+
+    @cached_property
+    def sot(self) -> int:
+        """`<|startoftranscript|>`."""
+        return self.vocabulary.special_ids[names.SOT]
+
+    @cached_property
+    def translate(self) -> int:
+        """`<|translate|>`: the task of translating to English."""
+        return self.vocabulary.special_ids[names.TRANSLATE]
+
+    @cached_property
+    def transcribe(self) -> int:
+        """`<|transcribe|>`: the task of writing down what is said."""
+        return self.vocabulary.special_ids[names.TRANSCRIBE]
+
+    @cached_property
+    def sot_lm(self) -> int:
+        """`<|startoflm|>`."""
+        return self.vocabulary.special_ids[names.SOT_LM]
+
+    @cached_property
+    def sot_prev(self) -> int:
+        """`<|startofprev|>`, before the text of earlier windows."""
+        return self.vocabulary.special_ids[names.SOT_PREV]
+
+    @cached_property
+    def no_speech(self) -> int:
+        """`<|nospeech|>`; some checkpoints call it `<|nocaptions|>`."""
+        return self.vocabulary.special_ids[names.NO_SPEECH]
+
+    @cached_property
+    def no_timestamps(self) -> int:
+        """`<|notimestamps|>`."""
+        return self.vocabulary.special_ids[names.NO_TIMESTAMPS]
+
+    @cached_property
+    def timestamp_begin(self) -> int:
+        """`<|0.00|>`; each of the following 1500 ids is 0.02 s later."""
+        return self.vocabulary.special_ids[names.TIMESTAMPS[0]]
+
+    # Sets that the rules of decoding ban
+
+    @cached_property
+    def control_tokens(self) -> frozenset[int]:
+        """The tokens that are only ever given to a model and never sampled."""
+        return frozenset((self.transcribe, self.translate, self.sot, self.sot_prev, self.sot_lm, self.no_speech))
+
+    @cached_property
+    def non_speech_tokens(self) -> tuple[int, ...]:
+        """The sorted ids that `suppress_tokens="-1"` stands for: annotations such as `[`, `♪` or `((`."""
+        # A hyphen or an apostrophe is banned only where it begins a word.
+        banned = {self.encode(" -")[0], self.encode(" '")[0]}
+        for symbol in (*_ANNOTATIONS, *_MUSIC):
+            for tokens in (self.encode(symbol), self.encode(f" {symbol}")):
+                if len(tokens) == 1 or symbol in _MUSIC:
+                    banned.add(tokens[0])
+        return tuple(sorted(banned))
+
+    @cached_property
+    def blank_tokens(self) -> tuple[int, ...]:
+        """What `suppress_blank` bans as the first token of a window: the space and the end."""
+        return (*self.encode(" "), self.eot)
+
+
+@cache
+def _bundled(multilingual: bool, num_languages: int) -> Tokenizer:
+    return Tokenizer(bundled_vocabulary(multilingual, num_languages))
+
+
+def _published(vocabulary: Vocabulary) -> tuple[bool, int] | None:
+    """The arguments of `_bundled` that give this very vocabulary, if there are any."""
+    arguments = _PUBLISHED.get(len(vocabulary.tokens))
+    return arguments if arguments is not None and bundled_vocabulary(*arguments) == vocabulary else None
+
+
+def _shared(vocabulary: Vocabulary) -> Tokenizer:
+    """The bundled tokenizer where the vocabulary is the same, so that it is held once."""
+    published = _published(vocabulary)
+    return Tokenizer(vocabulary) if published is None else _bundled(*published)
+
+
+@lru_cache(maxsize=8)
+def _encoding(text_tokens: tuple[bytes, ...]) -> tiktoken.Encoding:
+    """tiktoken's encoder of the text tokens; cached, since it takes a tenth of a second and vocabularies share it."""
+    ranks = {token: i for i, token in enumerate(text_tokens) if token}
+    return tiktoken.Encoding("whisperlite", pat_str=_PIECES, mergeable_ranks=ranks, special_tokens={})
+
+
+def _character_boundaries(data: bytes) -> set[int]:
+    """Offsets between the characters of `data.decode("utf-8", "replace")`, both ends included."""
+    boundaries = {i for i, byte in enumerate(data) if byte & 0xC0 != 0x80}
+    boundaries |= {0, len(data)}
+    position = 0
+    while True:
+        try:
+            data[position:].decode("utf-8")
+        except UnicodeDecodeError as error:
+            # What can't be decoded becomes one U+FFFD; it begins a character, also at a stray continuation byte.
+            boundaries.add(position + error.start)
+            position += error.end
+        else:
+            return boundaries

@@ -1,0 +1,52 @@
+"""Accept an attempt, or try the next temperature (Radford et al. 2022, section 4.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whisperlite.decoding.asks import Beam, Decoded, Greedy, Sample, Strategy
+from whisperlite.options import Options
+
+
+def strategy_at(temperature: float, options: Options) -> Strategy:
+    """How tokens are chosen at a temperature: searched at 0, drawn above."""
+    if temperature > 0:
+        return Sample(temperature, options.best_of or 1, options.length_penalty)
+    if options.beams > 1:
+        return Beam(options.beams, options.max_candidates, options.length_penalty)
+    return Greedy(length_penalty=options.length_penalty)
+
+
+def failed_thresholds(decoded: Decoded, options: Options) -> tuple[str, ...]:
+    """Names of the thresholds that send a window to the next temperature; empty: it is accepted.
+
+    A window that looks silent is accepted although its log probability is low: nothing better would come of it.
+    """
+    failed = []
+    if options.compression_ratio_threshold is not None and (
+        decoded.compression_ratio > options.compression_ratio_threshold
+    ):
+        failed.append("compression_ratio_threshold")
+    if options.logprob_threshold is not None and decoded.avg_logprob < options.logprob_threshold:
+        if options.no_speech_threshold is not None and decoded.no_speech_prob > options.no_speech_threshold:
+            return ()
+        failed.append("logprob_threshold")
+    return tuple(failed)
+
+
+def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
+    """Index of the attempt to keep where every one failed.
+
+    Differs: the reference keeps the last, drawn at the highest temperature (docs/design.md, correction 2). Here it is the most
+    probable of those that do not repeat themselves, or of all where all do; the first of equals.
+    """
+    limit = options.compression_ratio_threshold
+    fair = [index for index, one in enumerate(attempts) if limit is None or one.compression_ratio <= limit]
+    return max(fair or range(len(attempts)), key=lambda index: attempts[index].avg_logprob)
+
+
+def is_silent(decoded: Decoded, options: Options) -> bool:
+    """Whether the window is passed over: no speech is probable, and the text is not (docs/design.md, correction 19)."""
+    if options.no_speech_threshold is None or decoded.no_speech_prob <= options.no_speech_threshold:
+        return False
+    return options.logprob_threshold is None or decoded.avg_logprob <= options.logprob_threshold
