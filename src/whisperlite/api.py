@@ -22,7 +22,7 @@ from whisperlite.nn.build import build_network
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.network import Network
 from whisperlite.options import Options, OptionsDict, make_options
-from whisperlite.results import LanguageDetection, Transcription
+from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.prompt import MAX_NEW_TOKENS, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.fallback import strategy_at
@@ -39,6 +39,8 @@ def transcribe(
     device: str | torch.device | None = None,
     compute_type: str = "auto",
     sampling_rate: int | None = None,
+    on_segment: Callable[[Segment], None] | None = None,
+    on_progress: Callable[[float, float], None] | None = None,
     **options: Unpack[OptionsDict],
 ) -> Transcription:
     """Transcribe a recording, or translate it into English.
@@ -50,6 +52,8 @@ def transcribe(
             (n_samples,) or with channels, floats in [-1, 1] or integers.
         model, device, compute_type: as in `load_model`.
         sampling_rate: of samples, in Hz; None: 16000. Files carry their own.
+        on_segment: called with each segment when it is accepted, on the calling thread.
+        on_progress: called with the seconds done and the seconds in all, after each window and at the end.
         **options: the fields of `Options`.
 
     Raises:
@@ -57,9 +61,11 @@ def transcribe(
         ModelError: the model cannot be loaded.
         AudioError: the audio cannot be read.
     """
-    checked = make_options(options)
+    make_options(options)  # what is wrong with them fails before the model is loaded
     recipe = _Recipe(os.fspath(model), None if device is None else str(device), compute_type)
-    return _last_model(recipe)._transcribe(audio, checked, sampling_rate)
+    return _last_model(recipe).transcribe(
+        audio, sampling_rate=sampling_rate, on_segment=on_segment, on_progress=on_progress, **options
+    )
 
 
 def load_model(
@@ -144,10 +150,28 @@ class Whisper:
         return self.tokenizer.languages or ("en",)
 
     def transcribe(
-        self, audio: AudioSource, *, sampling_rate: int | None = None, **options: Unpack[OptionsDict]
+        self,
+        audio: AudioSource,
+        *,
+        sampling_rate: int | None = None,
+        on_segment: Callable[[Segment], None] | None = None,
+        on_progress: Callable[[float, float], None] | None = None,
+        **options: Unpack[OptionsDict],
     ) -> Transcription:
         """Transcribe a recording, or translate it into English: `whisperlite.transcribe` with this model."""
-        return self._transcribe(audio, make_options(options), sampling_rate)
+        steps = self._session(audio, make_options(options), sampling_rate)
+
+        def accepted(_: int, window: Accepted) -> None:
+            if on_segment is not None:
+                for segment in window.segments:
+                    on_segment(segment)
+            if on_progress is not None:
+                on_progress(window.done_s, window.total_s)
+
+        (result,) = run_sessions([steps], self._engine(), on_accepted=accepted)
+        if on_progress is not None:
+            on_progress(result.duration, result.duration)
+        return result
 
     def detect_language(self, audio: AudioSource, *, sampling_rate: int | None = None) -> LanguageDetection:
         """Which language is spoken in the first 30 seconds.
@@ -232,18 +256,6 @@ class Whisper:
             seed=(options.seed,),
             encoding=encoding,
         )
-
-    def _transcribe(
-        self,
-        audio: AudioSource,
-        options: Options,
-        sampling_rate: int | None,
-        on_accepted: Callable[[Accepted], None] | None = None,
-    ) -> Transcription:
-        steps = self._session(audio, options, sampling_rate)
-        heard = None if on_accepted is None else (lambda _, accepted: on_accepted(accepted))
-        (result,) = run_sessions([steps], self._engine(), on_accepted=heard)
-        return result
 
     def _session(self, audio: AudioSource, options: Options, sampling_rate: int | None) -> Session:
         """The policy of one recording, ready to be driven."""

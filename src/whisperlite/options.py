@@ -11,6 +11,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Literal, TypedDict
 
 from whisperlite.errors import OptionError
@@ -125,7 +126,7 @@ def _check_times(value: Any) -> tuple[float, ...]:
     time = _number(0.0)
     numbers = [float(text) for text in value.split(",") if text.strip()] if isinstance(value, str) else list(value)
     times = tuple(float(time.check(number)) for number in numbers)
-    if any(later < earlier for earlier, later in zip(times, times[1:], strict=False)):
+    if any(later < earlier for earlier, later in pairwise(times)):
         raise _reject("not ascending")
     return times
 
@@ -239,7 +240,7 @@ class Options:
         first, increment = float(self.temperature), self.temperature_increment_on_fallback  # type: ignore[arg-type]
         if increment is None:
             return (first,)
-        # The ladder holds at least the temperature asked for, also where that is above 1 (docs/design.md, correction 15).
+        # The ladder holds at least the temperature asked for, also where that is above 1 (correction 15).
         count = max(math.floor((1.0 - first) / increment + 1e-6) + 1, 1)
         return tuple(round(first + rung * increment, 9) for rung in range(count))
 

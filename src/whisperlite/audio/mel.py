@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SAMPLE_RATE = 16_000
+from whisperlite.audio.load import SAMPLE_RATE
+
 N_FFT = 400  # 25 ms
 HOP_LENGTH = 160  # 10 ms: one frame
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH

@@ -231,7 +231,7 @@ def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
 
 
 def _plain(variables: Variables, name: str) -> Tensor:
-    """The variable as floating point: stored integers divided by their scale, one a row (int8) or one in all (int16)."""
+    """The variable as floating point: stored integers over their scale, which is one a row (int8) or one in all."""
     tensor = variables[name]
     if tensor.is_floating_point():
         return tensor

@@ -70,7 +70,7 @@ class Engine:
         return [Encoding(encoded, self.network.decoder) for encoded in hidden]
 
     def _admit(self) -> list[tuple[int, Answer]]:
-        """Let waiting asks into their lanes, first come, first served within a lane; detections are answered at once."""
+        """Let waiting asks into their lanes, in their order within a lane; detections are answered at once."""
         admitted: list[tuple[int, Ask]] = []
         waiting: deque[tuple[int, Ask]] = deque()
         taken: dict[int, int] = {}

@@ -235,9 +235,8 @@ class Lane:
         first = torch.tensor([self.slots[index].count == 0 for index in slots], device=logits.device)
         step = beam_step(logits, self.sums[rows].view(len(slots), -1), first, self.tokenizer.eot)
         for position in step.ended.any(-1).nonzero()[:, 0].tolist():
-            self._collect(
-                slots[position], step.ended[position], step.ended_sources[position], step.ended_sums[position]
-            )
+            ended = step.ended[position]
+            self._collect(slots[position], step.ended_sources[position][ended], step.ended_sums[position][ended])
 
         sources = (torch.tensor(slots, device=logits.device)[:, None] * self.queries + step.sources).flatten()
         if not torch.equal(sources, rows):
@@ -247,10 +246,10 @@ class Lane:
         full = [len(self.slots[i].finished) >= self._max_candidates(self.slots[i]) for i in slots]
         self.done[rows] = torch.tensor(full, device=logits.device).repeat_interleave(self.queries)
 
-    def _collect(self, index: int, ended: Tensor, sources: Tensor, sums: Tensor) -> None:
+    def _collect(self, index: int, sources: Tensor, sums: Tensor) -> None:
         """Take a slot's newly ended hypotheses, best first, while there is room."""
         slot = self.slots[index]
-        for source, total in zip(sources[ended].tolist(), sums[ended].tolist(), strict=True):
+        for source, total in zip(sources.tolist(), sums.tolist(), strict=True):
             if len(slot.finished) < self._max_candidates(slot):
                 tokens = self.tokens[index * self.queries + source, : slot.count].tolist()
                 slot.finished.append(Hypothesis(tuple(tokens), total))

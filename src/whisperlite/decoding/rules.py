@@ -61,7 +61,7 @@ class TimestampState:
 def suppression_mask(tokenizer: Tokenizer, suppressed: frozenset[int], *, timestamps: bool, size: int) -> Tensor:
     """(V,) True at every id that may never be chosen.
 
-    Whatever the caller suppresses or not, the control tokens cannot be chosen (docs/design.md, correction 4), and where timestamps
+    Whatever the caller suppresses or not, the control tokens cannot be chosen (correction 4), and where timestamps
     are wanted neither can <|notimestamps|>.
     """
     ids = suppressed | tokenizer.control_tokens | ({tokenizer.no_timestamps} if timestamps else set())
@@ -77,7 +77,7 @@ def first_token_mask(
 
     Args:
         timestamps: only a timestamp may come first.
-        max_initial_index: and none after this one, in steps of 20 ms. Differs: 0 means 0 (docs/design.md, correction 5).
+        max_initial_index: and none after this one, in steps of 20 ms. Differs: 0 means 0 (correction 5).
     """
     mask = torch.zeros(size, dtype=torch.bool)
     if suppress_blank:

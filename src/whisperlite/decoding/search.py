@@ -84,7 +84,7 @@ def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep
         first: (B,) True where the K queries are still one and the same, so that only the first may be extended.
         eot: the token that ends a hypothesis.
     """
-    windows, queries, _ = logits.shape
+    queries = logits.shape[1]
     top, ids = (logits - logits.logsumexp(-1, keepdim=True)).topk(queries + 1, dim=-1)
     scores = sums[..., None] + top
     scores[:, 1:].masked_fill_(first[:, None, None], float("-inf"))
@@ -129,7 +129,7 @@ class Hypothesis:
 def best_hypothesis(hypotheses: Sequence[Hypothesis], length_penalty: float | None) -> Hypothesis:
     """The hypothesis with the highest score per length; the first of equals (reference: `MaximumLikelihoodRanker`).
 
-    Differs: one without tokens ranks last, instead of dividing by zero (docs/design.md, correction 23).
+    Differs: one without tokens ranks last, instead of dividing by zero (correction 23).
 
     Args:
         length_penalty: None: the plain length; else α of ((5 + length) / 6)^α (Wu et al. 2016, equation 14).

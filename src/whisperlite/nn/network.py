@@ -1,4 +1,4 @@
-"""The Whisper encoder-decoder (Radford et al. 2022, section 2.2): features, ids → logits. It holds weights, nothing else.
+"""The Whisper encoder-decoder (Radford et al. 2022, section 2.2): features, ids → logits. It holds weights only.
 
 Read from the top: Network → Encoder, Decoder → their blocks → attention, MLP. Nothing here is ever written to after it
 was built, so any number of threads may call one network.
@@ -62,7 +62,7 @@ class Decoder:
     head: Linear  # C → V
 
     def __call__(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """Tokens (R, T), written behind what the cache holds → logits (R, T, V) in float32, and the cache after them."""
+        """Tokens (R, T) that follow what the cache holds → logits (R, T, V) in float32, and the cache after them."""
         hidden, cache = self.hidden(tokens, cache)
         return self.logits(hidden), cache
 

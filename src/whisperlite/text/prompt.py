@@ -44,7 +44,7 @@ def build_prompt(
         previous: tokens of the text before; the last 223 are used.
         prefix: text that the answer begins with; its last 223 tokens are used.
             Differs: the reference, with its default token limit, keeps all of it and lets it begin without a timestamp,
-            which the model was not trained for (docs/design.md, correction 8).
+            which the model was not trained for (correction 8).
     """
     start = [tokenizer.sot]
     if tokenizer.is_multilingual:

@@ -37,7 +37,7 @@ def failed_thresholds(decoded: Decoded, options: Options) -> tuple[str, ...]:
 def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
     """Index of the attempt to keep where every one failed.
 
-    Differs: the reference keeps the last, drawn at the highest temperature (docs/design.md, correction 2). Here it is the most
+    Differs: the reference keeps the last, drawn at the highest temperature (correction 2). Here it is the most
     probable of those that do not repeat themselves, or of all where all do; the first of equals.
     """
     limit = options.compression_ratio_threshold
@@ -46,7 +46,7 @@ def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
 
 
 def is_silent(decoded: Decoded, options: Options) -> bool:
-    """Whether the window is passed over: no speech is probable, and the text is not (docs/design.md, correction 19)."""
+    """Whether the window is passed over: no speech is probable, and the text is not (correction 19)."""
     if options.no_speech_threshold is None or decoded.no_speech_prob <= options.no_speech_threshold:
         return False
     return options.logprob_threshold is None or decoded.avg_logprob <= options.logprob_threshold

@@ -27,12 +27,12 @@ class Accepted:
 
     Attributes:
         segments: what it held; none where it was passed over.
-        done_frames, total_frames: progress through the recording, in frames of 10 ms.
+        done_s, total_s: progress through the recording, in seconds.
     """
 
     segments: tuple[Segment, ...]
-    done_frames: int
-    total_frames: int
+    done_s: float
+    total_s: float
 
 
 _T = TypeVar("_T")
@@ -111,7 +111,7 @@ class _Session:
         return self._result()
 
     def _clips(self) -> list[tuple[int, int]]:
-        """(first, end) of the parts to transcribe, in frames, kept inside the recording (docs/design.md, correction 1)."""
+        """(first, end) of the parts to transcribe, in frames, kept inside the recording (correction 1)."""
         total = self.features.content_frames
         clips = []
         for start, end in self.options.clips:
@@ -169,8 +169,7 @@ class _Session:
                 self.prompt_start = len(self.history)
         # The rules make timestamps advance, so that 0 cannot come from decoding; were it to, the window is passed.
         moved = moved if moved > 0 else n_frames
-        total = self.features.content_frames
-        yield Accepted(accepted, min(seek + moved, total), total)
+        yield Accepted(accepted, min((seek + moved) / FRAMES_PER_SECOND, self.duration), self.duration)
         return moved
 
     def _decode(self, seek: int, window: Window) -> _Steps[tuple[Decoded, float]]:
@@ -228,7 +227,7 @@ class _Session:
             return self.history[self.prompt_start :]
         initial = self.history[: self.initial_length]
         rest = self.history[max(self.initial_length, self.prompt_start) :]
-        # Differs: with an initial prompt of the whole length nothing is left for the rest (docs/design.md, correction 3).
+        # Differs: with an initial prompt of the whole length nothing is left for the rest (correction 3).
         room = max(MAX_PREVIOUS - len(initial), 0)
         return initial + (rest[-room:] if room else [])
 
@@ -254,7 +253,7 @@ class _Session:
         )
 
     def _times(self, seek: int, start: float, end: float) -> tuple[float, float]:
-        """Seconds of the recording, clamped to it only here, where no decision depends on them (docs/design.md, correction 9)."""
+        """Seconds of the recording, clamped to it only here, where no decision depends on them (correction 9)."""
         offset = seek / FRAMES_PER_SECOND
         return min(round(offset + start, 3), self.duration), min(round(offset + end, 3), self.duration)
 

@@ -1,0 +1,170 @@
+"""The command line: `whisperlite FILE...`. Every option of `options.py` is a flag, named as openai-whisper names it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import whisperlite
+from whisperlite.errors import OptionError, WhisperliteError
+from whisperlite.formats import WRITERS
+from whisperlite.formats.text import timed_line
+from whisperlite.options import Kind, Options, make_options
+from whisperlite.results import Segment, Transcription
+
+_FAILED = 1
+_WRONG_ARGUMENTS = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status: 0; 1 where a file could not be transcribed or written; 2 where the arguments are wrong.
+    """
+    parser = _parser()
+    values = vars(parser.parse_args(arguments))
+    names = [definition.name for definition in fields(Options)]
+    try:
+        options = {name: values[name] for name in names}
+        make_options(options)  # what contradicts each other fails before the model is loaded
+        formats = list(WRITERS) if values["output_format"] == "all" else [values["output_format"]]
+        outputs = _outputs(values["audio"], Path(values["output_dir"]), formats)
+        model = whisperlite.load_model(values["model"], device=values["device"], compute_type=values["compute_type"])
+    except WhisperliteError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return _WRONG_ARGUMENTS
+    statuses = [_transcribe(model, file, options, values["verbose"], targets) for file, targets in outputs.items()]
+    return max(statuses)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="whisperlite",
+        description="Transcribe recordings, or translate them into English, with OpenAI's Whisper.",
+    )
+    parser.add_argument("audio", nargs="+", metavar="FILE", help="recordings, in any format that ffmpeg reads")
+    parser.add_argument("--model", default="base", help="name of a model or path of its folder (default: base)")
+    parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda where there is one, else cpu)")
+    parser.add_argument(
+        "--compute_type", default="auto", help="float32, float16, bfloat16 (default: auto: float32, on cuda float16)"
+    )
+    parser.add_argument("--output_dir", "-o", default=".", metavar="DIR", help="where files are written (default: .)")
+    parser.add_argument(
+        "--output_format", "-f", default="all", choices=[*WRITERS, "all"], help="which files are written (default: all)"
+    )
+    parser.add_argument(
+        "--verbose",
+        type=_flag,
+        default=True,
+        metavar="{True,False}",
+        help="print each segment when it is there (default: True)",
+    )
+    group = parser.add_argument_group("transcription")
+    for definition in fields(Options):
+        kind: Kind = definition.metadata["kind"]
+        group.add_argument(
+            f"--{definition.name}",
+            type=_parser_of(kind),
+            default=definition.default,
+            metavar="{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
+            help=f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
+        )
+    return parser
+
+
+def _parser_of(kind: Kind) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return kind.check(kind.parse(text))
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.label}") from error
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    if text not in ("True", "False"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return text == "True"
+
+
+def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict[str, dict[str, Path]]:
+    """File → format → path of the output.
+
+    Raises:
+        OptionError: two files would be written to the same place (correction 17), or over a recording.
+    """
+    outputs: dict[str, dict[str, Path]] = {}
+    owners: dict[Path, str] = {}
+    inputs = {Path(file).resolve() for file in files}
+    for file in dict.fromkeys(files):
+        outputs[file] = {name: folder / f"{Path(file).stem}.{name}" for name in formats}
+        for path in outputs[file].values():
+            if path in owners:
+                raise OptionError(
+                    f"{owners[path]} and {file} would both be written to {path}; transcribe them one at a time into "
+                    "different --output_dir folders."
+                )
+            if path.resolve() in inputs:
+                raise OptionError(f"{path} is one of the inputs and would be overwritten; give another --output_dir.")
+            owners[path] = file
+    return outputs
+
+
+def _transcribe(
+    model: whisperlite.Whisper, file: str, options: dict[str, Any], verbose: bool, targets: dict[str, Path]
+) -> int:
+    bar = _ProgressBar(Path(file).name)
+
+    def show(segment: Segment) -> None:
+        bar.clear()
+        print(timed_line(segment), flush=True)
+
+    try:
+        result = model.transcribe(file, on_segment=show if verbose else None, on_progress=bar.show, **options)
+        bar.clear()
+        _write(result, targets)
+    except (WhisperliteError, OSError) as error:
+        bar.clear()
+        print(f"whisperlite: {file}: {error}", file=sys.stderr)
+        return _FAILED
+    for warning in result.warnings:
+        print(f"whisperlite: {file}: {warning}", file=sys.stderr)
+    return 0
+
+
+def _write(result: Transcription, targets: dict[str, Path]) -> None:
+    for name, path in targets.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(WRITERS[name](result), encoding="utf-8")
+
+
+class _ProgressBar:
+    """One line on the terminal that standard error is; nothing where it is a file or a pipe."""
+
+    width = 30
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_terminal = sys.stderr.isatty()
+
+    def show(self, done_s: float, total_s: float) -> None:
+        if self.is_terminal:
+            share = done_s / total_s if total_s else 1.0
+            bar = "█" * round(share * self.width)
+            sys.stderr.write(f"\r\033[K{self.name} {bar:░<{self.width}} {share:4.0%} {done_s:.0f}/{total_s:.0f} s")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self.is_terminal:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,598 @@
+"""Sound in: every source and container, what is damaged, what is refused, and what ffmpeg may touch."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from whisperlite.audio import ffmpeg
+from whisperlite.audio.load import Audio, load_audio, read_audio
+from whisperlite.errors import AudioDecodeError, AudioFormatError, AudioNotFoundError, FFmpegError
+
+MALFORMED = Path(__file__).parent / "data" / "malformed"
+SECONDS = 2.0
+
+# name → output options of the encoder. A second input gives the pictures of the files with video.
+MEDIA = {
+    "speech.wav": "-ar 16000 -ac 1",
+    "stereo.wav": "-ar 44100 -ac 2 -c:a pcm_s24le",
+    "telephone.wav": "-ar 8000 -ac 1 -c:a pcm_mulaw",
+    "studio.flac": "-ar 48000 -ac 2",
+    "speech.mp3": "-ar 44100 -ac 2",
+    "speech.m4a": "-ar 44100 -ac 2 -c:a aac",
+    "vorbis.ogg": "-ar 44100 -ac 2 -c:a libvorbis",
+    "speech.opus": "-ar 48000 -ac 1 -c:a libopus",
+    "speech.webm": "-ar 48000 -ac 2 -c:a libopus",
+    "film.webm": "-map 0 -map 1 -c:v libvpx -ar 48000 -c:a libopus",
+    "film.mp4": "-map 1 -map 0 -c:v mpeg4 -ar 44100 -c:a aac",
+    "film.mkv": "-map 1 -map 0 -c:v mpeg4 -ar 48000 -c:a libvorbis",
+    "speech.wma": "-ar 44100 -ac 2 -c:a wmav2",
+}
+
+
+def run_ffmpeg(*arguments: str | Path) -> bytes:
+    command = [ffmpeg.find_binary(), "-v", "error", "-nostdin", "-y", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def signal_wav(path: Path, seconds: float = SECONDS) -> Path:
+    """Two different tones with rising loudness: no two moments and no two channels are alike."""
+    formulas = "0.4*sin(2*PI*(300+200*t)*t)*(0.2+t/4)|0.3*sin(2*PI*700*t)"
+    run_ffmpeg("-f", "lavfi", "-i", f"aevalsrc='{formulas}':s=48000:d={seconds}", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of each kind in MEDIA, and some without sound."""
+    folder = tmp_path_factory.mktemp("media")
+    source = signal_wav(folder / "source.wav")
+    pictures = ["-f", "lavfi", "-i", f"testsrc=d={SECONDS}:s=64x64:r=5"]
+    for name, options in MEDIA.items():
+        inputs = ["-i", str(source), *(pictures if "-map 1" in options else [])]
+        run_ffmpeg(*inputs, *options.split(), folder / name)
+    run_ffmpeg(*pictures, "-c:v", "mpeg4", folder / "silent.mp4")
+    run_ffmpeg(*pictures, "-frames:v", "1", "-update", "1", folder / "image.png")
+    run_ffmpeg(*pictures, "-frames:v", "1", "-update", "1", folder / "image.jpg")
+    return folder
+
+
+def reference_samples(path: Path) -> npt.NDArray[np.int16]:
+    """What openai-whisper's `load_audio` runs."""
+    options = "-f s16le -ac 1 -acodec pcm_s16le -ar 16000 -"
+    content = run_ffmpeg("-threads", "0", "-i", path, *options.split())
+    return np.frombuffer(content, np.int16)
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", MEDIA)
+def test_samples_are_those_of_the_reference_command(media: Path, name: str) -> None:
+    audio = read_audio(media / name)
+    np.testing.assert_array_equal(audio.samples, reference_samples(media / name))
+    assert audio.samples.dtype == np.int16
+    assert audio.duration == pytest.approx(SECONDS, abs=0.1)
+    assert audio.warnings == ()
+
+
+@pytest.mark.parametrize("name", MEDIA)
+def test_a_path_its_bytes_and_a_file_object_give_equal_samples(media: Path, name: str) -> None:
+    expected = read_audio(media / name).samples
+    content = (media / name).read_bytes()
+    np.testing.assert_array_equal(read_audio(content).samples, expected)
+    np.testing.assert_array_equal(read_audio(io.BytesIO(content)).samples, expected)
+
+
+def test_str_bytearray_memoryview_and_open_files_are_sources_too(media: Path) -> None:
+    path = media / "speech.m4a"
+    expected = read_audio(path).samples
+    content = path.read_bytes()
+    for source in (str(path), bytearray(content), memoryview(content), memoryview(content[::-1])[::-1]):
+        np.testing.assert_array_equal(read_audio(source).samples, expected)
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(read_audio(file).samples, expected)
+
+
+def test_a_file_object_is_read_from_its_current_position(media: Path) -> None:
+    file = io.BytesIO(b"a header of another kind" + (media / "speech.wav").read_bytes())
+    file.seek(24)
+    np.testing.assert_array_equal(read_audio(file).samples, read_audio(media / "speech.wav").samples)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a POSIX thing")
+def test_a_named_pipe_is_read_to_its_end(media: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = (media / "speech.m4a").read_bytes()
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    samples = read_audio(pipe).samples
+    writer.join()
+    np.testing.assert_array_equal(samples, read_audio(content).samples)
+
+
+def test_load_audio_gives_the_float32_that_the_reference_gives(media: Path) -> None:
+    samples = load_audio(media / "speech.mp3")
+    assert samples.dtype == np.float32
+    np.testing.assert_array_equal(samples, reference_samples(media / "speech.mp3").astype(np.float32) / 32768.0)
+
+
+def test_stereo_is_averaged(tmp_path: Path) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "aevalsrc='0.5|0.25':s=16000:d=0.1", tmp_path / "levels.wav")
+    np.testing.assert_allclose(load_audio(tmp_path / "levels.wav"), 0.375, atol=2 / 32768)
+
+
+def test_content_leaves_no_temporary_file(media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    read_audio((media / "speech.wav").read_bytes())
+    with pytest.raises(AudioDecodeError):
+        read_audio(b"this is not audio")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Names are names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-i.wav",
+        "-version",
+        "concat:speech.wav|other.wav",
+        "file:speech.wav",
+        "pipe:0",
+        "subfile,,start,0,end,9,,:speech.wav",
+        "data:audio;base64,AAAA",
+        "%03d.wav",
+        "a?*[0-9].wav",
+        "two\nlines ü 'quoted' \".wav",
+    ],
+)
+def test_a_file_name_is_only_a_name(media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    expected = read_audio(media / "speech.wav").samples
+    (tmp_path / name).write_bytes((media / "speech.wav").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_audio(name).samples, expected)
+    np.testing.assert_array_equal(read_audio(tmp_path / name).samples, expected)
+
+
+def test_a_file_whose_path_looks_like_an_address_is_read(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "http:" / "host"
+    folder.mkdir(parents=True)
+    (folder / "talk.wav").write_bytes((media / "speech.wav").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_audio("http://host/talk.wav").samples, read_audio(media / "speech.wav").samples)
+
+
+def test_an_address_is_a_missing_file_and_says_what_to_do() -> None:
+    with pytest.raises(AudioNotFoundError, match="download it first"):
+        read_audio("https://example.com/talk.mp3")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{path}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile speech.wav\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 9 RTP/AVP 0\n",
+    ],
+    ids=["hls", "ffconcat", "sdp"],
+)
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10)], ids=["plain", "behind a tag"])
+def test_a_playlist_opens_no_other_file(media: Path, tmp_path: Path, content: str, tag: bytes) -> None:
+    (tmp_path / "speech.wav").write_bytes((media / "speech.wav").read_bytes())
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_bytes(tag + content.format(path=tmp_path / "speech.wav").encode())
+    with pytest.raises(AudioDecodeError):
+        read_audio(playlist)
+
+
+def test_a_playlist_is_named_as_the_reason(media: Path, tmp_path: Path) -> None:
+    (tmp_path / "speech.wav").write_bytes((media / "speech.wav").read_bytes())
+    (tmp_path / "list.txt").write_text("ffconcat version 1.0\nfile speech.wav\n")
+    with pytest.raises(AudioDecodeError, match="playlist or script that names other files"):
+        read_audio(tmp_path / "list.txt")
+
+
+# Damage
+
+
+def truncated(path: Path, share: float) -> bytes:
+    content = path.read_bytes()
+    return content[: int(len(content) * share) & ~1]
+
+
+@pytest.mark.parametrize(
+    "name", ["speech.wav", "studio.flac", "speech.mp3", "vorbis.ogg", "speech.opus", "speech.webm", "speech.wma"]
+)
+def test_what_is_left_of_a_cut_file_comes_with_a_warning(tmp_path: Path, name: str) -> None:
+    source = signal_wav(tmp_path / "source.wav", seconds=12)
+    run_ffmpeg("-i", source, *MEDIA[name].split(), tmp_path / name)
+    audio = read_audio(truncated(tmp_path / name, 0.6))
+    assert 1.0 < audio.duration < 11.0
+    assert len(audio.warnings) >= 1
+
+
+def test_the_warning_says_how_much_is_missing(tmp_path: Path) -> None:
+    run_ffmpeg("-i", signal_wav(tmp_path / "source.wav", seconds=12), tmp_path / "talk.mp3")
+    audio = read_audio(truncated(tmp_path / "talk.mp3", 0.5))
+    assert any("ended early: its header says" in text for text in audio.warnings)
+
+
+def test_damage_in_the_middle_is_reported_and_the_rest_is_decoded(tmp_path: Path) -> None:
+    run_ffmpeg("-i", signal_wav(tmp_path / "source.wav", seconds=6), tmp_path / "talk.flac")
+    content = bytearray((tmp_path / "talk.flac").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = b"\xff" * 3000
+    audio = read_audio(content)
+    assert audio.duration > 4.0
+    assert any("ffmpeg reported" in text for text in audio.warnings)
+
+
+def test_load_audio_warns_of_damage(tmp_path: Path) -> None:
+    run_ffmpeg("-i", signal_wav(tmp_path / "source.wav", seconds=6), tmp_path / "talk.flac")
+    (tmp_path / "cut.flac").write_bytes(truncated(tmp_path / "talk.flac", 0.5))
+    with pytest.warns(UserWarning, match="ffmpeg reported|ended early") as caught:
+        samples = load_audio(tmp_path / "cut.flac")
+    assert len(samples) > 0
+    assert all(record.filename == __file__ for record in caught)
+
+
+def test_a_wav_written_to_a_pipe_has_no_length_and_no_warning(tmp_path: Path) -> None:
+    source = signal_wav(tmp_path / "source.wav")
+    assert read_audio(run_ffmpeg("-i", source, "-f", "wav", "-")).warnings == ()
+
+
+def test_sound_shorter_than_its_pictures_gives_no_warning(tmp_path: Path) -> None:
+    pictures = ["-f", "lavfi", "-i", "testsrc=d=6:s=64x64:r=5"]
+    run_ffmpeg("-i", signal_wav(tmp_path / "source.wav"), *pictures, *MEDIA["film.mp4"].split(), tmp_path / "film.mp4")
+    audio = read_audio(tmp_path / "film.mp4")
+    assert audio.duration == pytest.approx(SECONDS, abs=0.1)
+    assert audio.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("awful.wav", "not one sample"),
+        ("null.wav", "not one sample"),
+        ("bad.wav", "cannot read it as audio"),
+        ("evil.wav", "cannot read it as audio"),
+    ],
+)
+def test_malformed_wavs_are_errors_that_give_the_reason(name: str, reason: str) -> None:
+    with pytest.raises(AudioDecodeError, match=reason) as caught:
+        read_audio(MALFORMED / name)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["silent.mp4", "image.png", "image.jpg"])
+def test_media_without_sound_is_an_error_that_says_so(media: Path, name: str) -> None:
+    with pytest.raises(AudioDecodeError, match="no audio stream"):
+        read_audio(media / name)
+
+
+def test_what_is_not_there_or_not_audio_is_an_error_of_its_kind(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp3").write_text("this is not audio\n" * 200)
+    with pytest.raises(AudioDecodeError, match="0 bytes"):
+        read_audio(tmp_path / "empty.wav")
+    with pytest.raises(AudioDecodeError, match="0 bytes"):
+        read_audio(b"")
+    with pytest.raises(AudioDecodeError, match="cannot read it as audio"):
+        read_audio(tmp_path / "text.mp3")
+    with pytest.raises(AudioDecodeError, match="is a directory"):
+        read_audio(tmp_path)
+    for missing in ("", "missing.wav", "empty.wav/", "nul\0.wav", "long" * 1000):
+        with pytest.raises(AudioNotFoundError, match="no file"):
+            read_audio(str(tmp_path) + "/" + missing if missing else "")
+
+
+@pytest.mark.parametrize("source", [None, 3, ["a.wav"], [0.0, 0.1], object()])
+def test_a_source_of_another_type_is_refused_with_the_list(source: Any) -> None:
+    with pytest.raises(AudioFormatError, match="give a path, bytes, a binary file object, a numpy array"):
+        read_audio(source)
+
+
+def test_a_text_file_object_is_refused() -> None:
+    text: Any = io.StringIO("RIFF")
+    with pytest.raises(AudioFormatError, match="binary mode"):
+        read_audio(text)
+
+
+def test_a_closed_file_object_is_a_typed_error() -> None:
+    file = io.BytesIO(b"RIFF")
+    file.close()
+    with pytest.raises(AudioDecodeError, match="closed file"):
+        read_audio(file)
+
+
+def test_a_rate_given_with_a_file_is_refused(media: Path) -> None:
+    with pytest.raises(AudioFormatError, match="carries its own rate"):
+        read_audio(media / "speech.wav", sampling_rate=16000)
+
+
+# ffmpeg itself
+
+
+def test_ffmpeg_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = tmp_path / ("ffmpeg.exe" if sys.platform == "win32" else "ffmpeg")
+    system.write_text("")
+    system.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ffmpeg.find_binary() == str(system)
+
+
+def test_without_a_system_ffmpeg_the_wheel_gives_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "imageio_ffmpeg" in ffmpeg.find_binary()
+
+
+def test_with_no_ffmpeg_at_all_the_error_says_how_to_get_one(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(FFmpegError, match=r"pip install 'whisperlite\[ffmpeg\]'"):
+        read_audio(media / "speech.wav")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts")
+@pytest.mark.parametrize(("script", "reason"), [("", "could not be run"), ("#!/bin/sh\nexit 1\n", "does not work")])
+def test_a_broken_ffmpeg_is_named(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    broken = tmp_path / "ffmpeg"
+    broken.write_text(script)
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FFmpegError, match=f"{broken}.*{reason}"):
+        read_audio(media / "speech.wav")
+
+
+def test_another_package_named_ffmpeg_is_recognised(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ffmpeg", types.ModuleType("ffmpeg"))
+    with pytest.raises(FFmpegError, match=r"pip uninstall ffmpeg.*--force-reinstall ffmpeg-python"):
+        read_audio(media / "speech.wav")
+
+
+def test_a_missing_ffmpeg_python_is_named(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ffmpeg", None)
+    with pytest.raises(FFmpegError, match="pip install ffmpeg-python"):
+        read_audio(media / "speech.wav")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts")
+def test_megabytes_of_error_lines_do_not_block_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = tmp_path / "ffmpeg"
+    noisy.write_text(
+        '#!/bin/sh\ncase "$*" in *-demuxers*) echo " D   wav  WAV"; exit;; esac\n'
+        f'exec {sys.executable} -c "import sys\n'
+        "for i in range(20000): sys.stderr.write('[wav @ 0x1] [error] damage %d' % i + ' ' * 200 + chr(10))\n"
+        'sys.stdout.buffer.write(bytes(32001))"\n'
+    )
+    noisy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    audio = read_audio(b"anything")
+    assert audio.duration == 1.0
+    assert len(audio.warnings) == 1
+    assert len(audio.warnings[0]) < 300
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts and POSIX signals")
+def test_an_interrupt_ends_the_ffmpeg_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = tmp_path / "ffmpeg"
+    endless.write_text(
+        '#!/bin/sh\ncase "$*" in *-demuxers*) echo " D   wav  WAV"; exit;; esac\n'
+        f"echo $$ > {tmp_path}/started.part; mv {tmp_path}/started.part {tmp_path}/started; exec sleep 60\n"
+    )
+    endless.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    def interrupt() -> None:
+        while not (tmp_path / "started").exists():
+            threading.Event().wait(0.01)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+
+    main_thread = threading.get_ident()
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        read_audio(b"anything")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "started").read_text()), 0)
+
+
+# Samples
+
+
+def tone(samples: int = 1600) -> npt.NDArray[np.float64]:
+    return np.asarray(0.5 * np.sin(np.arange(samples) * 0.05), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero", "tolerance"),
+    [
+        (np.float16, 1, 0, 1e-3),
+        (np.float32, 1, 0, 1e-7),
+        (np.float64, 1, 0, 1e-7),
+        (np.dtype(">f4"), 1, 0, 1e-7),
+        (np.int16, 2**15, 0, 1 / 2**15),
+        (np.dtype(">i2"), 2**15, 0, 1 / 2**15),
+        (np.int32, 2**31, 0, 1e-7),
+        (np.uint8, 2**7, 2**7, 1 / 2**7),
+    ],
+)
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        lambda x: x,
+        lambda x: np.stack([x, x]),
+        lambda x: np.stack([x] * 5, axis=1),
+        lambda x: x[:, None],
+        lambda x: x[None],
+        lambda x: np.repeat(x, 2)[::2],
+    ],
+    ids=["mono", "channels first", "channels last", "one column", "one row", "strided"],
+)
+def test_every_sample_type_and_layout_gives_the_same_sound(
+    dtype: npt.DTypeLike,
+    scale: float,
+    zero: float,
+    tolerance: float,
+    arrange: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+) -> None:
+    samples = arrange((tone() * scale + zero).astype(dtype))
+    before = samples.copy()
+    loaded = load_audio(samples)
+    assert loaded.dtype == np.float32
+    assert loaded.dtype.isnative
+    np.testing.assert_allclose(loaded, tone(), atol=tolerance)
+    np.testing.assert_array_equal(samples, before)
+
+
+def test_full_scale_integers_are_minus_one() -> None:
+    np.testing.assert_array_equal(load_audio(np.array([-(2**15), 2**14], np.int16)), [-1.0, 0.5])
+    np.testing.assert_array_equal(load_audio(np.array([-(2**31), 2**30], np.int32)), [-1.0, 0.5])
+    np.testing.assert_array_equal(load_audio(np.array([0, 128, 192], np.uint8)), [-1.0, 0.0, 0.5])
+
+
+def test_channels_are_averaged_not_summed() -> None:
+    loud = np.full((2, 100), 32767, np.int16)
+    loud[1] = 1
+    np.testing.assert_array_equal(load_audio(loud), 0.5)
+
+
+def test_samples_in_the_final_form_are_not_copied() -> None:
+    samples = tone().astype(np.float32)
+    assert load_audio(samples) is samples
+    integers = (tone() * 2**15).astype(np.int16)
+    assert read_audio(integers).samples is integers
+
+
+def test_read_only_samples_are_taken() -> None:
+    samples = tone()
+    samples.flags.writeable = False
+    np.testing.assert_allclose(load_audio(samples), tone(), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x,
+        lambda x: x.double(),
+        lambda x: x.half(),
+        lambda x: x.bfloat16(),
+        lambda x: x.requires_grad_(),
+        lambda x: torch.stack([x, x]),
+        lambda x: torch.nn.Parameter(x),
+        lambda x: (x * 2**15).short(),
+    ],
+    ids=["float", "double", "half", "bfloat16", "grad", "stereo", "parameter", "short"],
+)
+def test_tensors_are_samples(make: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensor = make(torch.from_numpy(tone().astype(np.float32)))
+    np.testing.assert_allclose(load_audio(tensor), tone(), atol=2e-3)
+
+
+def test_a_tensor_without_dense_samples_is_a_typed_error() -> None:
+    with pytest.raises(AudioFormatError, match="dense"):
+        read_audio(torch.empty(100, device="meta"))
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000])
+def test_samples_of_another_rate_are_resampled(rate: int) -> None:
+    def sound(at: int) -> npt.NDArray[np.float64]:
+        return 0.5 * np.sin(2 * np.pi * 440 * np.arange(at) / at)
+
+    loaded = load_audio(np.stack([sound(rate)] * 2), sampling_rate=rate)
+    assert len(loaded) == pytest.approx(16000, abs=20)
+    inner = slice(200, 15800)  # a resampler rings at both ends
+    np.testing.assert_allclose(loaded[inner], sound(16000)[inner], atol=2e-3)
+
+
+def test_resampling_more_than_a_pipe_holds_does_not_block() -> None:
+    audio = read_audio(np.zeros(48000 * 60, np.float32), sampling_rate=48000)
+    assert audio.duration == pytest.approx(60.0, abs=0.01)
+
+
+def test_samples_at_16_khz_need_no_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    assert len(load_audio(tone(), sampling_rate=16000)) == 1600
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_a_sample_that_is_no_number_is_found(value: float) -> None:
+    samples = tone()
+    samples[700] = value
+    with pytest.raises(AudioFormatError, match=r"samples\[700\] is .* \(1 of 1600"):
+        read_audio(samples)
+    with pytest.raises(AudioFormatError, match=r"samples\[1, 700\] is"):
+        read_audio(np.stack([tone(), samples]))
+
+
+def test_floats_far_out_of_range_give_a_warning() -> None:
+    audio = read_audio(tone() * 32768)
+    assert len(audio.warnings) == 1
+    assert "full scale" in audio.warnings[0]
+    assert read_audio(tone() * 2.1).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        tone().astype(np.complex64),
+        tone() > 0,
+        np.array(["a", "b"]),
+        np.array([object()]),
+        np.zeros(10, np.int64),
+        np.zeros(10, np.uint16),
+        np.zeros((1, 2, 1600)),
+        np.array(0.5),
+        np.zeros((33, 33)),
+        np.zeros((100, 40)),
+    ],
+    ids=["complex", "bool", "str", "object", "int64", "uint16", "3-D", "0-D", "33 channels", "40 channels"],
+)
+def test_samples_of_no_known_form_are_refused(samples: npt.NDArray[Any]) -> None:
+    with pytest.raises(AudioFormatError, match="samples of"):
+        read_audio(samples)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 2)])
+def test_an_empty_array_holds_no_sound(shape: tuple[int, ...]) -> None:
+    with pytest.raises(AudioDecodeError, match="empty array"):
+        read_audio(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("rate", [0, -16000, 999, 10**6, 16000.0, "16000", True])
+def test_a_rate_that_is_none_is_refused(rate: Any) -> None:
+    with pytest.raises(AudioFormatError, match="sampling_rate="):
+        read_audio(tone(), sampling_rate=rate)
+
+
+def test_duration_is_in_seconds() -> None:
+    assert Audio(np.zeros(24000, np.int16)).duration == 1.5
+
+
+def test_importing_the_loader_imports_neither_torch_nor_ffmpeg_python() -> None:
+    program = (
+        "import sys, whisperlite.audio.load; sys.exit(bool({'torch', 'ffmpeg', 'imageio_ffmpeg'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
