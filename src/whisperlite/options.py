@@ -41,19 +41,19 @@ def _reject(reason: str) -> ValueError:
     return ValueError(reason)
 
 
-def _number(minimum: float = -math.inf, maximum: float = math.inf, *, above: bool = False) -> Kind:
+def _number(minimum: float = -math.inf, maximum: float = math.inf, *, finite: bool = False) -> Kind:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             raise TypeError
         number = float(value)
-        if math.isnan(number) or not (minimum < number if above else minimum <= number) or number > maximum:
+        if not minimum <= number <= maximum or (finite and math.isinf(number)):  # NaN compares false
             raise _reject("out of range")
         return number
 
     if maximum < math.inf:
         label = f"a number from {minimum:g} to {maximum:g}"
     elif minimum > -math.inf:
-        label = f"a number {'above' if above else 'of at least'} {minimum:g}"
+        label = f"a number of at least {minimum:g}"
     else:
         label = "a number"
     return Kind(label, check, float)
@@ -105,7 +105,7 @@ def _check_task(value: Any) -> str:
 
 
 def _check_temperature(value: Any) -> float | tuple[float, ...]:
-    temperature = _number(0.0)
+    temperature = _number(0.0, finite=True)
     if isinstance(value, str):
         raise TypeError
     if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
@@ -123,7 +123,7 @@ def _check_token_ids(value: Any) -> str | tuple[int, ...]:
 
 
 def _check_times(value: Any) -> tuple[float, ...]:
-    time = _number(0.0)
+    time = _number(0.0, finite=True)
     numbers = [float(text) for text in value.split(",") if text.strip()] if isinstance(value, str) else list(value)
     times = tuple(float(time.check(number)) for number in numbers)
     if any(later < earlier for earlier, later in pairwise(times)):
@@ -166,7 +166,7 @@ class Options:
     )
     temperature_increment_on_fallback: float | None = _option(
         0.2,
-        _optional(_number(0.0, above=True)),
+        _optional(_number(0.01, finite=True)),
         "What is added to the temperature, up to 1, each time an attempt fails a threshold; None: no further attempt.",
     )
     beam_size: int | None = _option(
@@ -175,7 +175,7 @@ class Options:
     best_of: int | None = _option(5, _optional(_integer(1)), "Samples drawn at temperatures above 0; the best is kept.")
     patience: float | None = _option(
         1.0,
-        _optional(_number(0.0, above=True)),
+        _optional(_number(0.01, 100.0)),
         "The beam search ends with beam_size x patience finished hypotheses (Kasai et al. 2022).",
     )
     length_penalty: float | None = _option(
@@ -312,7 +312,7 @@ def _checked(name: str, value: Any) -> Any:
         return _KINDS[name].check(value)
     except OptionError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, ValueError) and name == "language":
             raise  # a LanguageError says it better
         raise OptionError(f"{name}={value!r} is not allowed: it takes {_KINDS[name].label}.") from error

@@ -194,7 +194,7 @@ class Transcription:
                     ),
                 }
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"This is not the dict of a Transcription: {error}") from error
 
 

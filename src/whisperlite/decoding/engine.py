@@ -44,13 +44,11 @@ class Engine:
 
     def step(self) -> list[tuple[int, Answer]]:
         """Admit what fits, move everything one token on; returns the answers that are ready: (ticket, answer)."""
-        answers = self._admit()
+        answers = self._admit() + self._take_finished()  # admission chooses a first token, which may be the last
         for lane in self._lanes.values():
             if lane.slots:
                 lane.step()
-        for lane in self._lanes.values():
-            answers += [(slot.ticket, self._decoded(slot, best)) for slot, best in lane.take_finished()]
-        return answers
+        return answers + self._take_finished()
 
     def run(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answer all of these, in their order."""
@@ -93,6 +91,10 @@ class Engine:
             else:
                 self._lane(ask.strategy.queries).admit(ticket, ask, encoding)
         return answers
+
+    def _take_finished(self) -> list[tuple[int, Answer]]:
+        finished = [one for lane in self._lanes.values() for one in lane.take_finished()]
+        return [(slot.ticket, self._decoded(slot, best)) for slot, best in finished]
 
     def _lane(self, queries: int) -> Lane:
         if queries not in self._lanes:

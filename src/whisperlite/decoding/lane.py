@@ -75,7 +75,8 @@ class Lane:
         dims, device = network.dims, network.device
         rows, capacity = width * queries, dims.n_text_ctx
         shape = (dims.n_text_layer, rows, dims.n_text_head, capacity, dims.n_text_state // dims.n_text_head)
-        self.keys, self.values = (torch.empty(shape, dtype=network.dtype, device=device) for _ in range(2))
+        # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
+        self.keys, self.values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
         self.cross: CrossKeysValues | None = None
         self.tokens = torch.zeros((rows, capacity), dtype=torch.long, device=device)
         self.last = torch.zeros(rows, dtype=torch.long, device=device)
@@ -265,7 +266,7 @@ class Lane:
         order[rows] = sources
         self.tokens[rows] = self.tokens[sources]
         self.state.data[rows] = self.state.data[sources]
-        end = max(slot.length for slot in self.slots)
+        end = max(slot.length for slot in self.slots) + 1  # the last token's position has just been written
         for storage in (self.keys, self.values):
             storage[:, : self._rows, :, start:end] = storage[:, order, :, start:end]
 

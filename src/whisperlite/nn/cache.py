@@ -42,7 +42,8 @@ class Cache:
         """A cache without text, for `rows` rows over the windows of `cross`."""
         layers, _, heads, _, width = cross.keys.shape
         shape = (layers, rows, heads, capacity, width)
-        keys, values = (torch.empty(shape, dtype=cross.keys.dtype, device=cross.keys.device) for _ in range(2))
+        # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
+        keys, values = (torch.zeros(shape, dtype=cross.keys.dtype, device=cross.keys.device) for _ in range(2))
         return Cache(keys, values, cross, (0,) * rows)
 
     @property

@@ -1,0 +1,29 @@
+"""The real models and the real recording, each read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import whisperlite
+from whisperlite.audio.load import read_audio
+from whisperlite.audio.mel import Samples
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def base() -> whisperlite.Whisper:
+    return whisperlite.load_model("base", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_en() -> whisperlite.Whisper:
+    return whisperlite.load_model("tiny.en", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def librivox() -> Samples:
+    """24.73 s of English speech, 16 kHz."""
+    return read_audio(DATA / "librivox.wav").samples

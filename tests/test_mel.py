@@ -1,0 +1,92 @@
+"""Samples → log-mel features, against formulas written out here in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whisperlite.audio.mel import WINDOW_FRAMES, WINDOW_SAMPLES, Features, log_mel_spectrogram, mel_filters
+
+
+def noise(count: int, *, seed: int = 0, level: float = 0.1) -> npt.NDArray[np.float32]:
+    return (np.random.default_rng(seed).standard_normal(count) * level).astype(np.float32)
+
+
+def literal_log_mel(samples: npt.NDArray[np.float32], n_mels: int) -> npt.NDArray[np.float64]:
+    """The definition, all at once: 30 s of zeros behind, mirrored ends, Hann window, power, filters, log, floor."""
+    padded = np.pad(np.concatenate([samples, np.zeros(WINDOW_SAMPLES)]), 200, mode="reflect")
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    count = (len(samples) + WINDOW_SAMPLES) // 160
+    frames = np.stack([padded[i * 160 : i * 160 + 400] * hann for i in range(count)])
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    log = np.log10(np.maximum(power @ mel_filters(n_mels).numpy().T.astype(np.float64), 1e-10))
+    result: npt.NDArray[np.float64] = (np.maximum(log, log.max() - 8.0) + 4.0) / 4.0
+    return result.T
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+@pytest.mark.parametrize("count", [1, 159, 160, 201, 16_000, 1_000_003])
+def test_features_equal_the_definition_at_any_length(count: int, n_mels: int) -> None:
+    samples = noise(count)
+    assert np.abs(log_mel_spectrogram(samples, n_mels=n_mels).numpy() - literal_log_mel(samples, n_mels)).max() < 1e-4
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 6000), st.integers(1, WINDOW_FRAMES))
+def test_a_window_is_that_part_of_the_whole_and_zeros_behind(start: int, count: int) -> None:
+    samples = noise(WINDOW_SAMPLES * 2 + 77)
+    features = Features(samples, 80)
+    count = min(count, features.content_frames - start)
+    if count < 1:
+        return
+    window = features.window(start, count)()
+    assert window.shape == (80, WINDOW_FRAMES)
+    assert torch.allclose(window[:, :count], log_mel_spectrogram(samples)[:, start : start + count], atol=1e-5)
+    assert (window[:, count:] == 0).all()
+
+
+def test_the_floor_comes_from_the_loudest_place_of_the_whole_recording() -> None:
+    quiet, loud = noise(16_000 * 90, level=1e-4), noise(16_000, seed=1, level=1.0)
+    alone = Features(quiet, 80).window(0, 3000)()
+    before_loud = Features(np.concatenate([quiet, loud]), 80).window(0, 3000)()
+    assert before_loud.min() > alone.min() + 0.1
+
+
+def test_language_is_detected_on_silent_samples_behind_a_short_recording_not_on_zeros() -> None:
+    features = Features(noise(16_000), 80)
+    silent = features.detection_window()()[:, 200:]
+    assert (silent == silent[0, 0]).all()
+    assert silent[0, 0] != 0.0
+    assert (features.window(0, 100)()[:, 100:] == 0).all()
+
+
+def test_sixteen_bit_samples_are_scaled_and_left_alone() -> None:
+    integers = (noise(50_000) * 32767).astype(np.int16)
+    before = integers.copy()
+    expected = log_mel_spectrogram((integers / 32768.0).astype(np.float32))
+    assert torch.equal(log_mel_spectrogram(integers), expected)
+    assert (integers == before).all()
+
+
+def test_a_recording_shorter_than_a_frame_has_no_content() -> None:
+    features = Features(noise(159), 80)
+    assert features.content_frames == 0
+    assert (features.window(0, 0)() == 0).all()
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+def test_filters_have_unit_area_on_the_mel_scale(n_mels: int) -> None:
+    filters = mel_filters(n_mels).double()
+    hertz_per_bin = 40.0
+    wide = filters[n_mels // 2 :]  # narrow ones fall between two bins
+    assert torch.allclose(wide.sum(1) * hertz_per_bin, torch.ones(len(wide)).double(), atol=0.1)
+    assert (filters.argmax(1).diff() >= 0).all()
+
+
+def test_another_number_of_bands_is_refused() -> None:
+    with pytest.raises(ValueError, match="80 or 128"):
+        log_mel_spectrogram(noise(16_000), n_mels=64)
