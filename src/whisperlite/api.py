@@ -222,7 +222,7 @@ class Whisper:
         if len(chosen) != len(windows):
             raise OptionError(f"{len(windows)} windows were given with {len(chosen)} options; give one, or one each.")
         for each in chosen:
-            self._check_language(each)
+            self._check_options(each)
         engine = self._engine(slots=max(len(windows), 1))
         encodings = [window if isinstance(window, Encoding) else None for window in windows]
         lacking = [as_window(self._checked(window)) for window in windows if not isinstance(window, Encoding)]
@@ -259,7 +259,7 @@ class Whisper:
 
     def _session(self, audio: AudioSource, options: Options, sampling_rate: int | None) -> Session:
         """The policy of one recording, ready to be driven."""
-        self._check_language(options)
+        self._check_options(options)
         sound = read_audio(audio, sampling_rate=sampling_rate)
         features = Features(sound.samples, self.dims.n_mels)
         warnings = sound.warnings
@@ -275,9 +275,13 @@ class Whisper:
     def _engine(self, *, slots: int = 1) -> Engine:
         return Engine(self.network, self.tokenizer, slots=slots)
 
-    def _check_language(self, options: Options) -> None:
+    def _check_options(self, options: Options) -> None:
+        """Refuse what this model does not have, before any audio is read."""
         if options.language is not None and self.is_multilingual:
             self.tokenizer.language_token(options.language)
+        foreign = sorted(token for token in suppressed_tokens(options, self.tokenizer) if token >= self.dims.n_vocab)
+        if foreign:
+            raise OptionError(f"suppress_tokens has {foreign[0]}; the ids of this model end at {self.dims.n_vocab - 1}.")
 
     def _checked(self, window: Tensor) -> Tensor:
         expected = (self.dims.n_mels, WINDOW_FRAMES)

@@ -8,6 +8,7 @@ and data; at the end the aliases. Variables stored as integers come with a `…_
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import struct
 from pathlib import Path
@@ -60,6 +61,8 @@ def read(folder: Path, *, model_file: Path | None = None) -> Checkpoint:
         tensors = _tensors(variables, dims)
     except KeyError as error:
         raise CheckpointError(f"{path}: the tensor {error.args[0]!r} is missing; is it a Whisper model?") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: its tensors do not have the shapes of a Whisper: {error}.") from error
     return Checkpoint(folder, dims, tensors, _tokenizer(folder, dims), _alignment_heads(folder))
 
 
@@ -129,7 +132,7 @@ class _Reader:
         if type_id not in _TYPES:
             raise CheckpointError(f"{self.path}: the tensor {name!r} has the unknown type {type_id}.")
         numpy_type, torch_type = _TYPES[type_id]
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         if count * np.dtype(numpy_type).itemsize != size:
             raise CheckpointError(f"{self.path}: the tensor {name!r} of shape {shape} cannot be {size} bytes long.")
         start = self.skip(size)
@@ -179,7 +182,10 @@ def _dimensions(variables: Variables) -> ModelDimensions:
 def _heads(variables: Variables, part: str, n_state: int) -> int:
     # Converters before CTranslate2 2.x did not store it; every published Whisper has heads of width 64.
     heads = variables.get(f"{part}/num_heads")
-    return int(heads) if heads is not None else n_state // 64
+    count = int(heads) if heads is not None else n_state // 64
+    if count < 1 or n_state % count:
+        raise ValueError(f"the {part} has {count} heads at a width of {n_state}")
+    return count
 
 
 def _layers(variables: Variables, part: str) -> int:
@@ -236,4 +242,6 @@ def _plain(variables: Variables, name: str) -> Tensor:
     if tensor.is_floating_point():
         return tensor
     scale = variables[f"{name}_scale"].float()
-    return tensor.float() / scale.reshape(-1, *[1] * (tensor.dim() - 1)) if scale.dim() else tensor.float() / scale
+    if scale.numel() not in (1, len(tensor)):
+        raise ValueError(f"{name!r} has {len(tensor)} rows and {scale.numel()} scales")
+    return tensor.float() / scale.reshape(-1, *[1] * (tensor.dim() - 1))

@@ -126,6 +126,7 @@ class Lane:
         logits, _ = self.network.decoder(self.last[: self._rows, None], cache)
         self._choose(logits[:, 0], range(len(self.slots)))
 
+    @torch.inference_mode()
     def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
         """Remove the slots that are complete, with the hypothesis that each settled on."""
         complete = self.done[: self._rows].view(-1, self.queries).all(-1).tolist()

@@ -66,7 +66,7 @@ def suppression_mask(tokenizer: Tokenizer, suppressed: frozenset[int], *, timest
     """
     ids = suppressed | tokenizer.control_tokens | ({tokenizer.no_timestamps} if timestamps else set())
     mask = torch.zeros(size, dtype=torch.bool)
-    mask[[token for token in ids if token < size]] = True
+    mask[list(ids)] = True
     return mask
 
 

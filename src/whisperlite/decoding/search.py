@@ -85,8 +85,8 @@ def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep
         eot: the token that ends a hypothesis.
     """
     queries = logits.shape[1]
-    top, ids = (logits - logits.logsumexp(-1, keepdim=True)).topk(queries + 1, dim=-1)
-    scores = sums[..., None] + top
+    top, ids = logits.topk(queries + 1, dim=-1)
+    scores = sums[..., None] + (top - logits.logsumexp(-1, keepdim=True))
     scores[:, 1:].masked_fill_(first[:, None, None], float("-inf"))
 
     scores, order = scores.flatten(1).sort(dim=-1, descending=True, stable=True)

@@ -116,7 +116,7 @@ class _Session:
         clips = []
         for start, end in self.options.clips:
             first, last = round(start * FRAMES_PER_SECOND), total if end is None else round(end * FRAMES_PER_SECOND)
-            if last > total or (first > 0 and first >= total):
+            if (end is not None and end > self.duration) or (first > 0 and first >= total):
                 ends = "the end" if end is None else f"{end:g} s"
                 self.warnings.append(f"The clip from {start:g} s to {ends} was cut: the audio has {self.duration:g} s.")
             if first < min(last, total):
@@ -154,13 +154,16 @@ class _Session:
         accepted: tuple[Segment, ...] = ()
         if is_silent(decoded, self.options):
             moved = n_frames
-            self.skipped.append(Skipped(*self._times(seek, 0.0, n_frames / FRAMES_PER_SECOND), "no_speech"))
+            times = self._times(seek, n_frames, 0.0, n_frames / FRAMES_PER_SECOND)
+            self.skipped.append(Skipped(*times, "no_speech"))
         else:
             pieces, moved = cut_window(
                 decoded.tokens, n_frames=n_frames, timestamp_begin=self.tokenizer.timestamp_begin
             )
-            accepted = tuple(self._segment(piece, seek, decoded, i) for i, piece in enumerate(pieces))
-            self.segments += accepted
+            before = len(self.segments)
+            for piece in pieces:
+                self.segments.append(self._segment(piece, seek, n_frames, decoded))
+            accepted = tuple(self.segments[before:])
             self.history += [token for segment in accepted for token in segment.tokens]
             # Prompts reset by the temperature that the ladder ended with, also where an earlier attempt was kept.
             if not self.options.condition_on_previous_text or (
@@ -168,7 +171,7 @@ class _Session:
             ):
                 self.prompt_start = len(self.history)
         # The rules make timestamps advance, so that 0 cannot come from decoding; were it to, the window is passed.
-        moved = moved if moved > 0 else n_frames
+        moved = min(moved, n_frames) if moved > 0 else n_frames
         yield Accepted(accepted, min((seek + moved) / FRAMES_PER_SECOND, self.duration), self.duration)
         return moved
 
@@ -233,13 +236,13 @@ class _Session:
 
     # Results
 
-    def _segment(self, piece: Piece, seek: int, decoded: Decoded, index: int) -> Segment:
-        start, end = self._times(seek, piece.start, piece.end)
+    def _segment(self, piece: Piece, seek: int, n_frames: int, decoded: Decoded) -> Segment:
+        start, end = self._times(seek, n_frames, piece.start, piece.end)
         text = self.tokenizer.decode(token for token in piece.tokens if token < self.tokenizer.eot)
         # The reference empties segments without words or length, and keeps them.
         is_empty = piece.start == piece.end or not text.strip()
         return Segment(
-            id=len(self.segments) + index,
+            id=len(self.segments),
             seek=seek,
             start=start,
             end=end,
@@ -252,10 +255,18 @@ class _Session:
             truncated=decoded.truncated and piece.is_last,
         )
 
-    def _times(self, seek: int, start: float, end: float) -> tuple[float, float]:
-        """Seconds of the recording, clamped to it only here, where no decision depends on them (correction 9)."""
-        offset = seek / FRAMES_PER_SECOND
-        return min(round(offset + start, 3), self.duration), min(round(offset + end, 3), self.duration)
+    def _times(self, seek: int, n_frames: int, start: float, end: float) -> tuple[float, float]:
+        """Seconds of the recording, inside the window and not before the end of the segment before (correction 9).
+
+        Clamped only here, where no decision depends on them. Answers without timestamps need it too: nothing keeps the
+        model from producing some out of order.
+        """
+        offset, window_end = seek / FRAMES_PER_SECOND, seek + n_frames
+        # The last frame begins up to 10 ms before the recording ends.
+        latest = window_end / FRAMES_PER_SECOND if window_end < self.features.content_frames else self.duration
+        earliest = max(offset, self.segments[-1].end if self.segments else 0.0)
+        first = min(max(round(offset + start, 3), earliest), latest)
+        return first, min(max(round(offset + end, 3), first), latest)
 
     def _result(self) -> Transcription:
         return Transcription(

@@ -1,0 +1,63 @@
+# Every target installs what it needs into a virtual environment of its own; a fresh clone needs python3 and make only.
+PYTHON ?= python3
+VENV ?= .venv
+REFERENCE_VENV ?= .venv-reference
+ARGS ?=
+
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO = build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs parity bench stress clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# One environment. The demo takes little; the development tools are added to it when they are first needed.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[base,ffmpeg]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+$(REFERENCE_VENV)/.ready: benchmarks/parity/requirements.txt constraints.txt
+	$(PYTHON) -m venv $(REFERENCE_VENV)
+	$(REFERENCE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-r benchmarks/parity/requirements.txt
+	@touch $@
+
+demo: $(VENV)/.demo  ## transcribe a real recording with the embedded weights
+	$(BIN)/whisperlite tests/data/librivox.wav --output_format all --output_dir $(DEMO)
+	@ls $(DEMO)/*
+
+test: $(VENV)/.dev  ## run the tests (ARGS="-k mel" chooses)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev docs  ## ruff, mypy, the order of the layers, the documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py
+
+docs: $(VENV)/.dev  ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+parity: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare tokens with openai-whisper's (ARGS=--all: every run)
+	$(BIN)/python -m benchmarks.parity $(ARGS)
+
+bench: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare speed and word error rate with openai-whisper's
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+	$(BIN)/python -m benchmarks.wer $(ARGS)
+
+stress: $(VENV)/.dev  ## run the long tests: hours of audio, many threads
+	$(BIN)/python -m pytest tests/stress -o python_files='stress_*.py' $(ARGS)
+
+clean:  ## remove environments, caches and everything that was built
+	rm -rf $(VENV) $(REFERENCE_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

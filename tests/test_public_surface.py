@@ -1,0 +1,144 @@
+"""What users can rely on: the names, their types, a cheap import, and a complete wheel."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from mypy import api as mypy
+
+import whisperlite
+
+ROOT = Path(__file__).parents[1]
+
+PUBLIC = [
+    "LANGUAGES",
+    "Attempt",
+    "AudioDecodeError",
+    "AudioError",
+    "AudioFormatError",
+    "AudioNotFoundError",
+    "CheckpointError",
+    "Decoded",
+    "Encoding",
+    "FFmpegError",
+    "LanguageDetection",
+    "LanguageError",
+    "ModelError",
+    "ModelNotFoundError",
+    "OptionError",
+    "Options",
+    "OptionsDict",
+    "Segment",
+    "Skipped",
+    "Tokenizer",
+    "Transcription",
+    "Usage",
+    "Whisper",
+    "WhisperliteError",
+    "Word",
+    "__version__",
+    "load_audio",
+    "load_model",
+    "log_mel_spectrogram",
+    "transcribe",
+]
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    assert sorted(whisperlite.__all__) == sorted(PUBLIC)
+
+
+def test_every_public_name_resolves_and_is_listed_by_dir() -> None:
+    assert [name for name in PUBLIC if getattr(whisperlite, name, None) is None] == []
+    assert set(PUBLIC) <= set(dir(whisperlite))
+
+
+def test_every_public_class_and_function_says_what_it_is() -> None:
+    values = {name: getattr(whisperlite, name) for name in PUBLIC}
+    assert [name for name, value in values.items() if callable(value) and not value.__doc__] == []
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'transcript'"):
+        _ = whisperlite.transcript  # type: ignore[attr-defined]
+
+
+def test_every_error_is_one_of_ours() -> None:
+    errors = [getattr(whisperlite, name) for name in PUBLIC if name.endswith("Error")]
+    assert all(issubclass(error, whisperlite.WhisperliteError) for error in errors)
+
+
+def test_importing_takes_less_than_three_tenths_of_a_second() -> None:
+    code = "from time import perf_counter; t = perf_counter(); import whisperlite; print(perf_counter() - t)"
+    # The best of several: what other processes of a busy machine take is not the import's.
+    assert min(float(run_python(code)) for _ in range(5)) < 0.3
+
+
+def test_importing_does_not_import_what_is_slow() -> None:
+    code = "import sys, whisperlite; print(*sys.modules)"
+    assert {"torch", "numpy", "tiktoken", "ffmpeg"} & set(run_python(code).split()) == set()
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    (stated,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert whisperlite.__version__ == stated
+
+
+RIGHT = """
+from typing import assert_type
+import numpy
+import whisperlite
+
+result = whisperlite.transcribe("talk.m4a", task="translate", language="fr", beam_size=5, temperature=(0.0, 0.5))
+assert_type(result, whisperlite.Transcription)
+assert_type(result.segments[0].tokens, tuple[int, ...])
+model = whisperlite.load_model("base", device="cpu", compute_type="float32")
+assert_type(model.transcribe(numpy.zeros(16000), sampling_rate=16000, suppress_tokens=[1, 2]).text, str)
+assert_type(model.detect_language(b"").probabilities, dict[str, float])
+"""
+WRONG = {
+    'whisperlite.transcribe("talk.m4a", beam_sise=5)': "call-arg",
+    'whisperlite.transcribe("talk.m4a", beam_size="5")': "arg-type",
+    'whisperlite.transcribe("talk.m4a", task="summarise")': "arg-type",
+    'whisperlite.load_model("base").transcribe("talk.m4a", temprature=0.0)': "call-arg",
+    "whisperlite.transcribe(5)": "arg-type",
+    "whisperlite.transcript": "attr-defined",
+}
+
+
+def test_the_types_let_right_calls_pass_and_find_wrong_ones(tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(RIGHT.replace("from typing import", "from typing_extensions import"), encoding="utf-8")
+    wrong.write_text("import whisperlite\n" + "\n".join(WRONG) + "\n", encoding="utf-8")
+    # The installed package as a user's mypy sees it: without this project's configuration.
+    cache = str(ROOT / ".mypy_cache" / "surface")
+    report, _, _ = mypy.run(["--strict", "--config-file=", "--cache-dir", cache, str(right), str(wrong)])
+    found = re.findall(r"(\w+)\.py:(\d+): error: .*\[([a-z-]+)\]", report)
+    assert found == [("wrong", str(line), code) for line, code in enumerate(WRONG.values(), start=2)], report
+
+
+def test_a_wheel_has_the_types_the_vocabularies_and_the_licences_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {
+        "whisperlite/py.typed",
+        "whisperlite/text/assets/gpt2.tiktoken",
+        "whisperlite/text/assets/multilingual.tiktoken",
+        f"whisperlite-{whisperlite.__version__}.dist-info/licenses/LICENSE",
+        f"whisperlite-{whisperlite.__version__}.dist-info/licenses/src/whisperlite/text/assets/LICENSE",
+    } <= names
+    assert {name.split("/")[0] for name in names} == {
+        "whisperlite",
+        f"whisperlite-{whisperlite.__version__}.dist-info",
+    }
