@@ -71,7 +71,7 @@ def talkative_network(structure: str, seed: int = 0) -> tuple[Network, Tokenizer
     dims = STRUCTURES[structure]
     tokenizer = Tokenizer.bundled(multilingual=dims.is_multilingual, num_languages=dims.num_languages)
     tensors = random_tensors(dims, seed)
-    tensors["decoder.token_embedding.weight"][tokenizer.eot] *= 4.0
+    tensors["decoder.token_embedding.weight"][tokenizer.eot] *= 8.0
     return build_network(dims, tensors, device=torch.device("cpu"), dtype=torch.float32), tokenizer
 
 

@@ -281,7 +281,8 @@ class Whisper:
             self.tokenizer.language_token(options.language)
         foreign = sorted(token for token in suppressed_tokens(options, self.tokenizer) if token >= self.dims.n_vocab)
         if foreign:
-            raise OptionError(f"suppress_tokens has {foreign[0]}; the ids of this model end at {self.dims.n_vocab - 1}.")
+            last = self.dims.n_vocab - 1
+            raise OptionError(f"suppress_tokens holds {foreign[0]}, but the ids of this model end at {last}.")
 
     def _checked(self, window: Tensor) -> Tensor:
         expected = (self.dims.n_mels, WINDOW_FRAMES)
