@@ -1,0 +1,100 @@
+"""Outcomes → a table for people and a JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.parity.compare import Outcome
+from benchmarks.parity.matrix import REFERENCE_VERSION
+
+REQUIRED_IDENTICAL = 0.98
+
+
+def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Counts of each kind, in all and by model and setting, and the largest differences of scores."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(f"{outcome.run.model} {outcome.run.setting}", []).append(outcome)
+    return {
+        "reference": f"openai-whisper {REFERENCE_VERSION}",
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "clips": len({outcome.run.clip.sha256 for outcome in outcomes}),
+        **_counts(outcomes),
+        "largest_difference": {
+            name: max((getattr(outcome, name) for outcome in outcomes), default=0.0)
+            for name in ("logprob_error", "no_speech_error", "language_error")
+        },
+        "settings": {name: _counts(group) for name, group in sorted(groups.items())},
+        "not_identical": [
+            {"run": outcome.run.name, "kind": outcome.kind, "detail": outcome.detail}
+            for outcome in outcomes
+            if outcome.kind != "identical"
+        ],
+    }
+
+
+def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    kinds = [outcome.kind for outcome in outcomes]
+    return {
+        "runs": len(kinds),
+        "identical": kinds.count("identical"),
+        "tie": kinds.count("tie"),
+        "differs": kinds.count("differs"),
+        "windows": sum(outcome.windows for outcome in outcomes),
+        "fell_back": sum(outcome.fell_back for outcome in outcomes),
+        "clamped_segments": sum(outcome.clamped for outcome in outcomes),
+    }
+
+
+def passes(summary: dict[str, Any]) -> bool:
+    """No run outside the law, and at least 98 % identical outright."""
+    return bool(not summary["differs"] and summary["identical"] >= REQUIRED_IDENTICAL * summary["runs"])
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """The summary as a page of the documentation."""
+    share = 100 * summary["identical"] / max(summary["runs"], 1)
+    largest = summary["largest_difference"]
+    lines = [
+        "# Parity with openai-whisper",
+        "",
+        f"{summary['runs']} runs over {summary['clips']} recordings of speech, {summary['windows']} windows, against "
+        f"{summary['reference']} in float32 on the same weights and samples: **{share:.2f} % identical**, "
+        f"{summary['tie']} ties, {summary['differs']} outside the law. Made by `make parity ARGS=--all`.",
+        "",
+        "*Identical*: every token, segment, prompt and decision. *Tie*: at the first decision that differs, the "
+        "reference's own scores of the two candidates are less than 1e-3 apart, which is what the order of summation "
+        "in float32 can turn. A run that falls back is compared up to and including the first window that does "
+        f"({summary['fell_back']} runs).",
+        "",
+        "| model and setting | runs | identical | ties | outside the law |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {name} | {each['runs']} | {each['identical']} | {each['tie']} | {each['differs']} |"
+            for name, each in summary["settings"].items()
+        ),
+        f"| **all** | {summary['runs']} | {summary['identical']} | {summary['tie']} | {summary['differs']} |",
+        "",
+        f"Largest differences in windows with equal tokens: average log probability {largest['logprob_error']:.1e}, "
+        f"no-speech probability {largest['no_speech_error']:.1e}; of a detected language's probability "
+        f"{largest['language_error']:.1e}. {summary['clamped_segments']} segments end with the recording where the "
+        "reference lets them end behind it.",
+    ]
+    if summary["not_identical"]:
+        lines += ["", "| not identical | kind | where |", "|---|---|---|"]
+        lines += [f"| {each['run']} | {each['kind']} | {each['detail']} |" for each in summary["not_identical"]]
+    return "\n".join(lines) + "\n"
+
+
+def write(summary: dict[str, Any], folder: Path) -> None:
+    """Write `parity.md` and `parity.json` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "parity.md").write_text(as_markdown(summary), encoding="utf-8")
+    (folder / "parity.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
