@@ -105,7 +105,7 @@ class _Builder:
             positions=self._place("decoder.positional_embedding"),
             blocks=tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer)),
             norm=self._norm("decoder.ln"),
-            head=linear(embedding.to(self.device, self.dtype), None),
+            head=linear(embedding.to(self.device, self.dtype), None, few_rows=True),
         )
 
     def _encoder_block(self, name: str) -> EncoderBlock:
@@ -143,7 +143,9 @@ class _Builder:
             self._place(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
             for name, weight in zip(names, weights, strict=True)
         ]
-        return linear(torch.cat(weights), torch.cat(biases))
+        # The decoder sees tokens; the encoder, and what projects its output to keys and values, see all of a window.
+        few_rows = names[0].startswith("decoder.") and not names[0].endswith("cross_attn.key")
+        return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows)
 
     def _norm(self, name: str) -> LayerNorm:
         return LayerNorm(self._place(f"{name}.weight"), self._place(f"{name}.bias"))

@@ -1,7 +1,7 @@
 """How one linear layer runs on this device and precision.
 
-`linear(weight, bias)` picks the implementation once, when the network is built: on a CPU in float32 the weight is
-reordered for oneDNN, whose product is up to three times as fast as `F.linear` for few rows; elsewhere `F.linear`.
+`linear` picks the implementation once, when the network is built: on a CPU in float32, where few rows come at a time,
+the weight is reordered for oneDNN, whose product is up to three times as fast there; elsewhere it is `F.linear`.
 The oneDNN operators are private to torch, so they are probed for and checked against `F.linear` before they are used.
 """
 
@@ -19,14 +19,16 @@ Linear = Callable[[Tensor], Tensor]
 """(…, in) → (…, out)"""
 
 
-def linear(weight: Tensor, bias: Tensor | None) -> Linear:
+def linear(weight: Tensor, bias: Tensor | None, *, few_rows: bool) -> Linear:
     """The layer x ↦ x·weightᵀ + bias.
 
     Args:
         weight: (out, in), on its device and in its precision. It is not kept where it is packed.
         bias: (out,) or None.
+        few_rows: it sees a few tokens at a time, not a window of audio. With many rows packing gains little, and
+            `F.linear` gives the reference's very bits.
     """
-    if weight.device.type == "cpu" and weight.dtype == torch.float32 and _packed_works():
+    if few_rows and weight.device.type == "cpu" and weight.dtype == torch.float32 and _packed_works():
         return _PackedLinear(torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None), bias)
     return _PlainLinear(weight, bias)
 

@@ -1,0 +1,159 @@
+"""The rules of what may come next, for a batch at once, against the same rules written down a row at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.literal import Rules
+from tests.models import small_tokenizer
+from whisperlite.decoding.rules import (
+    NEVER,
+    TimestampState,
+    apply_timestamp_rules,
+    first_token_mask,
+    suppression_mask,
+)
+from whisperlite.text.tokenizer import Tokenizer
+
+TOKENIZER = small_tokenizer(n_text=6, n_times=8)
+V, BEGIN, EOT = TOKENIZER.n_vocab, TOKENIZER.timestamp_begin, TOKENIZER.eot
+ENGLISH = Tokenizer.bundled(multilingual=False)
+CPU = torch.device("cpu")
+
+# Two kinds of histories: any tokens at all, and what the rules themselves let through.
+any_history = st.lists(st.integers(0, V - 1), max_size=8)
+times = st.integers(BEGIN, V - 1)
+plausible_history = st.lists(
+    st.tuples(times, st.lists(st.integers(0, EOT - 1), max_size=3), times).map(lambda s: [s[0], *s[1], s[2]]),
+    max_size=3,
+).flatmap(lambda segments: st.integers(0, 15).map(lambda cut: [token for s in segments for token in s][:cut]))
+histories = st.one_of(any_history, plausible_history)
+
+
+def random_logits(rows: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    spread = torch.rand(rows, 1, generator=generator) * 6
+    return torch.randn(rows, V, generator=generator) * spread
+
+
+def states_of(rows: list[list[int]]) -> TimestampState:
+    return TimestampState(torch.cat([TimestampState.after(row, BEGIN, rows=1, device=CPU).data for row in rows]))
+
+
+@settings(deadline=None, max_examples=400)
+@given(rows=st.lists(st.tuples(histories, st.booleans()), min_size=1, max_size=6), seed=st.integers(0, 10_000))
+def test_timestamp_rules_equal_the_literal_ones(rows: list[tuple[list[int], bool]], seed: int) -> None:
+    logits = random_logits(len(rows), seed)
+    logits[:, list(TOKENIZER.control_tokens | {TOKENIZER.no_timestamps})] = NEVER
+    expected = [
+        Rules(TOKENIZER, suppress_blank=False, timestamps=enabled).apply(row.numpy(), history or [0])
+        if enabled
+        else row.numpy().copy()
+        for row, (history, enabled) in zip(logits, rows, strict=True)
+    ]
+    enabled = torch.tensor([enabled for _, enabled in rows])
+    apply_timestamp_rules(logits, states_of([history or [0] for history, _ in rows]), enabled, TOKENIZER)
+    np.testing.assert_allclose(logits.numpy(), np.stack(expected), rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    suppressed=st.frozensets(st.integers(0, V + 100), max_size=8),
+    suppress_blank=st.booleans(),
+    timestamps=st.booleans(),
+    limit=st.none() | st.integers(0, 9),
+    forced=histories,
+    seed=st.integers(0, 10_000),
+)
+def test_the_first_token_follows_the_literal_rules(
+    suppressed: frozenset[int],
+    suppress_blank: bool,
+    timestamps: bool,
+    limit: int | None,
+    forced: list[int],
+    seed: int,
+) -> None:
+    """As a lane puts them together: what is never chosen, what does not come first, and the timestamps."""
+    logits = random_logits(1, seed)
+    rules = Rules(TOKENIZER, suppressed, suppress_blank, timestamps, limit, tuple(forced))
+    expected = rules.apply(logits[0].numpy(), ())
+    first = first_token_mask(
+        TOKENIZER,
+        suppress_blank=suppress_blank,
+        timestamps=timestamps and not forced,
+        max_initial_index=limit,
+        size=V,
+    )
+    logits[0, first] = NEVER
+    logits[0, suppression_mask(TOKENIZER, suppressed, timestamps=timestamps, size=V)] = NEVER
+    apply_timestamp_rules(logits, states_of([forced]), torch.tensor([timestamps]), TOKENIZER)
+    np.testing.assert_allclose(logits[0].numpy(), expected, rtol=1e-6)
+
+
+@given(histories, histories)
+def test_a_state_that_is_advanced_is_the_state_of_the_longer_history(before: list[int], after: list[int]) -> None:
+    state = states_of([before])
+    for token in after:
+        state = state.advanced(torch.tensor([token]), BEGIN)
+    assert torch.equal(state.data, states_of([before + after]).data)
+
+
+def test_a_state_of_chosen_rows_is_theirs() -> None:
+    states = states_of([[BEGIN], [BEGIN, 1, BEGIN + 2], []])
+    assert torch.equal(states.of(torch.tensor([2, 0])).data, states_of([[], [BEGIN]]).data)
+
+
+def test_rows_without_timestamps_are_left_alone() -> None:
+    logits = random_logits(4, seed=0)
+    before = logits.clone()
+    states = states_of([[BEGIN], [BEGIN, 1, BEGIN + 2], [], [BEGIN + 5]])
+    apply_timestamp_rules(logits, states, torch.tensor([False, True, False, False]), TOKENIZER)
+    assert torch.equal(logits[[0, 2, 3]], before[[0, 2, 3]])
+    assert not torch.equal(logits[1], before[1])
+
+
+def test_a_timestamp_comes_where_all_of_them_together_beat_every_text_token() -> None:
+    logits = torch.full((2, V), NEVER)
+    logits[:, 1] = torch.tensor([1.0, 1.0])
+    logits[0, BEGIN : BEGIN + 4] = 1.0 - np.log(4) + 0.01
+    logits[1, BEGIN : BEGIN + 4] = 1.0 - np.log(4) - 0.01
+    apply_timestamp_rules(logits, states_of([[2], [2]]), torch.tensor([True, True]), TOKENIZER)
+    assert logits[0, 1] == NEVER
+    assert logits[1, 1] == 1.0
+
+
+# The corrections
+
+
+def test_max_initial_timestamp_of_zero_allows_only_zero__correction_5() -> None:
+    mask = first_token_mask(ENGLISH, suppress_blank=True, timestamps=True, max_initial_index=0, size=51864)
+    assert (~mask).nonzero()[:, 0].tolist() == [ENGLISH.timestamp_begin]
+
+
+def test_no_limit_allows_every_timestamp_to_come_first() -> None:
+    mask = first_token_mask(ENGLISH, suppress_blank=True, timestamps=True, max_initial_index=None, size=51864)
+    assert (~mask).nonzero()[:, 0].tolist() == list(range(ENGLISH.timestamp_begin, 51864))
+
+
+@pytest.mark.parametrize("suppressed", [frozenset(), frozenset({50_000_000}), frozenset({1, 2})])
+def test_control_tokens_are_never_chosen_and_language_tokens_may_be__correction_4(suppressed: frozenset[int]) -> None:
+    tokenizer = Tokenizer.bundled(multilingual=True)
+    for timestamps in (True, False):
+        mask = suppression_mask(tokenizer, suppressed, timestamps=timestamps, size=51865)
+        special = range(tokenizer.eot, tokenizer.timestamp_begin)
+        control = {tokenizer.sot, tokenizer.sot_lm, tokenizer.sot_prev, tokenizer.no_speech}
+        control |= {tokenizer.transcribe, tokenizer.translate}
+        expected = control | ({tokenizer.no_timestamps} if timestamps else set())
+        assert {token for token in special if mask[token]} == expected
+
+
+def test_a_checkpoint_may_have_more_or_fewer_logits_than_a_suppressed_id() -> None:
+    mask = suppression_mask(ENGLISH, frozenset({3, 51863, 51864}), timestamps=True, size=51864)
+    assert mask.shape == (51864,)
+    assert mask[3]
+    assert mask[51863]
