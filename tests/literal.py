@@ -34,8 +34,7 @@ class Rules:
         left = logits.astype(np.float64)
         is_first = len(chosen) == 0
         for token in (*self.suppressed, *self.tokenizer.control_tokens):
-            if token < len(left):
-                left[token] = -math.inf
+            left[token] = -math.inf
         if self.suppress_blank and is_first:
             for token in (*self.tokenizer.encode(" "), self.tokenizer.eot):
                 left[token] = -math.inf

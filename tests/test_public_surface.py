@@ -24,6 +24,7 @@ PUBLIC = [
     "AudioNotFoundError",
     "CheckpointError",
     "Decoded",
+    "DecodingError",
     "Encoding",
     "FFmpegError",
     "LanguageDetection",

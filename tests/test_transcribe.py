@@ -260,6 +260,7 @@ def test_what_a_model_cannot_run_on_is_an_option_error(arguments: dict[str, str]
         ({"temperature": -1}, OptionError),
         ({"task": "translte"}, OptionError),
         ({"beam_size": 1, "patience": 2.0}, OptionError),
+        ({"suppress_tokens": [51865]}, OptionError),
         ({"language": "klingon"}, LanguageError),
         ({"language": "yue"}, LanguageError),
     ],

@@ -97,9 +97,10 @@ class Workplace:
         """
         python = Path(sys.executable) if side == "ours" else reference_python()
         path = os.pathsep.join([str(self.cache / "bin"), os.environ.get("PATH", "")])
-        # The reference's side is to see this source tree, and nothing of ours besides.
+        # The reference's side is to see this source tree (`numerics` calls ours beside it), and nothing besides.
         inherited = [os.environ["PYTHONPATH"]] if side == "ours" and "PYTHONPATH" in os.environ else []
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *inherited]), "PATH": path}
+        sources = os.pathsep.join([str(ROOT), str(ROOT / "src"), *inherited])
+        environment = {**os.environ, "PYTHONPATH": sources, "PATH": path}
         command = [str(python), "-m", module, *arguments]
         pipe = subprocess.PIPE if pipes else None
         return subprocess.Popen(command, env=environment, cwd=ROOT, stdin=pipe, stdout=pipe)

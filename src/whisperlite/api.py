@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,6 +30,8 @@ from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.fallback import strategy_at
 from whisperlite.transcription.pool import run_sessions
 from whisperlite.transcription.session import Accepted, Session, session, suppressed_tokens
+
+_MOST_SLOTS = 16  # windows of one `decode` that are in memory at a time
 
 _COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -63,7 +67,9 @@ def transcribe(
     """
     make_options(options)  # what is wrong with them fails before the model is loaded
     recipe = _Recipe(os.fspath(model), None if device is None else str(device), compute_type)
-    return _last_model(recipe).transcribe(
+    with _LOADING:
+        loaded = _last_model(recipe)
+    return loaded.transcribe(
         audio, sampling_rate=sampling_rate, on_segment=on_segment, on_progress=on_progress, **options
     )
 
@@ -95,7 +101,9 @@ def load_model(
         raise CheckpointError(f"{checkpoint.path}: the tensor {error.args[0]!r} is missing.") from error
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}.") from error
-    return Whisper(network, checkpoint.tokenizer, _Recipe(os.fspath(name), str(place), compute_type))
+    # A path is kept whole: the working directory may be another when the model is unpickled.
+    kept = str(Path(name).resolve()) if checkpoint.path == Path(name) else os.fspath(name)
+    return Whisper(network, checkpoint.tokenizer, _Recipe(kept, str(place), compute_type))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +223,7 @@ class Whisper:
 
         Raises:
             AudioFormatError: windows of another shape.
-            OptionError: not as many options as windows.
+            OptionError: not as many options as windows, or an encoding of another model.
             LanguageError: a language that the model does not have.
         """
         chosen = [options or Options()] * len(windows) if not isinstance(options, Sequence) else list(options)
@@ -223,8 +231,10 @@ class Whisper:
             raise OptionError(f"{len(windows)} windows were given with {len(chosen)} options; give one, or one each.")
         for each in chosen:
             self._check_options(each)
-        engine = self._engine(slots=max(len(windows), 1))
+        engine = self._engine(slots=max(min(len(windows), _MOST_SLOTS), 1))
         encodings = [window if isinstance(window, Encoding) else None for window in windows]
+        if any(encoding is not None and not encoding.belongs_to(self.network.decoder) for encoding in encodings):
+            raise OptionError("An encoding was made by another model; each model reads only its own.")
         lacking = [as_window(self._checked(window)) for window in windows if not isinstance(window, Encoding)]
         fresh = iter(engine.encode(lacking))
         encoded = [encoding or next(fresh) for encoding in encodings]
@@ -236,12 +246,13 @@ class Whisper:
         if language is None and self.is_multilingual:
             (answer,) = engine.run([Detect(_encoded_already, encoding)])
             language = _detection(answer).language
+        before = options.initial_prompt
         prompt = build_prompt(
             self.tokenizer,
             language=language or "en",
             task=options.task,
             without_timestamps=options.without_timestamps,
-            previous=self.tokenizer.encode(" " + options.initial_prompt.strip()) if options.initial_prompt else (),
+            previous=() if before is None else self.tokenizer.encode(" " + before.strip()),
             prefix=options.prefix,
         )
         return Decode(
@@ -289,6 +300,9 @@ class Whisper:
         if tuple(window.shape) != expected:
             raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
         return window
+
+
+_LOADING = threading.Lock()  # threads that start together load one model, not one each
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 1 where a file could not be transcribed or written; 2 where the arguments are wrong.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows "?" where it lacks a character
     parser = _parser()
     values = vars(parser.parse_args(arguments))
     names = [definition.name for definition in fields(Options)]
@@ -34,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make_options(options)  # what contradicts each other fails before the model is loaded
         formats = list(WRITERS) if values["output_format"] == "all" else [values["output_format"]]
         outputs = _outputs(values["audio"], Path(values["output_dir"]), formats)
+        Path(values["output_dir"]).mkdir(parents=True, exist_ok=True)
         model = whisperlite.load_model(values["model"], device=values["device"], compute_type=values["compute_type"])
-    except WhisperliteError as error:
+    except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _WRONG_ARGUMENTS
     statuses = [_transcribe(model, file, options, values["verbose"], targets) for file, targets in outputs.items()]
@@ -140,7 +144,6 @@ def _transcribe(
 
 def _write(result: Transcription, targets: dict[str, Path]) -> None:
     for name, path in targets.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(WRITERS[name](result), encoding="utf-8")
 
 

@@ -10,6 +10,7 @@
     ├── ModelError
     │   ├── ModelNotFoundError                  no checkpoint of that name
     │   └── CheckpointError                     a checkpoint that is damaged or is not a Whisper
+    ├── DecodingError                           the network gave no usable answer
     └── LanguageError (ValueError)              a language that Whisper, or this model, does not have
 
 A message says what was received, what is allowed, and what to do next.
@@ -26,6 +27,10 @@ class OptionError(WhisperliteError, ValueError):
 
 class LanguageError(WhisperliteError, ValueError):
     """A language that Whisper, or the loaded model, does not have."""
+
+
+class DecodingError(WhisperliteError):
+    """The network gave no usable answer: its probabilities are not finite."""
 
 
 class AudioError(WhisperliteError):

@@ -170,9 +170,11 @@ class Options:
         "What is added to the temperature, up to 1, each time an attempt fails a threshold; None: no further attempt.",
     )
     beam_size: int | None = _option(
-        5, _optional(_integer(1)), "Beams of the search at temperature 0; 1 or None: greedy."
+        5, _optional(_integer(1, 100)), "Beams of the search at temperature 0; 1 or None: greedy."
     )
-    best_of: int | None = _option(5, _optional(_integer(1)), "Samples drawn at temperatures above 0; the best is kept.")
+    best_of: int | None = _option(
+        5, _optional(_integer(1, 100)), "Samples drawn at temperatures above 0; the best is kept."
+    )
     patience: float | None = _option(
         1.0,
         _optional(_number(0.01, 100.0)),

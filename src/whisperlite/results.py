@@ -79,8 +79,10 @@ class Attempt:
         seek: where the window begins, in frames of 10 ms.
         temperature: that it was decoded at.
         avg_logprob, compression_ratio, no_speech_prob: what the thresholds were compared with.
-        failed: names of the thresholds that it failed; empty: passed. A window taken for silence passes.
-        accepted: its tokens became the window's result. Where every attempt failed, the best one is accepted.
+        failed: names of the thresholds that it failed, "not_finite" where its probabilities were not numbers; empty:
+            passed. A window taken for silence passes.
+        accepted: the window was decided by it: by its tokens, or by its being taken for silence. Where every attempt
+            failed, the best one is accepted.
     """
 
     seek: int

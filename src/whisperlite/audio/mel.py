@@ -29,7 +29,7 @@ _DYNAMIC_RANGE = 8.0  # in powers of ten, below the maximum of the recording
 Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """The log-mel features of one recording, computed lazily.
 
@@ -95,7 +95,7 @@ class Window:
         what silence looks like, but it is what its tokens come from.
         """
         if self.n_frames == 0:
-            return torch.zeros(self.features.n_mels, WINDOW_FRAMES)
+            return torch.zeros(self.features.n_mels, WINDOW_FRAMES, dtype=torch.float32, device="cpu")
         frames = self.features._frames(self.start_frame, self.n_frames)
         return F.pad(frames, (0, WINDOW_FRAMES - self.n_frames))
 
@@ -119,7 +119,8 @@ def log_mel_spectrogram(samples: Samples, *, n_mels: int = 80) -> Tensor:
 
 @cache
 def _hann() -> Tensor:
-    return torch.hann_window(N_FFT)
+    # Not the process's default type and device, which are the user's to set.
+    return torch.hann_window(N_FFT, dtype=torch.float32, device="cpu")
 
 
 @cache

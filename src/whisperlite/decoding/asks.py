@@ -53,7 +53,7 @@ class Decode:
         window: computes its features; not called where `encoding` is given.
         prompt: the decoder's input, with the part of it that already belongs to the answer.
         strategy: how tokens are chosen.
-        max_new_tokens: at most so many, those of `prompt.forced` included.
+        max_new_tokens: at most so many, those of `prompt.forced` included; at least one is chosen.
         suppressed: ids that are never chosen.
         suppress_blank: neither a blank nor the end may come first.
         timestamps: the timestamp rules hold; without, the prompt says <|notimestamps|>.

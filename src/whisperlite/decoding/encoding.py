@@ -24,6 +24,10 @@ class Encoding:
         self.hidden = hidden
         self._decoder = decoder
 
+    def belongs_to(self, decoder: Decoder) -> bool:
+        """Whether it was made for this decoder; no other can read it."""
+        return self._decoder is decoder
+
     @cached_property
     def cross(self) -> CrossKeysValues:
         """Keys and values for every decoder layer, (L, 1, H, S, D)."""

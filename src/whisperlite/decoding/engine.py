@@ -65,7 +65,9 @@ class Engine:
             return []
         mel = torch.stack([window() for window in windows])
         hidden = self.network.encoder(mel.to(self.network.device, self.network.dtype))
-        return [Encoding(encoded, self.network.decoder) for encoded in hidden]
+        # Copies: whoever keeps one window is not to keep the whole batch.
+        parts = [encoded.clone() for encoded in hidden] if len(hidden) > 1 else list(hidden)
+        return [Encoding(encoded, self.network.decoder) for encoded in parts]
 
     def _admit(self) -> list[tuple[int, Answer]]:
         """Let waiting asks into their lanes, in their order within a lane; detections are answered at once."""

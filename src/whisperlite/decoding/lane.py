@@ -80,7 +80,7 @@ class Lane:
         self.cross: CrossKeysValues | None = None
         self.tokens = torch.zeros((rows, capacity), dtype=torch.long, device=device)
         self.last = torch.zeros(rows, dtype=torch.long, device=device)
-        self.sums = torch.zeros(rows, device=device)
+        self.sums = torch.zeros(rows, dtype=torch.float32, device=device)
         self.done = torch.zeros(rows, dtype=torch.bool, device=device)
         self.suppressed = torch.zeros((width, dims.n_vocab), dtype=torch.bool, device=device)
         self.timed = torch.zeros(rows, dtype=torch.bool, device=device)
@@ -99,6 +99,14 @@ class Lane:
         """Read a window's prompt and choose its first token."""
         slot = Slot(ticket, ask, encoding, *self._limits(ask), no_speech_prob=0.0)
         self.slots.append(slot)
+        try:
+            self._start(slot)
+        except BaseException:
+            self.slots.pop()  # the others of the lane go on
+            raise
+
+    def _start(self, slot: Slot) -> None:
+        ask, encoding = slot.ask, slot.encoding
         rows = slice(self._rows - self.queries, self._rows)
         self._place_cross(len(self.slots) - 1, encoding.cross)
         at_start, logits = self._read_prompt(ask, rows.start)
@@ -143,6 +151,7 @@ class Lane:
     def _limits(self, ask: Decode) -> tuple[int, Tensor]:
         # The reference lets the last token fall one position behind the context: it is never read again.
         room = self.network.dims.n_text_ctx + 1 - len(ask.prompt.tokens)
+        assert room > 0, "prompts leave room for an answer"
         limit = max(min(ask.max_new_tokens - len(ask.prompt.forced), room), 1)
         sampled = isinstance(ask.strategy, Sample)
         uniforms = draw_uniforms(ask.seed, limit, self.queries) if sampled else torch.empty(0)
@@ -285,7 +294,7 @@ class Lane:
         slot, strategy = self.slots[index], self.slots[index].ask.strategy
         rows = slice(index * self.queries, (index + 1) * self.queries)
         unfinished = [
-            self._hypothesis(tokens, total)
+            self._hypothesis(tokens, total, at_limit=slot.count >= slot.limit)
             for tokens, total in zip(self.tokens[rows, : slot.count].tolist(), self.sums[rows].tolist(), strict=True)
         ]
         if isinstance(strategy, Beam):
@@ -295,10 +304,12 @@ class Lane:
             return best_hypothesis(slot.finished + rest[:missing], strategy.length_penalty)
         return best_hypothesis(unfinished, strategy.length_penalty)
 
-    def _hypothesis(self, tokens: list[int], total: float) -> Hypothesis:
+    def _hypothesis(self, tokens: list[int], total: float, *, at_limit: bool) -> Hypothesis:
         eot = self.tokenizer.eot
         ended = eot in tokens
-        return Hypothesis(tuple(tokens[: tokens.index(eot)] if ended else tokens), total, truncated=not ended)
+        return Hypothesis(
+            tuple(tokens[: tokens.index(eot)] if ended else tokens), total, truncated=at_limit and not ended
+        )
 
     def _remove(self, index: int) -> None:
         """Free a slot; the last one moves into its place."""

@@ -65,7 +65,7 @@ def suppression_mask(tokenizer: Tokenizer, suppressed: frozenset[int], *, timest
     are wanted neither can <|notimestamps|>.
     """
     ids = suppressed | tokenizer.control_tokens | ({tokenizer.no_timestamps} if timestamps else set())
-    mask = torch.zeros(size, dtype=torch.bool)
+    mask = torch.zeros(size, dtype=torch.bool, device="cpu")
     mask[list(ids)] = True
     return mask
 
@@ -79,7 +79,7 @@ def first_token_mask(
         timestamps: only a timestamp may come first.
         max_initial_index: and none after this one, in steps of 20 ms. Differs: 0 means 0 (correction 5).
     """
-    mask = torch.zeros(size, dtype=torch.bool)
+    mask = torch.zeros(size, dtype=torch.bool, device="cpu")
     if suppress_blank:
         mask[list(tokenizer.blank_tokens)] = True
     if timestamps:

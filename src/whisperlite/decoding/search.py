@@ -113,7 +113,8 @@ class Hypothesis:
     Attributes:
         tokens: chosen, without the end.
         sum_logprob: of the tokens, and of the end where it was reached.
-        truncated: the end was not reached.
+        truncated: the token limit came before the end. (With patience below 1 a beam search may settle on a hypothesis
+            that has not ended, without having come to the limit.)
     """
 
     tokens: tuple[int, ...]

@@ -41,7 +41,7 @@ def build_prompt(
 
     Args:
         language: a code; English-only models, which have no language and task tokens, ignore it and `task`.
-        previous: tokens of the text before; the last 223 are used.
+        previous: tokens of the text before; the last 223 are used, fewer where a long prefix needs the room.
         prefix: text that the answer begins with; its last 223 tokens are used.
             Differs: the reference, with its default token limit, keeps all of it and lets it begin without a timestamp,
             which the model was not trained for (correction 8).
@@ -54,9 +54,10 @@ def build_prompt(
         ]
     if without_timestamps:
         start.append(tokenizer.no_timestamps)
-    before = [tokenizer.sot_prev, *previous[-MAX_PREVIOUS:]] if previous else []
     forced = tokenizer.encode(" " + prefix.strip()) if prefix and prefix.strip() else []
     if forced and not without_timestamps:
         forced = [tokenizer.timestamp_begin, *forced[-(MAX_PREFIX - 1) :]]
     forced = forced[-MAX_PREFIX:]
+    room = min(MAX_PREVIOUS, N_TEXT_CTX - 1 - len(start) - len(forced))
+    before = [tokenizer.sot_prev, *previous[-room:]] if previous else []
     return Prompt((*before, *start, *forced), sot_index=len(before), forced=tuple(forced))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from whisperlite.decoding.asks import Beam, Decoded, Greedy, Sample, Strategy
+from whisperlite.errors import DecodingError
 from whisperlite.options import Options
 
 
@@ -20,14 +22,18 @@ def strategy_at(temperature: float, options: Options) -> Strategy:
 def failed_thresholds(decoded: Decoded, options: Options) -> tuple[str, ...]:
     """Names of the thresholds that send a window to the next temperature; empty: it is accepted.
 
-    A window that looks silent is accepted although its log probability is low: nothing better would come of it.
+    "not_finite" stands for probabilities that are not numbers, as float16 gives on some devices; no threshold tells
+    them from good ones. A window that looks silent is accepted although its log probability is low: nothing better
+    would come of it.
     """
     failed = []
     if options.compression_ratio_threshold is not None and (
         decoded.compression_ratio > options.compression_ratio_threshold
     ):
         failed.append("compression_ratio_threshold")
-    if options.logprob_threshold is not None and decoded.avg_logprob < options.logprob_threshold:
+    if not math.isfinite(decoded.avg_logprob):
+        failed.append("not_finite")
+    elif options.logprob_threshold is not None and decoded.avg_logprob < options.logprob_threshold:
         if options.no_speech_threshold is not None and decoded.no_speech_prob > options.no_speech_threshold:
             return ()
         failed.append("logprob_threshold")
@@ -39,10 +45,19 @@ def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
 
     Differs: the reference keeps the last, drawn at the highest temperature (correction 2). Here it is the most
     probable of those that do not repeat themselves, or of all where all do; the first of equals.
+
+    Raises:
+        DecodingError: none has finite probabilities.
     """
     limit = options.compression_ratio_threshold
-    fair = [index for index, one in enumerate(attempts) if limit is None or one.compression_ratio <= limit]
-    return max(fair or range(len(attempts)), key=lambda index: attempts[index].avg_logprob)
+    finite = [index for index, one in enumerate(attempts) if math.isfinite(one.avg_logprob)]
+    if not finite:
+        raise DecodingError(
+            "The probabilities of a window are not finite at any temperature. In float16 or bfloat16, try "
+            "compute_type='float32'; otherwise see whether suppress_tokens leaves anything to say."
+        )
+    fair = [index for index in finite if limit is None or attempts[index].compression_ratio <= limit]
+    return max(fair or finite, key=lambda index: attempts[index].avg_logprob)
 
 
 def is_silent(decoded: Decoded, options: Options) -> bool:
