@@ -155,7 +155,7 @@ def beam_search(logits_after: LogitsAfter, *, beams: int, max_candidates: int, l
     outcomes = [Outcome(tokens, total, truncated=False) for tokens, total in finished.items()]
     for tokens in sorted(going, key=going.__getitem__, reverse=True):
         if len(outcomes) < beams:
-            outcomes.append(Outcome(tokens, going[tokens], truncated=True))
+            outcomes.append(Outcome(tokens, going[tokens], truncated=len(tokens) == limit))
     return outcomes
 
 
