@@ -14,7 +14,7 @@ import whisperlite
 from whisperlite.errors import OptionError, WhisperliteError
 from whisperlite.formats import WRITERS
 from whisperlite.formats.text import timed_line
-from whisperlite.options import Kind, Options, make_options
+from whisperlite.options import FLAG, Kind, Options, make_options
 from whisperlite.results import Segment, Transcription
 
 _FAILED = 1
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--verbose",
-        type=_flag,
+        type=_parser_of(FLAG),
         default=True,
         metavar="{True,False}",
         help="print each segment when it is there (default: True)",
@@ -89,12 +89,6 @@ def _parser_of(kind: Kind) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.label}") from error
 
     return parse
-
-
-def _flag(text: str) -> bool:
-    if text not in ("True", "False"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
-    return text == "True"
 
 
 def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict[str, dict[str, Path]]:

@@ -131,7 +131,7 @@ def _check_times(value: Any) -> tuple[float, ...]:
     return times
 
 
-_FLAG = Kind("True or False", _check_flag, _parse_flag, ("True", "False"))
+FLAG = Kind("True or False", _check_flag, _parse_flag, ("True", "False"))
 _TEXT = Kind("a text", _check_text, str)
 _TASK = Kind("'transcribe' or 'translate'", _check_task, str, ("transcribe", "translate"))
 _LANGUAGE = Kind("a language's code or English name", lambda value: language_code(_check_text(value)), str)
@@ -188,16 +188,16 @@ class Options:
     suppress_tokens: str | Sequence[int] = _option(
         "-1", _TOKEN_IDS, "Token ids that are never produced; -1 stands for the set of non-speech symbols."
     )
-    suppress_blank: bool = _option(True, _FLAG, "Do not let a window begin with a blank or with the end.")
+    suppress_blank: bool = _option(True, FLAG, "Do not let a window begin with a blank or with the end.")
     initial_prompt: str | None = _option(
         None, _optional(_TEXT), "Text given to the first window as if it came before: names, terms, style."
     )
-    carry_initial_prompt: bool = _option(False, _FLAG, "Give initial_prompt to every window, not only to the first.")
+    carry_initial_prompt: bool = _option(False, FLAG, "Give initial_prompt to every window, not only to the first.")
     prefix: str | None = _option(
         None, _optional(_TEXT), "Text that the first window is made to begin with; part of the result."
     )
     condition_on_previous_text: bool = _option(
-        True, _FLAG, "Give each window the text of those before; False: less consistent, but no loop carries over."
+        True, FLAG, "Give each window the text of those before; False: less consistent, but no loop carries over."
     )
     prompt_reset_on_temperature: float = _option(
         0.5, _number(0.0), "Forget the previous text after a window that took a temperature above this."
@@ -214,7 +214,7 @@ class Options:
         "A window is passed over as silent if its no-speech probability is above this and its attempt failed "
         "logprob_threshold.",
     )
-    without_timestamps: bool = _option(False, _FLAG, "Decode text only; every window becomes one segment.")
+    without_timestamps: bool = _option(False, FLAG, "Decode text only; every window becomes one segment.")
     max_initial_timestamp: float | None = _option(
         1.0, _optional(_number(0.0, 30.0)), "Latest start of a window's first segment, in seconds into the window."
     )
