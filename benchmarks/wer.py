@@ -47,9 +47,10 @@ def main() -> None:
         runs = [run for run in runs if place.find("reference", run, ladder="stop") is not None]
     for side in SIDES:
         place.answer(side, runs, ladder="stop")
-    repeats = [replace(run, seed=seed) for run in runs for seed in (SEEDS if falls_back(place, run) else [0])]
+    sampled = [run for run in runs if falls_back(place, run)]
+    repeats = [replace(run, seed=seed) for run in runs for seed in (SEEDS if run in sampled else [0])]
     for side in SIDES:
-        place.answer(side, repeats, ladder="full")
+        place.answer(side, [replace(run, seed=seed) for run in sampled for seed in SEEDS], ladder="full")
     summary = summarise(place, repeats, truths)
     page = as_markdown(summary)
     print(page)
@@ -128,7 +129,8 @@ def count_errors(place: Workplace, runs: Sequence[Run], truths: dict[str, str]) 
 
 
 def _line(place: Workplace, side: Side, run: Run, truth: str) -> dict[str, str]:
-    answer = place.find(side, run, ladder="full")
+    # An answer that was not stopped by a fallback is a whole one.
+    answer = place.find(side, run, ladder="full" if falls_back(place, replace(run, seed=0)) else "stop")
     if answer is None:
         raise SystemExit("whisperlite's source changed while its answers were made: run this again.")
     text = "".join(segment["text"] for segment in answer["segments"])

@@ -94,6 +94,13 @@ class Lane:
     def _rows(self) -> int:
         return len(self.slots) * self.queries
 
+    def _cache(self) -> Cache:
+        """What the decoder remembers of all active rows."""
+        assert self.cross is not None, "a lane with slots has keys to look at"
+        lengths = tuple(slot.length for slot in self.slots for _ in range(self.queries))
+        cross = CrossKeysValues(*(x[:, : len(self.slots)] for x in (self.cross.keys, self.cross.values)))
+        return Cache(self.keys, self.values, cross, lengths)
+
     @torch.inference_mode()
     def admit(self, ticket: int, ask: Decode, encoding: Encoding) -> None:
         """Read a window's prompt and choose its first token."""
@@ -127,11 +134,7 @@ class Lane:
     @torch.inference_mode()
     def step(self) -> None:
         """One more token in every active row."""
-        assert self.cross is not None, "a lane with slots has keys to look at"
-        lengths = tuple(slot.length for slot in self.slots for _ in range(self.queries))
-        cross = CrossKeysValues(*(x[:, : len(self.slots)] for x in (self.cross.keys, self.cross.values)))
-        cache = Cache(self.keys, self.values, cross, lengths)
-        logits, _ = self.network.decoder(self.last[: self._rows, None], cache)
+        logits, _ = self.network.decoder(self.last[: self._rows, None], self._cache())
         self._choose(logits[:, 0], range(len(self.slots)))
 
     @torch.inference_mode()
@@ -276,9 +279,7 @@ class Lane:
         order[rows] = sources
         self.tokens[rows] = self.tokens[sources]
         self.state.data[rows] = self.state.data[sources]
-        end = max(slot.length for slot in self.slots) + 1  # the last token's position has just been written
-        for storage in (self.keys, self.values):
-            storage[:, : self._rows, :, start:end] = storage[:, order, :, start:end]
+        self._cache().advanced(1).reordered(order, start=start)  # the last token's position has just been written
 
     def _append(self, rows: Tensor, tokens: Tensor, slots: list[int]) -> None:
         counts = [self.slots[index].count for index in slots for _ in range(self.queries)]
