@@ -87,7 +87,10 @@ def summarise(place: Workplace, runs: Sequence[Run], truths: dict[str, str]) -> 
     groups: dict[tuple[str, str], dict[str, list[int]]] = {}
     for index, run in enumerate(runs):
         groups.setdefault((run.clip.lang, run.setting), {}).setdefault(run.clip.path, []).append(index)
-    errors = count_errors(place, runs, truths)
+    errors = {
+        side: count_errors(place, side, [_line(place, side, run, truths[run.clip.path]) for run in runs])
+        for side in SIDES
+    }
     rows = []
     for (lang, setting), recordings in sorted(groups.items()):
         length = sum(errors["ours"][repeats[0]].length for repeats in recordings.values())
@@ -116,16 +119,13 @@ class Errors:
     length: int
 
 
-def count_errors(place: Workplace, runs: Sequence[Run], truths: dict[str, str]) -> dict[Side, list[Errors]]:
-    """Of each run's text; normalised and counted in the environment that has the tools for it."""
-    counted: dict[Side, list[Errors]] = {}
-    for side in SIDES:
-        source, target = place.cache / f"texts-{side}.jsonl", place.cache / f"errors-{side}.jsonl"
-        write_lines(source, [_line(place, side, run, truths[run.clip.path]) for run in runs])
-        if place.start("benchmarks.count_errors", [str(source), str(target)], side="reference").wait():
-            raise SystemExit("The error count failed.")
-        counted[side] = [Errors(*pair) for pair in read_lines(target)]
-    return counted
+def count_errors(place: Workplace, name: str, lines: Sequence[dict[str, str]]) -> list[Errors]:
+    """Of texts, each a `lang`, a `truth` and a `text`; counted in the environment that has the tools for it."""
+    source, target = place.cache / f"texts-{name}.jsonl", place.cache / f"errors-{name}.jsonl"
+    write_lines(source, lines)
+    if place.start("benchmarks.count_errors", [str(source), str(target)], side="reference").wait():
+        raise SystemExit("The error count failed.")
+    return [Errors(*pair) for pair in read_lines(target)]
 
 
 def _line(place: Workplace, side: Side, run: Run, truth: str) -> dict[str, str]:
