@@ -211,10 +211,13 @@ def test_a_file_without_the_number_of_heads_has_heads_of_width_64(tmp_path: Path
 def test_the_alignment_heads_are_those_of_the_configuration(variables: Variables, tmp_path: Path) -> None:
     data = file_of(variables)
     heads = '{"alignment_heads": [[0, 3], [1, 2]]}'
-    assert load_checkpoint(write_folder(tmp_path / "a", data, config=heads)).alignment_heads == ((0, 3), (1, 2))
-    assert load_checkpoint(write_folder(tmp_path / "b", data)).alignment_heads is None
+    assert load_checkpoint(write_folder(tmp_path / "a", data, config=heads)).generation_config.alignment_heads == (
+        (0, 3),
+        (1, 2),
+    )
+    assert load_checkpoint(write_folder(tmp_path / "b", data)).generation_config.alignment_heads is None
     (tmp_path / "b" / "config.json").unlink()
-    assert load_checkpoint(tmp_path / "b").alignment_heads is None
+    assert load_checkpoint(tmp_path / "b").generation_config.alignment_heads is None
 
 
 @pytest.mark.parametrize("config", ["{", "[]", '{"alignment_heads": 3}', '{"alignment_heads": [[1]]}'])
@@ -525,5 +528,5 @@ def test_the_embedded_models_have_the_published_shapes(
 def test_the_embedded_weights_stay_in_half_precision_on_disk() -> None:
     checkpoint = load_checkpoint("tiny.en")
     assert {tensor.dtype for tensor in checkpoint.tensors.values()} == {torch.float16}
-    assert checkpoint.alignment_heads is not None
+    assert checkpoint.generation_config.alignment_heads is not None
     assert np.isfinite(checkpoint.tensors["encoder.conv1.weight"].float().numpy()).all()

@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features
+from whisperlite.checkpoints.checkpoint import GenerationConfig
 from whisperlite.checkpoints.resolve import load_checkpoint
 from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
@@ -103,7 +104,8 @@ def load_model(
         raise CheckpointError(f"{checkpoint.path}: {error}.") from error
     # A path is kept whole: the working directory may be another when the model is unpickled.
     kept = str(Path(name).resolve()) if checkpoint.path == Path(name) else os.fspath(name)
-    return Whisper(network, checkpoint.tokenizer, _Recipe(kept, str(place), compute_type))
+    recipe = _Recipe(kept, str(place), compute_type)
+    return Whisper(network, checkpoint.tokenizer, recipe, checkpoint.generation_config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,12 @@ class Whisper:
     It pickles as its name, device and precision, and is loaded again where it is unpickled. Made by `load_model`.
     """
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, recipe: _Recipe) -> None:
+    def __init__(
+        self, network: Network, tokenizer: Tokenizer, recipe: _Recipe, generation_config: GenerationConfig
+    ) -> None:
         self.network = network
         self.tokenizer = tokenizer
+        self.generation_config = generation_config
         self._recipe = recipe
 
     def __repr__(self) -> str:

@@ -16,19 +16,42 @@ from whisperlite.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationConfig:
+    """What a checkpoint says about how it was meant to be used; None where it says nothing.
+
+    It is information: parity with the reference comes first, so nothing here changes a default. `suppress_tokens="-1"`
+    is the tokenizer's non-speech set, whatever `suppress_tokens` says.
+
+    Attributes:
+        alignment_heads: (layer, head) of the cross-attention heads that follow the audio.
+        suppress_tokens: ids that were never to be produced.
+        begin_suppress_tokens: ids that were not to be produced first.
+        language_ids: (code, id) of the languages.
+        forced_tokens: (position, id) of the first tokens; the id is None where it was left open.
+    """
+
+    alignment_heads: tuple[tuple[int, int], ...] | None = None
+    suppress_tokens: tuple[int, ...] | None = None
+    begin_suppress_tokens: tuple[int, ...] | None = None
+    language_ids: tuple[tuple[str, int], ...] | None = None
+    forced_tokens: tuple[tuple[int, int | None], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A checkpoint read from disk, its tensors still in their storage type and, where possible, mapped from the file.
 
     Attributes:
         path: the folder or file that it was read from.
         dims: its shape.
-        tensors: OpenAI's name → tensor. The output head is tied: `decoder.token_embedding.weight`.
+        tensors: OpenAI's name → tensor. The output head is `decoder.token_embedding.weight`, tied to the embedding,
+            unless there is a `decoder.head.weight` of its own.
         tokenizer: from the checkpoint's own vocabulary where it has one, else the bundled one.
-        alignment_heads: (layer, head) of the cross-attention heads that follow the audio, or None where not stated.
+        generation_config: what it says about its use.
     """
 
     path: Path
     dims: ModelDimensions
     tensors: dict[str, Tensor]
     tokenizer: Tokenizer
-    alignment_heads: tuple[tuple[int, int], ...] | None
+    generation_config: GenerationConfig

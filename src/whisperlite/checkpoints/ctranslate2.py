@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from whisperlite.checkpoints.checkpoint import Checkpoint
+from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.errors import CheckpointError
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.text.tokenizer import Tokenizer
@@ -63,7 +63,7 @@ def read(folder: Path, *, model_file: Path | None = None) -> Checkpoint:
         raise CheckpointError(f"{path}: the tensor {error.args[0]!r} is missing; is it a Whisper model?") from error
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its tensors do not have the shapes of a Whisper: {error}.") from error
-    return Checkpoint(folder, dims, tensors, _tokenizer(folder, dims), _alignment_heads(folder))
+    return Checkpoint(folder, dims, tensors, _tokenizer(folder, dims), _generation_config(folder))
 
 
 def _tokenizer(folder: Path, dims: ModelDimensions) -> Tokenizer:
@@ -78,14 +78,16 @@ def _tokenizer(folder: Path, dims: ModelDimensions) -> Tokenizer:
     )
 
 
-def _alignment_heads(folder: Path) -> tuple[tuple[int, int], ...] | None:
+def _generation_config(folder: Path) -> GenerationConfig:
     path = folder / "config.json"
     if not path.is_file():
-        return None
+        return GenerationConfig()
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         heads = config.get("alignment_heads")
-        return None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
+        return GenerationConfig(
+            alignment_heads=None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
+        )
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a CTranslate2 configuration: {error}") from error
 

@@ -22,6 +22,9 @@ from whisperlite.nn.network import (
     SelfAttention,
 )
 
+# The output head of a checkpoint that does not share it with the token embedding.
+HEAD = "decoder.head.weight"
+
 
 def build_network(
     dims: ModelDimensions, tensors: dict[str, Tensor], *, device: torch.device, dtype: torch.dtype
@@ -40,7 +43,7 @@ def build_network(
 
 
 def expected_shapes(dims: ModelDimensions) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a checkpoint of this shape: OpenAI's name → shape."""
+    """Every tensor that a checkpoint of this shape must have: OpenAI's name → shape. `HEAD` may come on top."""
     audio, text = dims.n_audio_state, dims.n_text_state
     shapes: dict[str, tuple[int, ...]] = {
         "encoder.conv1.weight": (audio, dims.n_mels, 3),
@@ -84,7 +87,10 @@ class _Builder:
     dtype: torch.dtype
 
     def network(self) -> Network:
-        for name, shape in expected_shapes(self.dims).items():
+        shapes = expected_shapes(self.dims)
+        if HEAD in self.tensors:
+            shapes[HEAD] = shapes["decoder.token_embedding.weight"]
+        for name, shape in shapes.items():
             if tuple(self.tensors[name].shape) != shape:
                 raise ValueError(f"{name} has the shape {tuple(self.tensors[name].shape)}, expected {shape}")
         return Network(self.dims, self._encoder(), self._decoder())
@@ -100,12 +106,13 @@ class _Builder:
 
     def _decoder(self) -> Decoder:
         embedding = self.tensors["decoder.token_embedding.weight"]
+        head = self.tensors.get(HEAD, embedding)
         return Decoder(
             embedding=embedding.to(self.device),
             positions=self._place("decoder.positional_embedding"),
             blocks=tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer)),
             norm=self._norm("decoder.ln"),
-            head=linear(embedding.to(self.device, self.dtype), None, few_rows=True),
+            head=linear(head.to(self.device, self.dtype), None, few_rows=True),
         )
 
     def _encoder_block(self, name: str) -> EncoderBlock:
