@@ -218,6 +218,55 @@ def test_a_damaged_token_list_is_refused(tmp_path: Path, content: bytes, message
         Tokenizer.from_vocabulary(path, n_vocab=N_VOCAB)
 
 
+def write_vocab_json(folder: Path, files: dict[str, object]) -> Path:
+    document = tokenizer_document()
+    whole: dict[str, object] = {
+        "vocab.json": document["model"]["vocab"],
+        "merges.txt": "\n".join(["#version: 0.2", *MERGES, ""]),
+        "added_tokens.json": {token["content"]: token["id"] for token in document["added_tokens"]},
+    }
+    for name, content in (whole | files).items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder / "vocab.json"
+
+
+def test_vocab_json_and_tokenizer_json_give_the_same_tokenizer(tmp_path: Path) -> None:
+    by_list = Tokenizer.from_tokenizer_json(write_json(tmp_path, tokenizer_document()), n_vocab=N_VOCAB)
+    assert Tokenizer.from_vocab_json(write_vocab_json(tmp_path, {}), n_vocab=N_VOCAB) == by_list
+    assert by_list.encode(" hello") == [TEXT.index("Ġhello")]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"vocab.json": []}, r"vocab\.json holds a JSON list"),
+        ({"added_tokens.json": {"<|endoftext|>": "3"}}, "not whole numbers"),
+        ({"added_tokens.json": {"<|endoftext|>": 10**9}}, "belongs to another checkpoint"),
+        ({"added_tokens.json": {"<|endoftext|>": -1}}, "belongs to another checkpoint"),
+        ({"merges.txt": "x y\n"}, "merges to 'xy'"),
+        ({"added_tokens.json": []}, r"added_tokens\.json holds a JSON list"),
+        ({"added_tokens.json": {}}, r"lacks <\|endoftext\|>"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": [1]}}, r"tokenizer_config\.json"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"x": {"content": "a"}}}}, r"tokenizer_config\.json"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"7": {}}}}, r"tokenizer_config\.json"),
+        ({"special_tokens_map.json": {"additional_special_tokens": [[]]}}, r"special_tokens_map\.json"),
+    ],
+)
+def test_a_damaged_vocab_json_is_refused(tmp_path: Path, files: dict[str, object], message: str) -> None:
+    path = write_vocab_json(tmp_path, files)
+    with pytest.raises(CheckpointError, match=message) as raised:
+        Tokenizer.from_vocab_json(path, n_vocab=N_VOCAB)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_vocab_json_without_merges_is_refused(tmp_path: Path) -> None:
+    path = write_vocab_json(tmp_path, {})
+    (tmp_path / "merges.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"can't read .*merges\.txt"):
+        Tokenizer.from_vocab_json(path, n_vocab=N_VOCAB)
+
+
 def test_a_text_token_under_two_ids_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.json"
     path.write_text(json.dumps([*TEXT, "he", *SPECIAL]), encoding="utf-8")
@@ -226,5 +275,5 @@ def test_a_text_token_under_two_ids_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_vocabulary_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="can't read the vocabulary"):
+    with pytest.raises(CheckpointError, match=r"can't read .*vocabulary\.txt"):
         Tokenizer.from_vocabulary(tmp_path / "vocabulary.txt", n_vocab=N_VOCAB)

@@ -7,12 +7,10 @@ and data; at the end the aliases. Variables stored as integers come with a `…_
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +18,16 @@ import torch
 from torch import Tensor
 
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
+from whisperlite.checkpoints.generation import ids, pairs
+from whisperlite.checkpoints.shapes import check_dimensions, check_storage, take_tensors
 from whisperlite.errors import CheckpointError
+from whisperlite.nn.build import HEAD
 from whisperlite.nn.config import ModelDimensions
+from whisperlite.text.files import read_json_object
 from whisperlite.text.tokenizer import Tokenizer
 
 FILE_NAME = "model.bin"
+_EMBEDDING, _HEAD = "decoder/embeddings/weight", "decoder/projection/weight"
 
 # CTranslate2's numbering of types. bfloat16 (5) has no numpy type: its bits are read as int16.
 _TYPES: dict[int, tuple[npt.DTypeLike, torch.dtype]] = {
@@ -44,6 +47,16 @@ def is_ctranslate2(path: Path) -> bool:
     return (path / FILE_NAME).is_file()
 
 
+def is_ctranslate2_file(path: Path) -> bool:
+    """Whether a file begins as CTranslate2's do: with a version of one digit, then the specification's name."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    return len(start) == 6 and 0 < start[0] < 10 and start[1:4] == b"\0\0\0"
+
+
 def read(folder: Path, *, model_file: Path | None = None) -> Checkpoint:
     """Read a CTranslate2 folder.
 
@@ -58,11 +71,17 @@ def read(folder: Path, *, model_file: Path | None = None) -> Checkpoint:
     variables = _read_variables(path)
     try:
         dims = _dimensions(variables)
-        tensors = _tensors(variables, dims)
+        check_dimensions(path, dims)
+        # Before integers are turned into floating point. The head is most often a second name of the embedding.
+        check_storage(
+            path, {k: v for k, v in variables.items() if k != _HEAD or _has_own_head(variables)}, path.stat().st_size
+        )
+        found = _tensors(variables, dims)
     except KeyError as error:
         raise CheckpointError(f"{path}: the tensor {error.args[0]!r} is missing; is it a Whisper model?") from error
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its tensors do not have the shapes of a Whisper: {error}.") from error
+    tensors = take_tensors(path, dims, found)
     return Checkpoint(folder, dims, tensors, _tokenizer(folder, dims), _generation_config(folder))
 
 
@@ -82,14 +101,15 @@ def _generation_config(folder: Path) -> GenerationConfig:
     path = folder / "config.json"
     if not path.is_file():
         return GenerationConfig()
+    config = read_json_object(path)
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        heads = config.get("alignment_heads")
         return GenerationConfig(
-            alignment_heads=None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
+            alignment_heads=pairs(config.get("alignment_heads")),
+            suppress_tokens=ids(config.get("suppress_ids")),
+            begin_suppress_tokens=ids(config.get("suppress_ids_begin")),
         )
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a CTranslate2 configuration: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a CTranslate2 configuration: {error}.") from error
 
 
 class _Reader:
@@ -105,6 +125,8 @@ class _Reader:
             raise CheckpointError(f"{path} does not exist.") from error
         except ValueError as error:
             raise CheckpointError(f"{path} is empty.") from error
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
         self.position = 0
 
     def skip(self, size: int) -> int:
@@ -135,6 +157,8 @@ class _Reader:
             raise CheckpointError(f"{self.path}: the tensor {name!r} has the unknown type {type_id}.")
         numpy_type, torch_type = _TYPES[type_id]
         count = math.prod(shape)
+        if not count:
+            raise CheckpointError(f"{self.path}: the tensor {name!r} of shape {shape} has no values.")
         if count * np.dtype(numpy_type).itemsize != size:
             raise CheckpointError(f"{self.path}: the tensor {name!r} of shape {shape} cannot be {size} bytes long.")
         start = self.skip(size)
@@ -166,7 +190,7 @@ def _read_variables(path: Path) -> Variables:
 
 def _dimensions(variables: Variables) -> ModelDimensions:
     n_audio_state, n_mels, _ = variables["encoder/conv1/weight"].shape
-    n_vocab, n_text_state = variables["decoder/embeddings/weight"].shape
+    n_vocab, n_text_state = variables[_EMBEDDING].shape
     return ModelDimensions(
         n_mels=n_mels,
         n_audio_ctx=len(variables["encoder/position_encodings/encodings"]),
@@ -197,8 +221,10 @@ def _layers(variables: Variables, part: str) -> int:
 def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
     """CTranslate2's names → OpenAI's; the joint projections are split."""
     tensors: dict[str, Tensor] = {}
+    used = {_HEAD}
 
     def take(source: str, target: str) -> None:
+        used.add(source)
         tensors[target] = _plain(variables, source)
 
     def norm(source: str, target: str) -> None:
@@ -207,6 +233,7 @@ def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
 
     def linear(source: str, *targets: str) -> None:
         for kind in ("weight", "bias"):
+            used.add(f"{source}/{kind}")
             parts = _plain(variables, f"{source}/{kind}").chunk(len(targets))
             for target, part in zip(targets, parts, strict=True):
                 if (kind, target.rsplit(".", 1)[-1]) != ("bias", "key"):  # Whisper's keys have no bias: stored as zeros
@@ -216,7 +243,9 @@ def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
         linear(f"encoder/{conv}", f"encoder.{conv}")
     take("encoder/position_encodings/encodings", "encoder.positional_embedding")
     take("decoder/position_encodings/encodings", "decoder.positional_embedding")
-    take("decoder/embeddings/weight", "decoder.token_embedding.weight")
+    take(_EMBEDDING, "decoder.token_embedding.weight")
+    if _has_own_head(variables):
+        take(_HEAD, HEAD)
     norm("encoder/layer_norm", "encoder.ln_post")
     norm("decoder/layer_norm", "decoder.ln")
     for part, layers in (("encoder", dims.n_audio_layer), ("decoder", dims.n_text_layer)):
@@ -235,7 +264,23 @@ def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
                 linear(f"{source}/attention/linear_0", f"{target}.cross_attn.query")
                 linear(f"{source}/attention/linear_1", f"{target}.cross_attn.key", f"{target}.cross_attn.value")
                 linear(f"{source}/attention/linear_2", f"{target}.cross_attn.out")
+    # Numbers without an axis are settings.
+    surplus = [name for name, value in variables.items() if value.dim() and name.removesuffix("_scale") not in used]
+    if surplus:
+        raise ValueError(f"{surplus[0]!r} belongs to none")
     return tensors
+
+
+def _has_own_head(variables: Variables) -> bool:
+    """Whether the output head is not the embedding; most files say that it is by an alias, old ones leave it out."""
+
+    def differs(kind: str) -> bool:
+        head, embedding = variables.get(_HEAD + kind), variables.get(_EMBEDDING + kind)
+        if head is None or head is embedding:
+            return False
+        return embedding is None or not torch.equal(head, embedding)
+
+    return _HEAD in variables and (differs("") or differs("_scale"))
 
 
 def _plain(variables: Variables, name: str) -> Tensor:

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.text.vocabulary import TIMESTAMPS
+
+N_TIMESTAMPS = len(TIMESTAMPS)  # what lies behind them was added by a fine-tune, or is a logit to spare
 
 NEVER = float("-inf")
 
@@ -30,9 +33,10 @@ class TimestampState:
     @staticmethod
     def after(answer: Sequence[int], timestamp_begin: int, *, rows: int, device: torch.device) -> TimestampState:
         """The state of `rows` rows that all begin with the same answer."""
-        times = [token for token in answer if token >= timestamp_begin]
-        is_last = bool(answer) and answer[-1] >= timestamp_begin
-        is_penultimate = len(answer) < 2 or answer[-2] >= timestamp_begin
+        is_time = [timestamp_begin <= token < timestamp_begin + N_TIMESTAMPS for token in answer]
+        times = [token for token, is_one in zip(answer, is_time, strict=True) if is_one]
+        is_last = bool(answer) and is_time[-1]
+        is_penultimate = len(answer) < 2 or is_time[-2]
         row = [times[-1] if times else -1, int(is_last), int(is_penultimate), len(answer)]
         return TimestampState(torch.tensor([row], device=device).repeat(rows, 1))
 
@@ -53,7 +57,8 @@ class TimestampState:
 
     def advanced(self, tokens: Tensor, timestamp_begin: int) -> TimestampState:
         """After one more token in each row."""
-        is_time, count = tokens >= timestamp_begin, self.data[:, 3]
+        index, count = tokens - timestamp_begin, self.data[:, 3]
+        is_time = (index >= 0) & (index < N_TIMESTAMPS)
         last = torch.where(is_time, tokens, self.last)
         return TimestampState(torch.stack([last, is_time.long(), (self.is_last | (count == 0)).long(), count + 1], 1))
 
@@ -61,10 +66,11 @@ class TimestampState:
 def suppression_mask(tokenizer: Tokenizer, suppressed: frozenset[int], *, timestamps: bool, size: int) -> Tensor:
     """(V,) True at every id that may never be chosen.
 
-    Whatever the caller suppresses or not, the control tokens cannot be chosen (correction 4), and where timestamps
-    are wanted neither can <|notimestamps|>.
+    Whatever the caller suppresses or not, the control tokens cannot be chosen (correction 4), neither can logits that
+    no token has, and where timestamps are wanted neither can <|notimestamps|>.
     """
-    ids = suppressed | tokenizer.control_tokens | ({tokenizer.no_timestamps} if timestamps else set())
+    ids = suppressed.union(tokenizer.control_tokens, tokenizer.unused_tokens)
+    ids |= {tokenizer.no_timestamps} if timestamps else set()
     mask = torch.zeros(size, dtype=torch.bool, device="cpu")
     mask[list(ids)] = True
     return mask
@@ -83,9 +89,9 @@ def first_token_mask(
     if suppress_blank:
         mask[list(tokenizer.blank_tokens)] = True
     if timestamps:
+        allowed = N_TIMESTAMPS if max_initial_index is None else min(max_initial_index + 1, N_TIMESTAMPS)
         mask[: tokenizer.timestamp_begin] = True
-        if max_initial_index is not None:
-            mask[tokenizer.timestamp_begin + max_initial_index + 1 :] = True
+        mask[tokenizer.timestamp_begin + allowed :] = True
     return mask
 
 
@@ -101,16 +107,22 @@ def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor
         enabled: (R,) rows that the rules hold for.
     """
     begin = tokenizer.timestamp_begin
-    text, times = logits[:, :begin], logits[:, begin:]
+    text, times, added = logits.tensor_split((begin, begin + N_TIMESTAMPS), dim=-1)
     opened = state.is_last & ~state.is_penultimate  # a segment has ended: a second timestamp or the end must follow
     logits[:, : tokenizer.eot].masked_fill_((enabled & opened)[:, None], NEVER)
 
     # After a pair text must follow. Later times may repeat an end as a start, else they must move on.
     pair = state.is_last & state.is_penultimate
     earliest = torch.where(state.last < 0, 0, state.last - begin + (~opened).long())
+    earliest = torch.where(pair, N_TIMESTAMPS, earliest) * enabled
     index = torch.arange(times.shape[1], device=logits.device)
-    banned = (index < earliest[:, None]) | pair[:, None]
-    times.masked_fill_(banned & enabled[:, None], NEVER)
+    times.masked_fill_(index < earliest[:, None], NEVER)
 
-    dominant = times.logsumexp(-1) > text.amax(-1)
-    text.masked_fill_((enabled & dominant)[:, None], NEVER)
+    likeliest = text.amax(-1)
+    if added.shape[1]:
+        added.masked_fill_((enabled & opened)[:, None], NEVER)
+        likeliest = likeliest.maximum(added.amax(-1))
+    dominant = (enabled & (times.logsumexp(-1) > likeliest))[:, None]
+    text.masked_fill_(dominant, NEVER)
+    if added.shape[1]:
+        added.masked_fill_(dominant, NEVER)

@@ -31,9 +31,10 @@ class ModelDimensions:
 
     @property
     def is_multilingual(self) -> bool:
+        """Whether a published checkpoint of this size is; a fine-tune's own tokenizer knows better."""
         return self.n_vocab >= 51865
 
     @property
     def num_languages(self) -> int:
-        """Language tokens in the vocabulary: 99, or 100 where n_vocab is 51866."""
+        """Language tokens of a published checkpoint of this size: 99, or 100 where n_vocab is 51866."""
         return self.n_vocab - 51765 - int(self.is_multilingual)

@@ -23,6 +23,7 @@ from whisperlite.text.vocabulary import (
     is_gpt2,
     read_token_list,
     read_tokenizer_json,
+    read_vocab_json,
 )
 
 # How GPT-2's vocabulary cuts text into the pieces inside of which bytes are merged.
@@ -62,6 +63,11 @@ class Tokenizer:
         return _bundled(multilingual, num_languages)
 
     @classmethod
+    def of_published_size(cls, n_vocab: int) -> Tokenizer | None:
+        """The tokenizer of OpenAI's own models with so many logits, None where there are none."""
+        return _bundled(*_PUBLISHED[n_vocab]) if n_vocab in _PUBLISHED else None
+
+    @classmethod
     def from_tokenizer_json(cls, path: str | Path, *, n_vocab: int) -> Tokenizer:
         """The tokenizer of a Hugging Face `tokenizer.json`, for a network of `n_vocab` logits.
 
@@ -69,6 +75,15 @@ class Tokenizer:
             CheckpointError: the file is no vocabulary of Whisper, or does not fit `n_vocab`.
         """
         return _shared(read_tokenizer_json(Path(path), n_vocab=n_vocab))
+
+    @classmethod
+    def from_vocab_json(cls, path: str | Path, *, n_vocab: int) -> Tokenizer:
+        """The tokenizer of a Hugging Face `vocab.json` with its `merges.txt`, for a network of `n_vocab` logits.
+
+        Raises:
+            CheckpointError: the files are no vocabulary of Whisper, or do not fit `n_vocab`.
+        """
+        return _shared(read_vocab_json(Path(path), n_vocab=n_vocab))
 
     @classmethod
     def from_vocabulary(cls, path: str | Path, *, n_vocab: int) -> Tokenizer:
@@ -98,14 +113,15 @@ class Tokenizer:
         return self._encoding.encode_ordinary(text)
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of ids: timestamps are left out, other special tokens appear as their names.
+        """The text of ids: timestamps, and special tokens behind them, are left out; others appear as their names.
 
         Bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             OptionError: an id outside of the vocabulary.
         """
-        return self.decode_with_timestamps([token for token in tokens if token < self.timestamp_begin])
+        begin, added = self.timestamp_begin, self._added_text
+        return self.decode_with_timestamps([token for token in tokens if token < begin or token in added])
 
     def decode_with_timestamps(self, tokens: Iterable[int]) -> str:
         """As `decode`, with timestamps as their names, such as `<|1.08|>`."""
@@ -166,7 +182,7 @@ class Tokenizer:
         words: list[str] = []
         groups: list[list[int]] = []
         for text, group in zip(*self.split_on_unicode(tokens), strict=True):
-            is_special = group[0] >= self.eot
+            is_special = not self.is_text(group[0])
             # As in the reference, blank text counts as punctuation: the empty string is part of every string.
             is_punctuation = text.strip() in string.punctuation
             if not words or is_special or is_punctuation or text.startswith(" "):
@@ -222,6 +238,19 @@ class Tokenizer:
         )
 
     # Ids with a meaning of their own
+
+    def is_text(self, token: int) -> bool:
+        """Whether an id is text: below `<|endoftext|>`, or a plain token that a fine-tune added."""
+        return token < self.eot or token in self._added_text
+
+    @cached_property
+    def _added_text(self) -> frozenset[int]:
+        return frozenset(self.vocabulary.added_text)
+
+    @property
+    def unused_tokens(self) -> tuple[int, ...]:
+        """The ids that no token has, where the network has more logits than there are tokens."""
+        return self.vocabulary.unused
 
     @property
     def n_vocab(self) -> int:

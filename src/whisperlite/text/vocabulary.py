@@ -1,15 +1,16 @@
 """Vocabularies: a checkpoint's file, or the bundled one → the bytes of every token id.
 
 A Whisper vocabulary has three stretches of ids: text tokens (byte-level BPE, the id is also the merge rank), special
-tokens from `<|endoftext|>` on, and last the 1501 timestamps `<|0.00|>` to `<|30.00|>`. Files name the tokens in GPT-2's
-alphabet of printable characters, one for each byte, and often leave the timestamps out.
+tokens from `<|endoftext|>` on, and last the 1501 timestamps `<|0.00|>` to `<|30.00|>`. A fine-tune may add tokens of
+its own behind them, text or special ones, and a network may have logits to spare. Files name the text tokens in
+GPT-2's alphabet of printable characters, one for each byte, and often leave the timestamps out.
 """
 
 from __future__ import annotations
 
 import binascii
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
@@ -19,6 +20,7 @@ from typing import Any
 
 from whisperlite.errors import CheckpointError
 from whisperlite.languages import LANGUAGES
+from whisperlite.text.files import read_json, read_json_object, read_text
 
 EOT = "<|endoftext|>"
 SOT = "<|startoftranscript|>"
@@ -39,13 +41,27 @@ _N_GPT2 = 50_256
 
 TIMESTAMPS = tuple(f"<|{i * 0.02:.2f}|>" for i in range(1501))
 
+# How special tokens are called where a file does not say which ones are special.
+_SPECIAL_NAME = re.compile(r"<\|.*\|>", re.DOTALL)
+# What CTranslate2's converters call ids that only fill a vocabulary up.
+_FILLER_NAME = re.compile(r"madeupword\d+")
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The bytes of every token id, the special tokens' names included."""
+    """The bytes of every token id, the special tokens' names included.
+
+    Attributes:
+        tokens: id → bytes.
+        n_text: ids below are text; this one is <|endoftext|>.
+        added_text: ids behind the timestamps that are text too: plain tokens that a fine-tune added.
+        unused: ids from <|endoftext|> on that no token has: logits to spare.
+    """
 
     tokens: tuple[bytes, ...] = field(repr=False)
-    n_text: int  # ids below are text; this one is <|endoftext|>
+    n_text: int
+    added_text: tuple[int, ...] = ()
+    unused: tuple[int, ...] = ()
 
     @cached_property
     def special_ids(self) -> dict[str, int]:
@@ -91,23 +107,29 @@ def read_tokenizer_json(path: Path, *, n_vocab: int) -> Vocabulary:
     Raises:
         CheckpointError: the file is not such a vocabulary, lacks a token that Whisper needs, or does not fit `n_vocab`.
     """
-    document = _read_json(path)
+    document = read_json_object(path)
     try:
-        ids: dict[str, int] = dict(document["model"]["vocab"])
+        ids: dict[str, Any] = dict(document["model"]["vocab"].items())
         merges = ["".join(merge).replace(" ", "") for merge in document["model"]["merges"]]
-        added = {str(token["content"]): token["id"] for token in document.get("added_tokens") or ()}
+        added = [_added(token, token["id"]) for token in document.get("added_tokens") or ()]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a tokenizer.json with a BPE vocabulary and its merges.") from error
-    names = ids | added
-    if not all(type(i) is int for i in names.values()):
-        raise CheckpointError(f"{path} has token ids that are not whole numbers.")
-    _check_merge_order(ids, merges, path)
-    n_text = _end_of_text(names, path)
-    text = {i: token for token, i in ids.items() if i < n_text}
-    tokens = dict(zip(text, _text_bytes(list(text.values()), path), strict=True))
-    # Whisper's files also hold <|endoftext|> among the text tokens; what follows it is a name, not bytes.
-    tokens.update({i: name.encode(errors="replace") for name, i in names.items() if i >= n_text})
-    return _assemble(tokens, n_text=n_text, n_vocab=n_vocab, path=path)
+    return _from_merges(ids, merges, added, n_vocab=n_vocab, path=path)
+
+
+def read_vocab_json(path: Path, *, n_vocab: int) -> Vocabulary:
+    """Reads a Hugging Face `vocab.json` with the files beside it, for a network of `n_vocab` logits.
+
+    `merges.txt` must be there; `added_tokens.json`, `tokenizer_config.json` and `special_tokens_map.json` may be.
+
+    Raises:
+        CheckpointError: the files are not such a vocabulary, lack a token that Whisper needs, or do not fit `n_vocab`.
+    """
+    ids: dict[str, Any] = read_json_object(path)
+    lines = read_text(path.with_name("merges.txt")).split("\n")
+    merges = [line.replace(" ", "") for line in lines if line and not line.startswith("#version")]
+    added = _added_beside(path.parent)
+    return _from_merges(ids, merges, added, n_vocab=n_vocab, path=path)
 
 
 def read_token_list(path: Path, *, n_vocab: int) -> Vocabulary:
@@ -117,19 +139,67 @@ def read_token_list(path: Path, *, n_vocab: int) -> Vocabulary:
         CheckpointError: the file is not such a vocabulary, lacks a token that Whisper needs, or does not fit `n_vocab`.
     """
     if path.suffix == ".json":
-        listed = _read_json(path)
+        listed = read_json(path)
     else:
         # One token is the empty string, so an empty line counts; only the last line's end is not a line.
-        listed = _read_text(path).removesuffix("\n").split("\n")
+        listed = read_text(path).removesuffix("\n").split("\n")
     if not isinstance(listed, list) or not all(isinstance(token, str) for token in listed):
         raise CheckpointError(f"{path} is not a list of tokens.")
     n_text = _end_of_text({token: i for i, token in enumerate(listed)}, path)
     tokens = dict(enumerate(_text_bytes(listed[:n_text], path)))
-    tokens.update({i: token.encode(errors="replace") for i, token in enumerate(listed[n_text:], n_text)})
-    return _assemble(tokens, n_text=n_text, n_vocab=n_vocab, path=path)
+    others = {i: token for i, token in enumerate(listed[n_text:], n_text) if not _FILLER_NAME.fullmatch(token)}
+    tokens.update({i: token.encode(errors="replace") for i, token in others.items()})
+    plain = {i for i, token in others.items() if not _SPECIAL_NAME.fullmatch(token)}
+    return _assemble(tokens, plain, n_text=n_text, n_vocab=n_vocab, path=path)
 
 
-def _assemble(tokens: dict[int, bytes], *, n_text: int, n_vocab: int, path: Path) -> Vocabulary:
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """A token that a file lists outside of its BPE vocabulary."""
+
+    name: str
+    id: int
+    is_special: bool
+
+
+def _added(entry: dict[str, Any], token_id: int) -> _Added:
+    name = str(entry["content"])
+    return _Added(name, token_id, bool(entry.get("special", _SPECIAL_NAME.fullmatch(name) is not None)))
+
+
+def _added_beside(folder: Path) -> list[_Added]:
+    """The tokens in `added_tokens.json` and, from transformers 4.34 on, in `tokenizer_config.json`."""
+    paths = [folder / name for name in ("special_tokens_map.json", "tokenizer_config.json", "added_tokens.json")]
+    special_map, settings, added = ((read_json_object(path) if path.is_file() else {}) for path in paths)
+    try:
+        listed = special_map.get("additional_special_tokens") or ()
+        special = {entry["content"] if isinstance(entry, dict) else entry for entry in listed}
+        found = [_Added(name, i, name in special or bool(_SPECIAL_NAME.fullmatch(name))) for name, i in added.items()]
+        decoder = settings.get("added_tokens_decoder") or {}
+        return found + [_added(entry, int(token_id)) for token_id, entry in decoder.items()]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder}: {', '.join(path.name for path in paths)} do not list added tokens."
+        ) from error
+
+
+def _from_merges(
+    ids: dict[str, Any], merges: list[str], added: list[_Added], *, n_vocab: int, path: Path
+) -> Vocabulary:
+    names = ids | {token.name: token.id for token in added}
+    if not all(type(i) is int for i in names.values()):
+        raise CheckpointError(f"{path} has token ids that are not whole numbers.")
+    _check_merge_order(ids, merges, path)
+    n_text = _end_of_text(names, path)
+    text = {i: token for token, i in ids.items() if i < n_text}
+    tokens = dict(zip(text, _text_bytes(list(text.values()), path), strict=True))
+    # Whisper's files also hold <|endoftext|> among the text tokens; what follows it is a name, not bytes.
+    tokens.update({i: name.encode(errors="replace") for name, i in names.items() if i >= n_text})
+    plain = {token.id for token in added if not token.is_special}
+    return _assemble(tokens, plain, n_text=n_text, n_vocab=n_vocab, path=path)
+
+
+def _assemble(tokens: dict[int, bytes], plain: Collection[int], *, n_text: int, n_vocab: int, path: Path) -> Vocabulary:
     """Adds what files leave out (timestamps, padding) and checks that the result is a whole Whisper vocabulary."""
     if min(tokens) < 0 or max(tokens) >= n_vocab:
         raise CheckpointError(
@@ -145,19 +215,35 @@ def _assemble(tokens: dict[int, bytes], *, n_text: int, n_vocab: int, path: Path
     missing = [name for name in REQUIRED if name not in special_ids]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}: it is not a vocabulary of Whisper.")
+    end = _add_timestamps(tokens, special_ids, n_vocab, path)
+    # Networks may have more logits than there are tokens: those ids are never trained, but they have to decode.
+    unused = tuple(i for i in range(n_text, n_vocab) if i not in tokens)
+    tokens.update({i: f"<|unused{i}|>".encode() for i in unused})
+    return Vocabulary(
+        tokens=tuple(tokens.get(i, b"") for i in range(n_vocab)),
+        n_text=n_text,
+        # Files flag timestamps as plain too. What else lies before them is special whatever they say.
+        added_text=tuple(sorted(i for i in plain if i >= end)),
+        unused=unused,
+    )
+
+
+def _add_timestamps(tokens: dict[int, bytes], special_ids: dict[str, int], n_vocab: int, path: Path) -> int:
+    """Puts the timestamps that a file leaves out in their places; returns the first id behind them."""
     begin = special_ids.get(TIMESTAMPS[0], special_ids[NO_TIMESTAMPS] + 1)
-    if begin + len(TIMESTAMPS) > n_vocab:
+    end = begin + len(TIMESTAMPS)
+    if end > n_vocab:
         raise CheckpointError(
-            f"{path} has its timestamps from id {begin} to {begin + len(TIMESTAMPS) - 1}, and the network has only "
-            f"{n_vocab} logits: the vocabulary belongs to another checkpoint."
+            f"{path} has its timestamps from id {begin} to {end - 1}, and the network has only {n_vocab} logits: "
+            "the vocabulary belongs to another checkpoint."
         )
     for i, name in enumerate(TIMESTAMPS, begin):
         if special_ids.get(name, i) != i or tokens.setdefault(i, name.encode()) != name.encode():
-            raise CheckpointError(f"{path} does not have its timestamps in a row: {name} belongs at id {i}.")
-    # Networks may have more logits than there are tokens: those ids are never trained, but they have to decode.
-    for i in range(n_text, n_vocab):
-        tokens.setdefault(i, f"<|unused{i}|>".encode())
-    return Vocabulary(tokens=tuple(tokens.get(i, b"") for i in range(n_vocab)), n_text=n_text)
+            there = tokens.get(i, b"nothing").decode()
+            raise CheckpointError(
+                f"{path} does not have its timestamps in a row: {name} belongs at id {i}, where {there} is."
+            )
+    return end
 
 
 def _check_text_tokens(tokens: list[bytes], path: Path) -> None:
@@ -215,17 +301,3 @@ def _text_bytes(tokens: list[str], path: Path) -> Iterator[bytes]:
         ) from error
     ends = accumulate(map(len, tokens), initial=0)
     return (data[start:end] for start, end in pairwise(ends))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"can't read the vocabulary {path}: {error}") from error
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error

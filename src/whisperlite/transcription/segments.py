@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND
+from whisperlite.text.vocabulary import TIMESTAMPS
 
 FRAMES_PER_TIMESTAMP = 2
 _SECONDS_PER_TIMESTAMP = FRAMES_PER_TIMESTAMP / FRAMES_PER_SECOND
@@ -39,11 +40,11 @@ def cut_window(tokens: Sequence[int], *, n_frames: int, timestamp_begin: int) ->
         The pieces, and by how many frames to move on. An unfinished last segment is left to the next window, which
         begins where the last finished one ends; a single timestamp at the end says that no speech follows.
     """
-    is_time = [token >= timestamp_begin for token in tokens]
+    is_time = [timestamp_begin <= token < timestamp_begin + len(TIMESTAMPS) for token in tokens]
     cuts = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
     single_ending = is_time[-2:] == [False, True]
     if not cuts:
-        times = [token - timestamp_begin for token in tokens if token >= timestamp_begin]
+        times = [token - timestamp_begin for token, is_one in zip(tokens, is_time, strict=True) if is_one]
         # A lone timestamp is where the speech ends.
         end = times[-1] * _SECONDS_PER_TIMESTAMP if times and times[-1] else n_frames / FRAMES_PER_SECOND
         return [Piece(0.0, end, tuple(tokens), True)], n_frames
@@ -51,7 +52,8 @@ def cut_window(tokens: Sequence[int], *, n_frames: int, timestamp_begin: int) ->
         cuts.append(len(tokens))
     pieces = [
         Piece(
-            start=(tokens[begin] - timestamp_begin) * _SECONDS_PER_TIMESTAMP,
+            # Where an answer begins with text, its first piece starts before the window, and is clamped to it.
+            start=((tokens[begin] if is_time[begin] else 0) - timestamp_begin) * _SECONDS_PER_TIMESTAMP,
             end=(tokens[end - 1] - timestamp_begin) * _SECONDS_PER_TIMESTAMP,
             tokens=tuple(tokens[begin:end]),
             is_last=end == len(tokens),

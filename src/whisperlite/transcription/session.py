@@ -238,7 +238,7 @@ class _Session:
 
     def _segment(self, piece: Piece, seek: int, n_frames: int, decoded: Decoded) -> Segment:
         start, end = self._times(seek, n_frames, piece.start, piece.end)
-        text = self.tokenizer.decode(token for token in piece.tokens if token < self.tokenizer.eot)
+        text = self.tokenizer.decode(token for token in piece.tokens if self.tokenizer.is_text(token))
         # The reference empties segments without words or length, and keeps them.
         is_empty = piece.start == piece.end or not text.strip()
         return Segment(

@@ -1,0 +1,141 @@
+"""torch's zip files (`.pt`, `pytorch_model.bin`) → what they hold. Nothing in them is executed.
+
+Such a file is a zip archive: `data.pkl` describes the values, and each storage is an entry of its own, never
+compressed, so that it can be mapped. The pickle is first read as data: it may name nothing but how tensors are put
+together. Only then is it given to torch's weights-only loader, which on its own would also call such as `bytearray`.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whisperlite.errors import CheckpointError
+
+_STORAGES = ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_GLOBALS = frozenset(
+    (
+        ("collections", "OrderedDict"),
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("torch._utils", "_rebuild_parameter"),
+        *(("torch", f"{kind}Storage") for kind in _STORAGES),
+    )
+)
+# Those that torch.save writes. STACK_GLOBAL, INST, OBJ, NEWOBJ, EXT and their like are not among them.
+_INSTRUCTIONS = frozenset(
+    (
+        *("PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BUILD", "BINPERSID"),
+        *("BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
+        *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"),
+        *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+        *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
+    )
+)
+_MOST_DESCRIPTION_BYTES = 1 << 24  # that of large-v3 has 0.3 million
+_ADVICE = "A model is tensors in a dictionary; ask its publisher for safetensors."
+
+
+def read_pickle(path: Path) -> Any:
+    """The value in a file that `torch.save` wrote, its tensors mapped from the file.
+
+    Raises:
+        CheckpointError: it is damaged, of the format before torch 1.6, or names anything but tensors and containers.
+    """
+    _check_instructions(_description(path), path)
+    try:
+        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a damaged file makes torch raise errors of any kind
+        raise CheckpointError(f"{path} is damaged: torch cannot load it ({_first_line(error)}).") from error
+
+
+def named_tensors(value: Any, path: Path) -> dict[str, Tensor]:
+    """The value of a pickle, where it has to be a dictionary of tensors.
+
+    Raises:
+        CheckpointError: it is something else.
+    """
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise CheckpointError(f"{path} does not hold a dictionary of tensors by name.")
+    for name, tensor in value.items():
+        if not isinstance(tensor, Tensor):
+            raise CheckpointError(f"{path}: {name!r} is a {type(tensor).__name__}, not a tensor.")
+    return dict(value)
+
+
+def _description(path: Path) -> bytes:
+    """`data.pkl`, from an archive that can be read in one way only and holds no more than the file is long."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+            if start != b"PK\x03\x04":
+                raise CheckpointError(_other_kind(path, start))
+            with zipfile.ZipFile(file) as archive:
+                _check_entries(archive, path)
+                folder = archive.infolist()[0].filename.partition("/")[0]
+                return archive.read(f"{folder}/data.pkl")
+    except KeyError as error:
+        raise CheckpointError(f"{path} is a zip file without data.pkl; torch.save did not write it.") from error
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+        raise CheckpointError(f"{path} is damaged, or cut short: {_first_line(error)}.") from error
+
+
+def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
+    entries = archive.infolist()
+    if not entries or archive.comment:
+        raise CheckpointError(f"{path} is not a zip file that torch.save wrote.")
+    names = {entry.filename.lower() for entry in entries}  # torch looks names up without regard to case
+    if len(names) < len(entries):
+        raise CheckpointError(f"{path} has two entries of one name; torch.save did not write it.")
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise CheckpointError(f"{path}: the entry {entry.filename!r} is compressed, which torch.save never does.")
+        if entry.filename.endswith(".pkl") and entry.file_size > _MOST_DESCRIPTION_BYTES:
+            raise CheckpointError(f"{path}: {entry.filename!r} has {entry.file_size} bytes, too many for a Whisper.")
+    announced, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if announced > size:
+        raise CheckpointError(f"{path}: its entries announce {announced} bytes, and the file has {size}.")
+
+
+def _check_instructions(description: bytes, path: Path) -> None:
+    """Refuse a pickle with a name or an instruction that tensors in containers do not need."""
+    texts, foreign = ("", ""), ""
+    try:
+        for instruction, argument, _ in pickletools.genops(description):
+            if instruction.name in ("GLOBAL", "INST"):
+                module, _, name = str(argument).partition(" ")
+                _check_name((module, name), path)
+            elif instruction.name == "STACK_GLOBAL":
+                _check_name(texts, path)
+            elif "UNICODE" in instruction.name:
+                texts = texts[1], str(argument)
+            foreign = foreign or (instruction.name if instruction.name not in _INSTRUCTIONS else "")
+    except (ValueError, IndexError, struct.error) as error:
+        raise CheckpointError(f"{path} is damaged: its data.pkl cannot be read ({_first_line(error)}).") from error
+    if foreign:
+        raise CheckpointError(
+            f"{path} has the pickle instruction {foreign}, which torch.save does not write. {_ADVICE}"
+        )
+
+
+def _check_name(name: tuple[str, str], path: Path) -> None:
+    if name not in _GLOBALS:
+        raise CheckpointError(f"{path} would call {'.'.join(name)!r} when it is loaded, so it is not loaded. {_ADVICE}")
+
+
+def _other_kind(path: Path, start: bytes) -> str:
+    if start[:1] == b"\x80":
+        return (
+            f"{path} is a bare pickle, as torch wrote them before version 1.6; it is not loaded. Where you trust it, "
+            "load it with torch and save it again, best as safetensors."
+        )
+    return f"{path} is not a file that torch.save wrote."
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,104 @@
+"""The files of a Hugging Face folder that hold tensors: which they are, and their tensors under the names stored."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from whisperlite.checkpoints.pickles import named_tensors, read_pickle
+from whisperlite.errors import CheckpointError
+from whisperlite.text.files import read_json_object
+
+_SHARD = re.compile(r"-\d+-of-\d+\.")
+_POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Tensors as they are stored.
+
+    Attributes:
+        path: the file, or the index of several.
+        tensors: stored name → tensor, mapped from the file.
+        stored_bytes: how long the files are together.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    stored_bytes: int
+
+
+def find_weights(folder: Path) -> Path | None:
+    """The file to read, or the index of several; safetensors before pickles, plain names before variants."""
+    for stem, suffix in (("model", "safetensors"), ("pytorch_model", "bin")):
+        plain = [folder / f"{stem}.{suffix}", folder / f"{stem}.{suffix}.index.json"]
+        # Variants, such as large-v3's model.fp32-….safetensors, count where they are all there is.
+        variants = [path for path in sorted(folder.glob(f"{stem}.*.{suffix}")) if not _SHARD.search(path.name)]
+        indexes = sorted(folder.glob(f"{stem}.{suffix}.index.*.json"))
+        for path in (*plain, *variants, *indexes):
+            if path.is_file():
+                return path
+    return None
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a safetensors file, a torch zip file, or the shards that an index lists.
+
+    Raises:
+        CheckpointError: damaged, incomplete, or with an index that leads out of its folder.
+    """
+    if path.suffix == ".json":
+        return _read_shards(path)
+    return Weights(path, _read_file(path), path.stat().st_size)
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_POINTER))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    if start == _POINTER:
+        raise CheckpointError(f"{path} is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
+    if path.suffix != ".safetensors":
+        return named_tensors(read_pickle(path), path)
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is not a dictionary
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}.") from error
+
+
+def _read_shards(index: Path) -> Weights:
+    weight_map = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} is not the index of a model in parts: it has no weight_map.")
+    listing: dict[Path, set[str]] = {}
+    for name, shard in weight_map.items():
+        listing.setdefault(_shard(index, shard), set()).add(name)
+    tensors: dict[str, Tensor] = {}
+    size = 0
+    for path, listed in listing.items():
+        part = _read_file(path)
+        if missing := sorted(listed - part.keys()):
+            raise CheckpointError(f"{path} lacks the tensor {missing[0]!r}, which {index.name} says it holds.")
+        if surplus := sorted(part.keys() - listed):
+            raise CheckpointError(f"{path} holds the tensor {surplus[0]!r}, which {index.name} does not list there.")
+        tensors |= part
+        size += path.stat().st_size
+    return Weights(index, tensors, size)
+
+
+def _shard(index: Path, name: object) -> Path:
+    """The path of a shard, which has to lie beside its index."""
+    kind = ".safetensors" if index.name.startswith("model.") else ".bin"
+    if not isinstance(name, str) or re.fullmatch(r"\w[\w.-]*", name, re.ASCII) is None or not name.endswith(kind):
+        raise CheckpointError(f"{index} lists the file {name!r}; only {kind} files in its own folder are read.")
+    path = index.parent / name
+    if not path.is_file():
+        raise CheckpointError(f"{index} lists {name}, which is not in its folder; the download is incomplete.")
+    return path

@@ -1,0 +1,48 @@
+"""Text and JSON files of a checkpoint; whatever is wrong with one is a `CheckpointError` that names it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from whisperlite.errors import CheckpointError
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"can't read {path}: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        CheckpointError: it cannot be read or is not JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is nested too deeply to be read.") from error
+    except ValueError as error:  # also numbers of more digits than Python converts
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """As `read_json`, for a file that has to hold an object.
+
+    Raises:
+        CheckpointError: it cannot be read, is not JSON, or holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds a JSON {type(value).__name__}; an object is expected.")
+    return value
