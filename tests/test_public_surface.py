@@ -25,11 +25,13 @@ PUBLIC = [
     "CheckpointError",
     "Decoded",
     "DecodingError",
+    "DownloadError",
     "Encoding",
     "FFmpegError",
     "LanguageDetection",
     "LanguageError",
     "ModelError",
+    "ModelInfo",
     "ModelNotFoundError",
     "OptionError",
     "Options",
@@ -43,6 +45,8 @@ PUBLIC = [
     "WhisperliteError",
     "Word",
     "__version__",
+    "available_models",
+    "convert_model",
     "load_audio",
     "load_model",
     "log_mel_spectrogram",
@@ -86,7 +90,8 @@ def test_importing_takes_less_than_three_tenths_of_a_second() -> None:
 
 def test_importing_does_not_import_what_is_slow() -> None:
     code = "import sys, whisperlite; print(*sys.modules)"
-    assert {"torch", "numpy", "tiktoken", "ffmpeg"} & set(run_python(code).split()) == set()
+    slow = {"torch", "numpy", "tiktoken", "ffmpeg", "huggingface_hub", "safetensors"}
+    assert slow & set(run_python(code).split()) == set()
 
 
 def test_the_version_is_that_of_the_project() -> None:
@@ -95,6 +100,7 @@ def test_the_version_is_that_of_the_project() -> None:
 
 
 RIGHT = """
+from pathlib import Path
 from typing import assert_type
 import numpy
 import whisperlite
@@ -103,6 +109,10 @@ result = whisperlite.transcribe("talk.m4a", task="translate", language="fr", bea
 assert_type(result, whisperlite.Transcription)
 assert_type(result.segments[0].tokens, tuple[int, ...])
 model = whisperlite.load_model("base", device="cpu", compute_type="float32")
+whisperlite.load_model(Path("model"), revision="main", token="hf_1", cache_dir=Path("cache"), local_files_only=True)
+assert_type(whisperlite.transcribe(b"", model=model), whisperlite.Transcription)
+assert_type(whisperlite.available_models()[0].size_bytes, int | None)
+assert_type(whisperlite.convert_model("base", "folder", overwrite=True), Path)
 assert_type(model.transcribe(numpy.zeros(16000), sampling_rate=16000, suppress_tokens=[1, 2]).text, str)
 assert_type(model.detect_language(b"").probabilities, dict[str, float])
 """
@@ -112,6 +122,7 @@ WRONG = {
     'whisperlite.transcribe("talk.m4a", task="summarise")': "arg-type",
     'whisperlite.load_model("base").transcribe("talk.m4a", temprature=0.0)': "call-arg",
     "whisperlite.transcribe(5)": "arg-type",
+    'whisperlite.load_model("base", revision=5)': "arg-type",
     "whisperlite.transcript": "attr-defined",
 }
 

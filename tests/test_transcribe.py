@@ -9,6 +9,7 @@ import re
 import wave
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,7 +246,7 @@ def test_loading_and_decoding_leave_the_settings_of_torch_alone(tiny_en: whisper
     ("arguments", "message"),
     [({"compute_type": "int7"}, "int7"), ({"device": "abacus"}, "abacus"), ({"device": "cuda:99"}, "cuda:99")],
 )
-def test_what_a_model_cannot_run_on_is_an_option_error(arguments: dict[str, str], message: str) -> None:
+def test_what_a_model_cannot_run_on_is_an_option_error(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         whisperlite.load_model("tiny.en", **arguments)
 

@@ -18,6 +18,7 @@ from whisperlite.errors import (
     AudioNotFoundError,
     CheckpointError,
     DecodingError,
+    DownloadError,
     FFmpegError,
     LanguageError,
     ModelError,
@@ -30,6 +31,7 @@ from whisperlite.options import Options, OptionsDict
 from whisperlite.results import (
     Attempt,
     LanguageDetection,
+    ModelInfo,
     Segment,
     Skipped,
     Transcription,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from whisperlite.audio.mel import log_mel_spectrogram
     from whisperlite.decoding.asks import Decoded
     from whisperlite.decoding.encoding import Encoding
+    from whisperlite.models import available_models, convert_model
     from whisperlite.text.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
@@ -57,11 +60,13 @@ __all__ = [
     "CheckpointError",
     "Decoded",
     "DecodingError",
+    "DownloadError",
     "Encoding",
     "FFmpegError",
     "LanguageDetection",
     "LanguageError",
     "ModelError",
+    "ModelInfo",
     "ModelNotFoundError",
     "OptionError",
     "Options",
@@ -75,6 +80,8 @@ __all__ = [
     "WhisperliteError",
     "Word",
     "__version__",
+    "available_models",
+    "convert_model",
     "load_audio",
     "load_model",
     "log_mel_spectrogram",
@@ -86,6 +93,8 @@ _LAZY = {
     "Encoding": "whisperlite.decoding.encoding",
     "Tokenizer": "whisperlite.text.tokenizer",
     "Whisper": "whisperlite.api",
+    "available_models": "whisperlite.models",
+    "convert_model": "whisperlite.models",
     "load_audio": "whisperlite.audio.load",
     "load_model": "whisperlite.api",
     "log_mel_spectrogram": "whisperlite.audio.mel",

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,8 @@ from typing_extensions import Unpack
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features
 from whisperlite.checkpoints.checkpoint import GenerationConfig
-from whisperlite.checkpoints.resolve import load_checkpoint
+from whisperlite.checkpoints.hub import HubOptions
+from whisperlite.checkpoints.resolve import load_checkpoint, local_path
 from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine, as_window
@@ -26,7 +26,7 @@ from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.network import Network
 from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
-from whisperlite.text.prompt import MAX_NEW_TOKENS, build_prompt
+from whisperlite.text.prompt import MAX_NEW_TOKENS, N_TEXT_CTX, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.fallback import strategy_at
 from whisperlite.transcription.pool import run_sessions
@@ -40,7 +40,7 @@ _COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16"
 def transcribe(
     audio: AudioSource,
     *,
-    model: str | os.PathLike[str] = "base",
+    model: str | os.PathLike[str] | Whisper = "base",
     device: str | torch.device | None = None,
     compute_type: str = "auto",
     sampling_rate: int | None = None,
@@ -55,7 +55,8 @@ def transcribe(
     Args:
         audio: a path, the bytes of a file, a binary file object, or samples: a numpy array or a tensor, of shape
             (n_samples,) or with channels, floats in [-1, 1] or integers.
-        model, device, compute_type: as in `load_model`.
+        model: a name or path, as in `load_model`, or a model that it returned.
+        device, compute_type: as in `load_model`; not with a model that is loaded.
         sampling_rate: of samples, in Hz; None: 16000. Files carry their own.
         on_segment: called with each segment when it is accepted, on the calling thread.
         on_progress: called with the seconds done and the seconds in all, after each window and at the end.
@@ -67,9 +68,7 @@ def transcribe(
         AudioError: the audio cannot be read.
     """
     make_options(options)  # what is wrong with them fails before the model is loaded
-    recipe = _Recipe(os.fspath(model), None if device is None else str(device), compute_type)
-    with _LOADING:
-        loaded = _last_model(recipe)
+    loaded = _loaded(model, device, compute_type)
     return loaded.transcribe(
         audio, sampling_rate=sampling_rate, on_segment=on_segment, on_progress=on_progress, **options
     )
@@ -80,50 +79,78 @@ def load_model(
     *,
     device: str | torch.device | None = None,
     compute_type: str = "auto",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
 ) -> Whisper:
     """Load a model.
 
+    A name is looked for on this machine first: among installed weights packages, then in the Hub's cache and
+    openai-whisper's. Only what is not found there is downloaded; a branch that is in the cache stays as it was then.
+
     Args:
-        name: of embedded weights ("base", "tiny.en"), or the path of a model folder.
+        name: the path of a folder or file of any format that is read; an official name (`available_models` lists them);
+            or `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
         device: where it runs; None: "cuda" where there is one, else "cpu".
         compute_type: "float32", "float16", "bfloat16"; "auto": float32, on CUDA float16.
+        revision: a branch, a tag or a commit on the Hub, where embedded weights then do not come in; None: "main".
+        token: of the Hub, for gated and private repositories; None: the one stored on this machine; False: none.
+        cache_dir: folder of downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
+        local_files_only: never ask the Hub; $HF_HUB_OFFLINE does the same for every call.
 
     Raises:
-        OptionError: a device or compute type that there is not.
-        ModelNotFoundError: no such model.
+        OptionError: a device, compute type or revision that there is not.
+        ModelNotFoundError: no such model, or it would have to be downloaded and may not be.
+        DownloadError: the Hub cannot be reached or refuses.
         CheckpointError: its files are damaged or not a Whisper.
     """
     place = _device(device)
     dtype = _dtype(compute_type, place)
-    checkpoint = load_checkpoint(name)
-    try:
-        network = build_network(checkpoint.dims, checkpoint.tensors, device=place, dtype=dtype)
-    except KeyError as error:
-        raise CheckpointError(f"{checkpoint.path}: the tensor {error.args[0]!r} is missing.") from error
-    except ValueError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}.") from error
+    hub = HubOptions.of(revision, token, cache_dir, local_files_only)
+    checkpoint = load_checkpoint(name, hub)
+    contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)
+    if contexts != (WINDOW_FRAMES // 2, N_TEXT_CTX):
+        raise CheckpointError(
+            f"{checkpoint.path} looks at {contexts[0]} positions of audio and {contexts[1]} of text at a time; "
+            f"every Whisper has {WINDOW_FRAMES // 2} and {N_TEXT_CTX}, and its rules count on them."
+        )
+    network = build_network(checkpoint.dims, checkpoint.tensors, device=place, dtype=dtype)
     # A path is kept whole: the working directory may be another when the model is unpickled.
-    kept = str(Path(name).resolve()) if checkpoint.path == Path(name) else os.fspath(name)
-    recipe = _Recipe(kept, str(place), compute_type)
+    path = local_path(name)
+    kept = os.fspath(name) if path is None else str(path.resolve())
+    # The token is left out: a pickle may go anywhere.
+    recipe = _Recipe(kept, str(place), compute_type, hub.revision, hub.cache_dir, hub.local_files_only)
     return Whisper(network, checkpoint.tokenizer, recipe, checkpoint.generation_config)
 
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """What a model was loaded by, and is loaded by again in another process."""
+    """All that is needed to load a model again."""
 
     name: str
     device: str | None
     compute_type: str
+    revision: str | None = None
+    cache_dir: str | None = None
+    local_files_only: bool = False
 
     def load(self) -> Whisper:
-        return load_model(self.name, device=self.device, compute_type=self.compute_type)
+        return load_model(
+            self.name,
+            device=self.device,
+            compute_type=self.compute_type,
+            revision=self.revision,
+            cache_dir=self.cache_dir,
+            local_files_only=self.local_files_only,
+        )
 
 
 class Whisper:
     """A loaded model. It is never written to: any number of threads may call it at once.
 
-    It pickles as its name, device and precision, and is loaded again where it is unpickled. Made by `load_model`.
+    It pickles as the arguments that it was loaded with, but for the token, and is loaded again where it is unpickled.
+    Made by `load_model`.
     """
 
     def __init__(
@@ -308,6 +335,15 @@ class Whisper:
 
 
 _LOADING = threading.Lock()  # threads that start together load one model, not one each
+
+
+def _loaded(model: str | os.PathLike[str] | Whisper, device: str | torch.device | None, compute_type: str) -> Whisper:
+    if not isinstance(model, Whisper):
+        with _LOADING:
+            return _last_model(_Recipe(os.fspath(model), None if device is None else str(device), compute_type))
+    if device is not None or compute_type != "auto":
+        raise OptionError(f"{model!r} is loaded already: give device and compute_type to load_model, not here.")
+    return model
 
 
 @lru_cache(maxsize=1)

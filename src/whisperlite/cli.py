@@ -1,12 +1,16 @@
-"""The command line: `whisperlite FILE...`. Every option of `options.py` is a flag, named as openai-whisper names it."""
+"""The command line: `whisperlite FILE...`, `whisperlite models`, `whisperlite convert SOURCE DESTINATION`.
+
+Every option of `options.py` is a flag, named as openai-whisper names it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from whisperlite.errors import OptionError, WhisperliteError
 from whisperlite.formats import WRITERS
 from whisperlite.formats.text import timed_line
 from whisperlite.options import FLAG, Kind, Options, make_options
-from whisperlite.results import Segment, Transcription
+from whisperlite.results import ModelInfo, Segment, Transcription
 
 _FAILED = 1
 _WRONG_ARGUMENTS = 2
@@ -25,10 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0; 1 where a file could not be transcribed or written; 2 where the arguments are wrong.
+        The exit status: 0; 1 where a file could not be transcribed or written, or a model not converted; 2 where the
+        arguments are wrong or the model cannot be loaded.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows "?" where it lacks a character
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in _COMMANDS:
+        return _COMMANDS[given[0]](given[1:])
+    return _transcribe_all(given)
+
+
+def _transcribe_all(arguments: list[str]) -> int:
     parser = _parser()
     values = vars(parser.parse_args(arguments))
     names = [definition.name for definition in fields(Options)]
@@ -38,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formats = list(WRITERS) if values["output_format"] == "all" else [values["output_format"]]
         outputs = _outputs(values["audio"], Path(values["output_dir"]), formats)
         Path(values["output_dir"]).mkdir(parents=True, exist_ok=True)
-        model = whisperlite.load_model(values["model"], device=values["device"], compute_type=values["compute_type"])
+        model = whisperlite.load_model(
+            values["model"], device=values["device"], compute_type=values["compute_type"], **_download_options(values)
+        )
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _WRONG_ARGUMENTS
@@ -50,9 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whisperlite",
         description="Transcribe recordings, or translate them into English, with OpenAI's Whisper.",
+        epilog="Two commands take the place of FILE: `whisperlite models` lists the models, `whisperlite convert` "
+        "writes one in another format. Each has its own --help. A recording of that name is ./models or ./convert.",
     )
     parser.add_argument("audio", nargs="+", metavar="FILE", help="recordings, in any format that ffmpeg reads")
-    parser.add_argument("--model", default="base", help="name of a model or path of its folder (default: base)")
+    parser.add_argument(
+        "--model",
+        default="base",
+        help="name of a model, organisation/repository on the Hugging Face Hub, or path (default: base)",
+    )
+    _add_download_flags(parser)
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda where there is one, else cpu)")
     parser.add_argument(
         "--compute_type", default="auto", help="float32, float16, bfloat16 (default: auto: float32, on cuda float16)"
@@ -79,6 +100,25 @@ def _parser() -> argparse.ArgumentParser:
             help=f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
         )
     return parser
+
+
+def _add_download_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--revision", default=None, help="branch, tag or commit of the model on the Hub (default: main)"
+    )
+    _add_model_dir(parser)
+    parser.add_argument("--local_files_only", action="store_true", help="download nothing")
+
+
+def _add_model_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model_dir", default=None, metavar="DIR", help="folder of downloads (default: the Hub's cache)"
+    )
+
+
+def _download_options(values: dict[str, Any]) -> dict[str, Any]:
+    names = {"revision": "revision", "cache_dir": "model_dir", "local_files_only": "local_files_only"}
+    return {name: values[flag] for name, flag in names.items()}
 
 
 def _parser_of(kind: Kind) -> Callable[[str], Any]:
@@ -139,6 +179,65 @@ def _transcribe(
 def _write(result: Transcription, targets: dict[str, Path]) -> None:
     for name, path in targets.items():
         path.write_text(WRITERS[name](result), encoding="utf-8")
+
+
+def _models(arguments: list[str]) -> int:
+    """`whisperlite models`"""
+    parser = argparse.ArgumentParser(
+        prog="whisperlite models",
+        description="List the models that can be loaded by name: those that a package brings, those in the cache, and "
+        "those that would be downloaded.",
+    )
+    parser.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    _add_model_dir(parser)
+    values = parser.parse_args(arguments)
+    found = whisperlite.available_models(cache_dir=values.model_dir)
+    if values.json:
+        print(json.dumps([asdict(info) for info in found], indent=2))
+        return 0
+    width = max(len(info.name) for info in found)
+    print(f"{'name':<{width}}  parameters  where     {'size':>8}")
+    for info in found:
+        parameters = "-" if info.parameters is None else f"{info.parameters} M"
+        print(f"{info.name:<{width}}  {parameters:>10}  {_where(info):<8}  {_size(info.size_bytes):>8}")
+    return 0
+
+
+def _where(info: ModelInfo) -> str:
+    if info.is_embedded:
+        return "embedded"
+    return "-" if info.path is None else "cached"
+
+
+def _size(size_bytes: int | None) -> str:
+    if size_bytes is None:
+        return "-"
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def _convert(arguments: list[str]) -> int:
+    """`whisperlite convert`"""
+    parser = argparse.ArgumentParser(
+        prog="whisperlite convert",
+        description="Write a model of any format as a folder of safetensors, which the Hub's tools read too.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="name of a model, organisation/repository, or path")
+    parser.add_argument("destination", metavar="DESTINATION", help="folder to write; missing or empty")
+    _add_download_flags(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace a model that is at DESTINATION")
+    values = vars(parser.parse_args(arguments))
+    try:
+        folder = whisperlite.convert_model(
+            values["source"], values["destination"], overwrite=values["overwrite"], **_download_options(values)
+        )
+    except (WhisperliteError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return _FAILED
+    print(folder)
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {"models": _models, "convert": _convert}
 
 
 class _ProgressBar:

@@ -9,6 +9,7 @@
     │   └── FFmpegError                         no ffmpeg, or the wrong package named `ffmpeg`
     ├── ModelError
     │   ├── ModelNotFoundError                  no checkpoint of that name
+    │   ├── DownloadError                       the Hub cannot be reached or refuses, or the cache cannot be written
     │   └── CheckpointError                     a checkpoint that is damaged or is not a Whisper
     ├── DecodingError                           the network gave no usable answer
     └── LanguageError (ValueError)              a language that Whisper, or this model, does not have
@@ -59,6 +60,10 @@ class ModelError(WhisperliteError):
 
 class ModelNotFoundError(ModelError):
     """No checkpoint of that name or path."""
+
+
+class DownloadError(ModelError):
+    """The model could not be downloaded: the Hub cannot be reached or refuses, or the cache cannot be written."""
 
 
 class CheckpointError(ModelError):

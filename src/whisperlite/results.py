@@ -129,6 +129,27 @@ class LanguageDetection:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that can be loaded by its name.
+
+    Attributes:
+        name: as `load_model` takes it.
+        repository: on the Hugging Face Hub.
+        parameters: in millions; None where it is not an official model.
+        is_embedded: an installed package carries its weights.
+        path: the folder or file on this machine that it would be loaded from; None: it would be downloaded.
+        size_bytes: of what lies there; None where nothing does.
+    """
+
+    name: str
+    repository: str
+    parameters: int | None
+    is_embedded: bool
+    path: str | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Transcription:
     """The transcript of a recording.
 

