@@ -1,0 +1,75 @@
+"""Writes the table of `formats.md` from the lists that `tests/test_matrix.py` runs: `python docs/formats_table.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from whisperlite.checkpoints.published import PUBLISHED
+from whisperlite.nn.config import ModelDimensions
+
+PAGE = Path(__file__).with_name("formats.md")
+BEGIN, END = "<!-- table begins -->\n", "<!-- table ends -->\n"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A column of the table.
+
+    Attributes:
+        name: as the table shows it.
+        files: that hold the weights.
+        origin: who publishes such files.
+    """
+
+    name: str
+    files: str
+    origin: str
+
+
+FORMATS = (
+    Format("safetensors float32", "`model.safetensors`", "`openai/whisper-*`, fine-tunes"),
+    Format("safetensors float16", "`model.safetensors`", "`openai/whisper-large-v3`, `distil-whisper/*`, fine-tunes"),
+    Format("safetensors bfloat16", "`model.safetensors`", "fine-tunes"),
+    Format("safetensors sharded", "`model-00001-of-00002.safetensors` …, an index", "fine-tunes of the large models"),
+    Format("safetensors variant", "`model.fp32.safetensors`", "`distil-whisper/distil-large-v3`"),
+    Format("PyTorch", "`pytorch_model.bin`", "`openai/whisper-*`, older fine-tunes"),
+    Format("OpenAI", "`*.pt`", "OpenAI's own files, and those that Distil-Whisper converted back"),
+    Format("CTranslate2 float16", "`model.bin`", "`Systran/faster-whisper-*`, weights packages"),
+    Format("CTranslate2 int8", "`model.bin`", "those who convert for small machines"),
+    Format("whisperlite", "`model.safetensors`, `tokenizer.json` …", "`whisperlite convert`"),
+)
+
+
+def shapes() -> dict[str, ModelDimensions]:
+    """The names of the published models, those of one shape together → the shape."""
+    found: dict[ModelDimensions, list[str]] = {}
+    for name, model in PUBLISHED.items():
+        found.setdefault(model.dims, []).append(name)
+    return {", ".join(sharing): dims for dims, sharing in found.items()}
+
+
+def with_table(page: str) -> str:
+    """The page with the table as it has to be."""
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+
+
+def tables() -> str:
+    tick = ["✓"] * len(FORMATS)
+    rows = [[", ".join(f"`{name}`" for name in row.split(", ")), *tick] for row in shapes()]
+    columns = [[each.name, each.files, each.origin] for each in FORMATS]
+    return (
+        _table(["", *(each.name for each in FORMATS)], rows)
+        + "\n"
+        + _table(["", "the files of the weights", "published by"], columns)
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "".join("| " + " | ".join(row) + " |\n" for row in [head, ["---"] * len(head), *rows])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

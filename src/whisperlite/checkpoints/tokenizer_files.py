@@ -1,0 +1,157 @@
+"""A tokenizer → the files in which Hugging Face's checkpoints keep theirs.
+
+Text is named in GPT-2's alphabet of printable characters, one for each byte. The merges are worked out from the ids:
+in Whisper's vocabularies a text token's id is its merge rank.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from whisperlite.text import vocabulary as names
+from whisperlite.text.tokenizer import Tokenizer
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, `vocab.json`, `merges.txt` and
+    `added_tokens.json`: all that any version of transformers asks for.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    vocabulary = tokenizer.vocabulary
+    text = tuple(map(_printable, vocabulary.tokens[: vocabulary.n_text]))
+    ids = {token: i for i, token in enumerate(text)}
+    unused = set(vocabulary.unused)
+    special = {name: i for name, i in vocabulary.special_ids.items() if i not in unused}
+    merges = merges_of(text)
+    write_json(folder / "tokenizer.json", _tokenizer_json(tokenizer, ids, special, merges), indent=None)
+    write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, special), indent=None)
+    write_json(folder / "special_tokens_map.json", _special_tokens(tokenizer, special))
+    write_json(folder / "vocab.json", {**ids, names.EOT: tokenizer.eot}, indent=None)
+    write_json(folder / "added_tokens.json", {name: i for name, i in special.items() if name != names.EOT}, indent=None)
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, document: dict[str, Any], *, indent: int | None = 2) -> None:
+    """Write a document; on one line, which is faster, where there is no indent."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+@lru_cache(maxsize=8)
+def merges_of(text: tuple[str, ...]) -> tuple[str, ...]:
+    """The pairs that byte-pair encoding joins, in their order, with a space between the two.
+
+    For each token of more than one byte they are the two parts that are left of it when only earlier merges are made;
+    a token that no merge gives has none. Cached, since it takes a second and the published vocabularies share theirs.
+
+    Args:
+        text: the text tokens in GPT-2's alphabet, in the order of their ids.
+    """
+    ranks = {token: i for i, token in enumerate(text) if token}
+    split = (_merged(token, ranks, rank) for token, rank in ranks.items())
+    return tuple(" ".join(parts) for parts in split if len(parts) == 2)
+
+
+def _merged(token: str, ranks: dict[str, int], limit: int) -> list[str]:
+    """The bytes of a token with every merge made whose rank is below the limit, the lowest first."""
+    parts = list(token)
+    while len(parts) > 2:
+        lowest, at = limit, -1
+        for i, (first, second) in enumerate(pairwise(parts)):
+            rank = ranks.get(first + second, limit)
+            if rank < lowest:
+                lowest, at = rank, i
+        if at < 0:
+            break
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts
+
+
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+# GPT-2's alphabet for `str.translate`: a byte as its Latin-1 character → the character that stands for it.
+_ALPHABET = {byte: 256 + i for i, byte in enumerate(byte for byte in range(256) if byte not in _PRINTABLE)}
+
+
+def _printable(token: bytes) -> str:
+    return token.decode("latin-1").translate(_ALPHABET)
+
+
+def _tokenizer_json(
+    tokenizer: Tokenizer, text: dict[str, int], special: dict[str, int], merges: tuple[str, ...]
+) -> dict[str, Any]:
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    prefix, end = (names.SOT, names.NO_TIMESTAMPS), names.EOT
+
+    def template(*sequences: str) -> list[dict[str, Any]]:
+        before = [{"SpecialToken": {"id": name, "type_id": 0}} for name in prefix]
+        inside = [{"Sequence": {"id": name, "type_id": i}} for i, name in enumerate(sequences)]
+        return [*before, *inside, {"SpecialToken": {"id": end, "type_id": len(sequences) - 1}}]
+
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": i, **_added(tokenizer, name, i)} for name, i in special.items()],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": template("A"),
+            "pair": template("A", "B"),
+            "special_tokens": {name: {"id": name, "ids": [special[name]], "tokens": [name]} for name in (*prefix, end)},
+        },
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            # The added tokens too: those that are not here are numbered in a row, and ids may have gaps.
+            "vocab": special | text,
+            "merges": merges,
+        },
+    }
+
+
+def _added(tokenizer: Tokenizer, name: str, token: int) -> dict[str, Any]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {"content": name, **flags, "special": _is_special(tokenizer, token)}
+
+
+def _is_special(tokenizer: Tokenizer, token: int) -> bool:
+    is_timestamp = 0 <= token - tokenizer.timestamp_begin < len(names.TIMESTAMPS)
+    return not is_timestamp and not tokenizer.is_text(token)
+
+
+def _special_tokens(tokenizer: Tokenizer, special: dict[str, int]) -> dict[str, Any]:
+    # transformers takes the id after the last of these for the first timestamp, so a fine-tune's come first.
+    listed = sorted(
+        (i < tokenizer.timestamp_begin, i, name) for name, i in special.items() if _is_special(tokenizer, i)
+    )
+    return {
+        **{f"{role}_token": names.EOT for role in ("bos", "eos", "unk", "pad")},
+        "additional_special_tokens": [name for _, _, name in listed],
+    }
+
+
+def _tokenizer_config(tokenizer: Tokenizer, special: dict[str, int]) -> dict[str, Any]:
+    return {
+        "tokenizer_class": "WhisperTokenizer",
+        "processor_class": "WhisperProcessor",
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+        "errors": "replace",
+        "model_max_length": 1024,
+        "return_attention_mask": False,
+        **_special_tokens(tokenizer, special),
+        "added_tokens_decoder": {str(i): _added(tokenizer, name, i) for name, i in special.items()},
+    }
