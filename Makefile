@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 REFERENCE_VENV ?= .venv-reference
+PEERS_VENV ?= .venv-peers
+PYTHONS ?= 3.10 3.11 3.12 3.13
 ARGS ?=
 
 BIN = $(VENV)/bin
@@ -9,10 +11,10 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 DEMO = build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs parity bench stress clean
+.PHONY: help demo test check docs package pythons peers parity bench stress clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # One environment. The demo takes little; the development tools are added to it when they are first needed.
 $(BIN)/python:
@@ -32,22 +34,38 @@ $(REFERENCE_VENV)/.ready: benchmarks/parity/requirements.txt constraints.txt
 		-r benchmarks/parity/requirements.txt
 	@touch $@
 
+$(PEERS_VENV)/.ready: tests/peers/requirements.txt constraints.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-r tests/peers/requirements.txt
+	@touch $@
+
 demo: $(VENV)/.demo  ## transcribe a real recording with the embedded weights
 	$(BIN)/whisperlite tests/data/librivox.wav --output_format all --output_dir $(DEMO)
 	@ls $(DEMO)/*
 
 # Small products on tiny networks: one thread is as fast as two, and a busy neighbour does not hold it up.
 test: $(VENV)/.dev  ## run the tests (ARGS="-k mel" chooses)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/test_docs.py $(ARGS)
 
-check: $(VENV)/.dev docs  ## ruff, mypy, the order of the layers, the documentation
+check: $(VENV)/.dev docs  ## ruff, mypy, the order of the layers, the documentation and all that it shows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_layers.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_layers.py tests/test_docs.py
 
 docs: $(VENV)/.dev  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+package: $(VENV)/.dev  ## build the wheel and the source archive into dist/ and check them
+	@mkdir -p dist
+	$(BIN)/python -m tests.distribution build dist
+
+pythons: package  ## test the wheel on every Python (PYTHONS="3.12" chooses; LOWEST=1: oldest dependencies)
+	BUILD_PYTHON=$(BIN)/python ARGS="$(ARGS)" .ci/pythons $(PYTHONS)
+
+peers: $(VENV)/.dev $(PEERS_VENV)/.ready  ## run what the "coming from" pages show, in the other libraries too
+	OMP_NUM_THREADS=1 PEERS_PYTHON=$(PEERS_VENV)/bin/python $(BIN)/python -m pytest tests/peers -o python_files='peers_*.py' $(ARGS)
 
 parity: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare tokens with openai-whisper's (ARGS=--all: every run)
 	$(BIN)/python -m benchmarks.parity $(ARGS)
@@ -60,5 +78,5 @@ stress: $(VENV)/.dev  ## run the long tests: hours of audio, many threads
 	$(BIN)/python -m pytest tests/stress -o python_files='stress_*.py' $(ARGS)
 
 clean:  ## remove environments, caches and everything that was built
-	rm -rf $(VENV) $(REFERENCE_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(REFERENCE_VENV) $(PEERS_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,35 +1,36 @@
-"""What the pages say is so: their Python runs, the demo's output, the table of options, links and commands."""
+"""What the pages say is so: their Python and their commands run, tables are current, links lead somewhere.
+
+`make check` runs this; pages are found, not listed, so that none can be left out.
+"""
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
 import runpy
+import shlex
 import shutil
-import subprocess
-import wave
+import socket
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import torch
 
-from whisperlite.audio.ffmpeg import find_binary
+import whisperlite
+from tests.desk import RECORDING, SENTENCE_S, write_models, write_recordings
+from tests.distribution import EXTRAS
+from tests.pages import COMING_FROM, PAGES, ROOT, Block, blocks, commands, headings, links, name_of, tables
 from whisperlite.cli import main
+from whisperlite.options import Options
 
-ROOT = Path(__file__).parents[1]
-RECORDING = ROOT / "tests" / "data" / "librivox.wav"
-SENTENCE_S = (7.1, 10.09)  # He was not an ill-disposed young man.
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def name_of(page: Path) -> str:
-    return page.relative_to(ROOT).as_posix()
-
-
-def python_blocks(page: Path) -> list[tuple[int, str]]:
-    """(lines before it, source) of each block of Python."""
-    text = page.read_text(encoding="utf-8")
-    blocks = re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [(text[: block.start(1)].count("\n"), block[1]) for block in blocks]
+PEERS = {"openai-whisper", "faster-whisper", "transformers"}
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+RUNNING = [page for page in PAGES if any(each.language in ("python", "sh") for each in blocks(page))]
 
 
 def words(text: str) -> list[str]:
@@ -37,30 +38,79 @@ def words(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the recordings that the pages speak of: one sentence, as mp3 and as wav."""
-    folder = tmp_path_factory.mktemp("recordings")
-    with wave.open(str(RECORDING)) as whole, wave.open(str(folder / "interview.wav"), "wb") as sentence:
-        sentence.setparams(whole.getparams())
-        start, end = (round(time * whole.getframerate()) for time in SENTENCE_S)
-        whole.setpos(start)
-        sentence.writeframes(whole.readframes(end - start))
-    command = [find_binary(), "-v", "error", "-i", str(folder / "interview.wav"), str(folder / "talk.mp3")]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the pages speak of; the recordings are one sentence."""
+    folder = tmp_path_factory.mktemp("desk")
+    write_recordings(folder, SENTENCE_S)
+    write_models(folder)
     return folder
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name_of)
-def test_the_python_of_a_page_runs_from_top_to_bottom(
-    page: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for recording in recordings.iterdir():
-        shutil.copy(recording, tmp_path)
+@pytest.fixture
+def at_the_desk(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The working directory is a copy of the desk, there is no network, and the number of threads is put back."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a page's code opened a connection")
+
+    shutil.copytree(desk, tmp_path, copy_function=os.link, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("at_the_desk")
+@pytest.mark.parametrize("page", RUNNING, ids=name_of)
+def test_the_code_of_a_page_runs_from_top_to_bottom(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     namespace: dict[str, Any] = {"__name__": page.stem}
-    for lines_before, source in python_blocks(page):
-        exec(compile("\n" * lines_before + source, str(page), "exec"), namespace)
-    assert words(namespace["result"].text)[-3:] == ["disposed", "young", "man"]
+    for block in blocks(page):
+        if block.language == "python" and not block.title:
+            exec(compile("\n" * block.lines_before + block.text, str(page), "exec"), namespace)
+        elif block.language == "sh":
+            for command in commands(block):
+                run(command, monkeypatch)
+    if any(block.language == "python" for block in blocks(page)):
+        assert words(namespace["result"].text)[-3:] == ["disposed", "young", "man"]
+
+
+def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command of whisperlite; of others see that what they name exists."""
+    program, *arguments = shlex.split(command)
+    if re.fullmatch(r"[A-Z_]+=.*", program):
+        monkeypatch.setenv(*program.split("=", 1))
+        program, *arguments = arguments
+    if program == "whisperlite":
+        assert main(arguments) == 0
+    elif program == "make":
+        assert {each for each in arguments if "=" not in each} <= targets()
+    elif program == "pip":
+        assert set(re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*?)\]", command)))) <= EXTRAS
+    elif program == "python":
+        assert (ROOT / arguments[0]).is_file()
+    else:
+        assert (ROOT / program).is_file()
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_is_of_a_kind_that_is_run_or_shown_only(page: Path) -> None:
+    """A misspelt language would take a block out of the test above."""
+    allowed = {("python", ""), ("sh", ""), ("text", ""), ("toml", ""), *(("python", peer) for peer in PEERS)}
+    assert {(block.language, block.title) for block in blocks(page)} <= allowed
+    indented = re.findall(r"^ {4}(?:whisperlite|make|pip|python|import) .*", page.read_text(encoding="utf-8"), re.M)
+    code = "".join(block.text for block in blocks(page))
+    assert [line for line in indented if f"{line}\n" not in code] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_of_make_exist(page: Path) -> None:
+    named = re.findall(r"`make ([a-z]+)", page.read_text(encoding="utf-8"))
+    assert set(named) <= targets()
 
 
 def test_the_demo_prints_what_the_readme_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,21 +123,89 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path, capsys: pytest.Ca
     assert words(" ".join(lines)) == words(transcript)
 
 
-def test_the_table_of_options_is_current() -> None:
-    page = ROOT / "docs" / "options.md"
-    with_table = runpy.run_path(str(ROOT / "docs" / "options_table.py"))["with_table"]
+@pytest.mark.parametrize("script", sorted((ROOT / "docs").glob("*_table.py")), ids=name_of)
+def test_generated_tables_are_current(script: Path) -> None:
+    page = script.with_name(script.name.replace("_table.py", ".md"))
     text = page.read_text(encoding="utf-8")
-    assert text == with_table(text), "run: python docs/options_table.py"
+    assert text == runpy.run_path(str(script))["with_table"](text), f"run: python docs/{script.name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_to_files_lead_to_files(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+def test_links_lead_to_files_and_to_headings_in_them(page: Path) -> None:
+    broken = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        if not urlsplit(link).scheme and not (target.exists() and (not anchor or anchor in headings(target))):
+            broken.append(link)
+    assert broken == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_of_make_exist(page: Path) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    named = re.findall(r"(?:`|^    )make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(named) <= set(targets)
+def test_external_links_are_well_formed_and_encrypted(page: Path) -> None:
+    external = [urlsplit(link) for link in links(page) if "://" in link]
+    assert [link.geturl() for link in external if link.scheme != "https" or "." not in link.netloc] == []
+
+
+def test_every_page_of_the_site_is_in_its_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1].split("\n\n")[0]
+    listed = set(re.findall(r"[\w./-]+\.md", navigation))
+    assert listed == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if ROOT / "docs" in page.parents}
+
+
+def test_the_reference_has_every_public_name() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"whisperlite\.(\w+)", reference))
+    errors = {name for name in whisperlite.__all__ if name.endswith("Error")}  # the page shows their module
+    assert "::: whisperlite.errors" in reference
+    assert set(whisperlite.__all__) - errors <= shown
+
+
+def ours() -> set[str]:
+    """Names that a table of options may send a reader to."""
+    functions = (whisperlite.load_model, whisperlite.Whisper.transcribe)
+    parameters = {name for function in functions for name in inspect.signature(function).parameters}
+    return {field.name for field in fields(Options)} | (parameters - {"self", "options"})
+
+
+@pytest.mark.parametrize("page", COMING_FROM, ids=name_of)
+def test_what_a_table_sends_to_exists_here(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    flags = set(re.findall(r"--\w+", capsys.readouterr().out))
+    rows = [row for table in tables(page).values() for row in table]
+    assert len(rows) > 30
+    targets_here = {row[1].strip("`") for row in rows if row[1] not in ("no", "not yet")}
+    assert targets_here <= ours() | flags
+
+
+@pytest.mark.parametrize("page", COMING_FROM, ids=name_of)
+def test_what_a_table_says_is_not_there_is_not_there(page: Path) -> None:
+    """An option that arrives under its old name has to be taken out of the lack."""
+    lacking = {row[0].strip("`-") for table in tables(page).values() for row in table if row[1] == "not yet"}
+    assert lacking & ours() == set()
+
+
+@pytest.mark.parametrize("page", COMING_FROM, ids=name_of)
+def test_a_page_names_the_version_that_it_is_tested_with(page: Path) -> None:
+    pinned = (ROOT / "tests" / "peers" / "requirements.txt").read_text(encoding="utf-8")
+    (version,) = re.findall(rf"^{page.stem}==(.+)$", pinned, re.MULTILINE)
+    assert f"Of {page.stem} {version}, with which this page is tested." in page.read_text(encoding="utf-8")
+
+
+def test_a_block_in_another_form_is_found(tmp_path: Path) -> None:
+    for form in (
+        "``` python\npass\n```\n",
+        "~~~python\npass\n~~~\n",
+        "```python\npass\n",
+        "  ```python\npass\n  ```\n",
+    ):
+        page = tmp_path / "page.md"
+        page.write_text(form, encoding="utf-8")
+        with pytest.raises(ValueError, match=re.escape(str(page))):
+            blocks(page)
+
+
+def test_a_comment_is_no_command_and_a_long_command_is_one() -> None:
+    block = Block("sh", "", 0, "# first\nwhisperlite talk.mp3 \\\n  --model base  # then\n")
+    assert [shlex.split(command) for command in commands(block)] == [["whisperlite", "talk.mp3", "--model", "base"]]
