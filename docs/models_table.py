@@ -22,7 +22,9 @@ def table() -> str:
     rows = ["| name | parameters | languages | mel bands | on the Hub | as a package |", "|---|---|---|---|---|---|"]
     for model in dict.fromkeys(PUBLISHED.values()):
         names = ", ".join(f"`{name}`" for name, other in PUBLISHED.items() if other is model)
-        languages = "English" if model.dims.n_vocab == 51864 else str(model.dims.n_vocab - 51766)
+        # Distil-Whisper's were trained on English alone, whatever their vocabulary has.
+        is_english = not model.dims.is_multilingual or model.name.startswith("distil-")
+        languages = "English" if is_english else str(model.dims.num_languages)
         package = f"`whisperlite[{EMBEDDED[model.name].extra}]`" if model.name in EMBEDDED else ""
         cells = (names, f"{model.parameters} M", languages, str(model.dims.n_mels), f"`{model.repository}`", package)
         rows.append("| " + " | ".join(cells) + " |")
