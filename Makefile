@@ -73,6 +73,7 @@ parity: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare tokens with openai-whi
 bench: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare speed and word error rate with openai-whisper's
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 	$(BIN)/python -m benchmarks.wer $(ARGS)
+	$(BIN)/python -m benchmarks.padding $(ARGS)
 
 stress: $(VENV)/.dev  ## run the long tests: hours of audio, many threads
 	$(BIN)/python -m pytest tests/stress -o python_files='stress_*.py' $(ARGS)
