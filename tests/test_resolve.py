@@ -20,7 +20,7 @@ from whisperlite.checkpoints import cache, embedded
 from whisperlite.checkpoints.hub import HubOptions
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path
-from whisperlite.errors import CheckpointError, DownloadError, ModelNotFoundError, OptionError
+from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError, OptionError
 
 TENSORS = random_tensors(SMALL)
 
@@ -249,6 +249,15 @@ def test_a_path_is_pickled_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert pickle.loads(data).name == str(tmp_path / "model")
 
 
+def test_a_link_into_a_cache_is_pickled_as_the_link(tmp_path: Path) -> None:
+    """The Hub's cache names its files by their hash; only the links to them have the names that readers know."""
+    folder = write_huggingface(tmp_path / "snapshot", SMALL, TENSORS)
+    (folder / "model.safetensors").rename(tmp_path / "0123abcd")
+    (folder / "model.safetensors").symlink_to(tmp_path / "0123abcd")
+    model = whisperlite.load_model(folder / "model.safetensors", device="cpu")
+    assert pickle.loads(pickle.dumps(model)).dims == SMALL
+
+
 def test_transcribe_takes_a_loaded_model_and_leaves_its_device_alone(tmp_path: Path) -> None:
     model = whisperlite.load_model(write_huggingface(tmp_path / "model", SMALL, TENSORS), device="cpu")
     silence = np.zeros(1600, dtype=np.float32)
@@ -267,3 +276,21 @@ def test_a_network_that_looks_at_other_windows_is_refused(tmp_path: Path) -> Non
     folder = write_huggingface(tmp_path / "model", dims, random_tensors(dims))
     with pytest.raises(CheckpointError, match="750 positions of audio"):
         whisperlite.load_model(folder, device="cpu")
+
+
+def test_a_path_that_is_misspelt_is_said_to_be_no_folder(options: HubOptions) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"no folder 'models/my-whisperr' here"):
+        load_checkpoint("models/my-whisperr", options)
+
+
+def test_without_a_home_folder_the_cache_has_to_be_named(options: HubOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(ModelNotFoundError):
+        load_checkpoint("large-v3", replace(options, cache_dir=None))
+    monkeypatch.delenv("WHISPERLITE_CACHE")
+    with pytest.raises(ModelError, match="WHISPERLITE_CACHE"):
+        load_checkpoint("base")

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from whisperlite.checkpoints.read import read_checkpoint
 
 from tests.comparing import TOKENS, logits_of
 from tests.models import random_mel
 from tests.writers import random_tensors
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.export import export_checkpoint
+from whisperlite.checkpoints.read import read_checkpoint
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.text.tokenizer import Tokenizer
 

@@ -102,6 +102,7 @@ def load_model(
     Raises:
         OptionError: a device, compute type or revision that there is not.
         ModelNotFoundError: no such model, or it would have to be downloaded and may not be.
+        ModelError: the cache folder cannot be written.
         DownloadError: the Hub cannot be reached or refuses.
         CheckpointError: its files are damaged or not a Whisper.
     """
@@ -118,7 +119,7 @@ def load_model(
     network = build_network(checkpoint.dims, checkpoint.tensors, device=place, dtype=dtype)
     # A path is kept whole: the working directory may be another when the model is unpickled.
     path = local_path(name)
-    kept = os.fspath(name) if path is None else str(path.resolve())
+    kept = os.fspath(name) if path is None else os.path.abspath(path)  # noqa: PTH100 - links stay: the Hub's cache has them
     # The token is left out: a pickle may go anywhere.
     recipe = _Recipe(kept, str(place), compute_type, hub.revision, hub.cache_dir, hub.local_files_only)
     return Whisper(network, checkpoint.tokenizer, recipe, checkpoint.generation_config)
@@ -151,6 +152,11 @@ class Whisper:
 
     It pickles as the arguments that it was loaded with, but for the token, and is loaded again where it is unpickled.
     Made by `load_model`.
+
+    Attributes:
+        network: the encoder and decoder; what is inside is not public.
+        tokenizer: of the checkpoint's own vocabulary.
+        generation_config: what the checkpoint says about its use; it changes no option.
     """
 
     def __init__(
@@ -174,14 +180,17 @@ class Whisper:
 
     @property
     def dims(self) -> ModelDimensions:
+        """Its shape: layers, widths, mel bands, vocabulary."""
         return self.network.dims
 
     @property
     def device(self) -> torch.device:
+        """Where its weights are and its work is done."""
         return self.network.device
 
     @property
     def is_multilingual(self) -> bool:
+        """Whether its vocabulary has languages to choose from."""
         return self.tokenizer.is_multilingual
 
     @property

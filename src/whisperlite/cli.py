@@ -191,7 +191,11 @@ def _models(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="all that is known, as JSON")
     _add_model_dir(parser)
     values = parser.parse_args(arguments)
-    found = whisperlite.available_models(cache_dir=values.model_dir)
+    try:
+        found = whisperlite.available_models(cache_dir=values.model_dir)
+    except (WhisperliteError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return _FAILED
     if values.json:
         print(json.dumps([asdict(info) for info in found], indent=2))
         return 0

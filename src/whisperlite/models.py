@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
 
-from whisperlite.checkpoints.cache import remembered_sha256
+from whisperlite.checkpoints.cache import remembered_sha256, whole_path
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.embedded import installed_weights
 from whisperlite.checkpoints.export import export_checkpoint
 from whisperlite.checkpoints.hub import HubOptions, cached_whispers, is_complete, snapshot
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint, openai_file
-from whisperlite.errors import ModelError
+from whisperlite.errors import ModelError, ModelNotFoundError
 from whisperlite.results import ModelInfo
+
+logger = logging.getLogger("whisperlite")
 
 
 def available_models(*, cache_dir: str | os.PathLike[str] | None = None) -> tuple[ModelInfo, ...]:
@@ -45,21 +48,23 @@ def convert_model(
 ) -> Path:
     """Write a model of any format that is read as a folder of safetensors, which the Hub's tools read too.
 
-    Weights keep their values and their type.
+    Weights of floating point keep their values and their type; integers are written as the float32 numbers that they
+    stand for.
 
     Args:
         source: a name or path, as in `load_model`.
         destination: the folder to write.
         revision, token, cache_dir, local_files_only: as in `load_model`.
-        overwrite: replace a model's folder that is there; else the destination must be missing or empty.
+        overwrite: replace the folder of a model and nothing else; without it the destination is missing or empty.
 
     Returns:
         The folder.
 
     Raises:
+        OptionError: a revision that there is not.
         ModelError: as `load_model` does, or the destination is not empty or cannot be written.
     """
-    folder = Path(destination).expanduser().resolve()
+    folder = whole_path(destination)
     _check_destination(folder, overwrite)
     checkpoint = load_checkpoint(source, HubOptions.of(revision, token, cache_dir, local_files_only))
     if _is_free(folder):
@@ -73,9 +78,13 @@ def _check_destination(folder: Path, overwrite: bool) -> None:
     if _is_free(folder):
         return
     if not overwrite:
-        raise ModelError(f"{folder} exists and is not empty; give another folder, or overwrite=True to replace it.")
-    if not folder.is_dir() or not is_complete(folder):
-        raise ModelError(f"{folder} is not a model's folder, so it is not overwritten; give another folder.")
+        raise ModelError(
+            f"{folder} exists and is not empty; give another folder, or overwrite=True (--overwrite) to replace it."
+        )
+    if not folder.is_dir() or not is_complete(folder) or any(path.is_dir() for path in folder.iterdir()):
+        raise ModelError(
+            f"{folder} is not a model's folder with nothing else in it, so it is not overwritten; give another folder."
+        )
 
 
 def _is_free(folder: Path) -> bool:
@@ -86,16 +95,26 @@ def _replace(folder: Path, checkpoint: Checkpoint) -> None:
     """The old model goes when the new one is complete."""
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            export_checkpoint(checkpoint, Path(scratch) / "new")
-            folder.rename(Path(scratch) / "old")
-            (Path(scratch) / "new").rename(folder)
+            old, new = Path(scratch) / "old", Path(scratch) / "new"
+            export_checkpoint(checkpoint, new)
+            folder.rename(old)
+            try:
+                new.rename(folder)
+            except OSError:
+                old.rename(folder)
+                raise
     except OSError as error:
         raise ModelError(f"{folder} could not be replaced: {error}") from error
 
 
 def _official(name: str, options: HubOptions) -> ModelInfo:
     model = PUBLISHED[name]
-    if installed := installed_weights(name):
+    try:
+        installed = installed_weights(name)
+    except ModelNotFoundError as error:
+        logger.warning("%s", error)
+        installed = None
+    if installed is not None:
         path, size = installed.folder, installed.size_bytes
         return ModelInfo(name, model.repository, model.parameters, True, str(path), size)
     folder = snapshot(model.repository, options)

@@ -248,6 +248,7 @@ class Options:
 
     @property
     def beams(self) -> int:
+        """Beams of the search at temperature 0; 1: greedy."""
         return self.beam_size or 1
 
     @property

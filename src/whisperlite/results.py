@@ -40,7 +40,7 @@ class Segment:
         compression_ratio: of the window's text under zlib.
         no_speech_prob: probability that its window holds no speech, 0 to 1.
         truncated: the window's output was cut at the token limit within this segment: words may be missing.
-        words: None unless words were asked for.
+        words: None: words are not made yet.
     """
 
     id: int
@@ -137,7 +137,7 @@ class ModelInfo:
         repository: on the Hugging Face Hub.
         parameters: in millions; None where it is not an official model.
         is_embedded: an installed package carries its weights.
-        path: the folder or file on this machine that it would be loaded from; None: it would be downloaded.
+        path: where it lies on this machine; load it by its name. None: it would be downloaded.
         size_bytes: of what lies there; None where nothing does.
     """
 

@@ -9,16 +9,47 @@ import sys
 import tempfile
 from pathlib import Path
 
+from whisperlite.errors import ModelError
+
 logger = logging.getLogger("whisperlite")
 
 
+def whole_path(path: str | os.PathLike[str]) -> Path:
+    """A user's path, absolute and without `~`.
+
+    Raises:
+        ModelError: no path can be made of it.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelError(f"{os.fspath(path)!r} is not a path that can be used: {error}.") from error
+
+
+def user_caches() -> Path | None:
+    """The folder that programs keep their caches in; None: this user has no home."""
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return None
+
+
 def cache_folder() -> Path:
-    """$WHISPERLITE_CACHE, else `whisperlite` in the user's cache folder."""
+    """$WHISPERLITE_CACHE, else `whisperlite` in the user's cache folder.
+
+    Raises:
+        ModelError: there is neither.
+    """
     if chosen := os.environ.get("WHISPERLITE_CACHE"):
         return Path(chosen)
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "whisperlite"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisperlite"
+    caches = user_caches()
+    if caches is None:
+        raise ModelError("This user has no home folder for a cache; set WHISPERLITE_CACHE to a folder.")
+    return caches / "whisperlite"
 
 
 def sha256_of(path: Path) -> str:
@@ -50,9 +81,13 @@ def sha256_once(path: Path) -> str:
 def remembered_sha256(path: Path) -> str | None:
     """The SHA-256 that an earlier `sha256_once` found, unless the file has changed since."""
     note = _note(path)
-    if not note.is_file():
+    try:
+        state, _, sha256 = note.read_text(encoding="ascii", errors="replace").rpartition(" ")
+    except FileNotFoundError:
         return None
-    state, _, sha256 = note.read_text(encoding="ascii", errors="replace").rpartition(" ")
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", note, error)
+        return None
     return sha256 if state == _state(path) else None
 
 

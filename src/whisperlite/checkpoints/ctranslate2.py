@@ -19,7 +19,7 @@ from torch import Tensor
 
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.generation import ids, pairs
-from whisperlite.checkpoints.shapes import check_dimensions, check_storage, take_tensors
+from whisperlite.checkpoints.shapes import check_dimensions, check_storage, refuse_pointer, take_tensors
 from whisperlite.errors import CheckpointError
 from whisperlite.nn.build import HEAD
 from whisperlite.nn.config import ModelDimensions
@@ -92,9 +92,13 @@ def _tokenizer(folder: Path, dims: ModelDimensions) -> Tokenizer:
     for name in ("vocabulary.json", "vocabulary.txt"):
         if (folder / name).is_file():
             return Tokenizer.from_vocabulary(folder / name, n_vocab=dims.n_vocab)
-    raise CheckpointError(
-        f"{folder} has no vocabulary: one of tokenizer.json, vocabulary.json, vocabulary.txt is needed."
-    )
+    tokenizer = Tokenizer.of_published_size(dims.n_vocab)
+    if tokenizer is None:
+        raise CheckpointError(
+            f"{folder} has no vocabulary, and no published one has {dims.n_vocab} token ids: one of tokenizer.json, "
+            "vocabulary.json, vocabulary.txt is needed."
+        )
+    return tokenizer
 
 
 def _generation_config(folder: Path) -> GenerationConfig:
@@ -121,8 +125,6 @@ class _Reader:
             with path.open("rb") as file:
                 # Copy-on-write: torch wants writable memory, the file stays as it is.
                 self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{path} does not exist.") from error
         except ValueError as error:
             raise CheckpointError(f"{path} is empty.") from error
         except OSError as error:
@@ -168,6 +170,7 @@ class _Reader:
 
 
 def _read_variables(path: Path) -> Variables:
+    refuse_pointer(path)
     reader = _Reader(path)
     version = reader.number("I")
     if not 4 <= version <= 6:

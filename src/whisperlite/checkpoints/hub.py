@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from whisperlite.checkpoints.cache import sha256_once
+from whisperlite.checkpoints.cache import sha256_once, whole_path
 from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError
 
 logger = logging.getLogger("whisperlite")
@@ -59,7 +59,7 @@ class HubOptions:
         local_files_only: bool,
     ) -> HubOptions:
         """From a user's arguments; the folder is kept whole."""
-        folder = None if cache_dir is None else str(Path(cache_dir).expanduser().resolve())
+        folder = None if cache_dir is None else str(whole_path(cache_dir))
         return cls(revision, token, folder, local_files_only)
 
     def pinned(self, revision: str) -> HubOptions:
@@ -95,7 +95,7 @@ def find_cached(repository: str, options: HubOptions) -> Path | None:
     """The folder of a revision that is complete in the cache; the Hub is not asked.
 
     A branch is what it was when it was last downloaded. For a newer one give its commit as the revision, or remove the
-    repository from the cache (`hf cache rm`).
+    repository's folder from the cache.
     """
     folder = snapshot(repository, options)
     if folder is None or not is_complete(folder):
@@ -176,7 +176,9 @@ def download(repository: str, options: HubOptions) -> Path:
     """
     revision = options.revision or "main"
     if options.local_files_only:
-        raise _not_in_cache(repository, revision, "local_files_only=True was given; leave it out to download it.")
+        raise _not_in_cache(
+            repository, revision, "local_files_only=True (--local_files_only) was given; leave it out to download it."
+        )
     try:
         return _download(repository, revision, options)
     except ModelError:

@@ -70,7 +70,7 @@ def _dimensions(config: dict[str, Any], path: Path) -> ModelDimensions:
     if config.get("model_type") != "whisper":
         raise CheckpointError(f"{path} describes a {config.get('model_type')!r} model, not a Whisper.")
     for key, value in _NETWORK.items():
-        if config.get(key, value) != value:
+        if config.get(key) not in (None, value):
             raise CheckpointError(f"{path} says {key}={config[key]!r}; every Whisper has {value!r}.")
     numbers = {key: config.get(key, default) for key, default in _SHAPE.items()}
     for key, value in numbers.items():
@@ -107,7 +107,7 @@ def _check_features(folder: Path, dims: ModelDimensions) -> None:
         if not isinstance(features, dict):
             raise CheckpointError(f"{path}: its feature_extractor is not an object.")
     for key, value in (_SOUND | {"feature_size": dims.n_mels}).items():
-        if features.get(key, value) != value:
+        if features.get(key) not in (None, value):
             raise CheckpointError(f"{path} says {key}={features[key]!r}; this network takes {value}.")
 
 
@@ -155,7 +155,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 def _tokenizer(folder: Path, dims: ModelDimensions) -> Tokenizer:
     if (path := folder / "tokenizer.json").is_file():
         return Tokenizer.from_tokenizer_json(path, n_vocab=dims.n_vocab)
-    if (path := folder / "vocab.json").is_file():
+    if (path := folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return Tokenizer.from_vocab_json(path, n_vocab=dims.n_vocab)
     tokenizer = Tokenizer.of_published_size(dims.n_vocab)
     if tokenizer is None:

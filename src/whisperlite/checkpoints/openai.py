@@ -8,7 +8,7 @@ from typing import Any
 
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.pickles import named_tensors, read_pickle
-from whisperlite.checkpoints.shapes import check_storage, take_tensors
+from whisperlite.checkpoints.shapes import check_storage, refuse_pointer, take_tensors
 from whisperlite.errors import CheckpointError
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.text.tokenizer import Tokenizer
@@ -22,6 +22,7 @@ def read(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: damaged, not a Whisper, or with a vocabulary that OpenAI did not publish.
     """
+    refuse_pointer(path)
     document = read_pickle(path)
     if not isinstance(document, dict) or not {"dims", "model_state_dict"} <= document.keys():
         raise CheckpointError(f"{path} is not a Whisper as OpenAI saves it: it has no 'dims' and 'model_state_dict'.")

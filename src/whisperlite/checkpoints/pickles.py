@@ -11,7 +11,7 @@ import pickletools
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ _INSTRUCTIONS = frozenset(
 _MOST_DESCRIPTION_BYTES = 1 << 24  # that of large-v3 has 0.3 million
 _ADVICE = "A model is tensors in a dictionary; ask its publisher for safetensors."
 
+_DAMAGE = (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, struct.error)
+
 
 def read_pickle(path: Path) -> Any:
     """The value in a file that `torch.save` wrote, its tensors mapped from the file.
@@ -65,7 +67,7 @@ def named_tensors(value: Any, path: Path) -> dict[str, Tensor]:
     for name, tensor in value.items():
         if not isinstance(tensor, Tensor):
             raise CheckpointError(f"{path}: {name!r} is a {type(tensor).__name__}, not a tensor.")
-    return dict(value)
+    return {name: tensor.detach() for name, tensor in value.items()}
 
 
 def _description(path: Path) -> bytes:
@@ -75,14 +77,46 @@ def _description(path: Path) -> bytes:
             start = file.read(4)
             if start != b"PK\x03\x04":
                 raise CheckpointError(_other_kind(path, start))
+            _check_directory(file, path)
             with zipfile.ZipFile(file) as archive:
                 _check_entries(archive, path)
                 folder = archive.infolist()[0].filename.partition("/")[0]
                 return archive.read(f"{folder}/data.pkl")
     except KeyError as error:
         raise CheckpointError(f"{path} is a zip file without data.pkl; torch.save did not write it.") from error
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"{path} is damaged, or cut short: {_first_line(error)}.") from error
+
+
+# APPNOTE.TXT (the specification of zip), 4.3.14 to 4.3.16: the records at the end, of fixed length without a comment.
+_END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR64 = struct.Struct("<4sLQL")
+_IN_END64 = 0xFFFFFFFF
+
+
+def _check_directory(file: BinaryIO, path: Path) -> None:
+    """Refuse an archive whose directory does not end where its closing records begin.
+
+    Python looks for the directory there, torch where the records say that it is. In a file of two archives those can be
+    different ones: what is checked here and what is loaded then must be the same.
+    """
+    size = path.stat().st_size
+    tail = max(size - _END64.size - _LOCATOR64.size - _END.size, 0)
+    file.seek(tail)
+    records = file.read()
+    end = size - _END.size
+    signature, *_, length, offset, comment = _END.unpack(records[-_END.size :])
+    is_whole = signature == b"PK\x05\x06" and comment == 0
+    locator = records[-_LOCATOR64.size - _END.size : -_END.size]
+    if locator[:4] == b"PK\x06\x07":
+        end = tail
+        signature64, *_, length64, offset64 = _END64.unpack(records[: _END64.size])
+        is_whole = is_whole and signature64 == b"PK\x06\x06" and _LOCATOR64.unpack(locator)[2] == tail
+        is_whole = is_whole and length in (_IN_END64, length64) and offset in (_IN_END64, offset64)
+        length, offset = length64, offset64
+    if not is_whole or offset + length != end:
+        raise CheckpointError(f"{path} is not one zip file with its directory at the end; torch.save did not write it.")
 
 
 def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:

@@ -30,9 +30,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read_folder(folder: Path) -> Checkpoint:
-    if ctranslate2.is_ctranslate2(folder):
+    weights = find_weights(folder)
+    is_safe = weights is not None and ".safetensors" in weights.name  # these come first, as in what is downloaded
+    if ctranslate2.is_ctranslate2(folder) and not is_safe:
         return ctranslate2.read(folder)
-    if find_weights(folder) is not None:
+    if weights is not None:
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} has weights but no config.json, which says of what shape they are.")
         return huggingface.read(folder)

@@ -14,7 +14,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from whisperlite.checkpoints.cache import sha256_once
+from whisperlite.checkpoints.cache import sha256_once, user_caches
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.embedded import EMBEDDED, installed_weights, read_embedded
 from whisperlite.checkpoints.hub import HubOptions, download, find_cached, is_complete
@@ -51,7 +51,7 @@ def load_checkpoint(name: str | os.PathLike[str], options: HubOptions = _DEFAULT
     if text in PUBLISHED:
         return _load_published(text, options)
     if _REPOSITORY.fullmatch(text):
-        return read_checkpoint(find_cached(text, options) or download(text, options))
+        return read_checkpoint(find_cached(text, options) or _download_unless_misspelt(text, options))
     raise ModelNotFoundError(_unknown(text))
 
 
@@ -83,9 +83,10 @@ def openai_file(name: str, cache_dir: str | None) -> Path | None:
     model = PUBLISHED[name]
     if model.sha256 is None:
         return None
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
-    path = (Path(cache_dir) if cache_dir else default) / f"{model.name}.pt"
-    return path if path.is_file() else None
+    caches = user_caches()
+    folder = Path(cache_dir) if cache_dir else caches and caches / "whisper"
+    path = folder and folder / f"{model.name}.pt"
+    return path if path and path.is_file() else None
 
 
 def _split_revision(text: str, options: HubOptions) -> tuple[str, HubOptions]:
@@ -119,6 +120,14 @@ def _load_published(name: str, options: HubOptions) -> Checkpoint:
     except (ModelNotFoundError, DownloadError) as error:
         raise type(error)(" ".join((str(error), *notes))) from error
     return read_checkpoint(folder)
+
+
+def _download_unless_misspelt(repository: str, options: HubOptions) -> Path:
+    try:
+        return download(repository, options)
+    except (ModelNotFoundError, DownloadError) as error:
+        note = f"(There is no folder {repository!r} here, so it was taken for a repository of the Hub.)"
+        raise type(error)(f"{error} {note}") from error
 
 
 def _unknown(text: str) -> str:

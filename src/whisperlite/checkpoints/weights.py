@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from whisperlite.checkpoints.pickles import named_tensors, read_pickle
+from whisperlite.checkpoints.shapes import refuse_pointer
 from whisperlite.errors import CheckpointError
 from whisperlite.text.files import read_json_object
 
 _SHARD = re.compile(r"-\d+-of-\d+\.")
-_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_POINTER))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    if start == _POINTER:
-        raise CheckpointError(f"{path} is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
+    refuse_pointer(path)
     if path.suffix != ".safetensors":
         return named_tensors(read_pickle(path), path)
     try:

@@ -9,6 +9,7 @@ GPT-2's alphabet of printable characters, one for each byte, and often leave the
 from __future__ import annotations
 
 import binascii
+import logging
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from typing import Any
 from whisperlite.errors import CheckpointError
 from whisperlite.languages import LANGUAGES
 from whisperlite.text.files import read_json, read_json_object, read_text
+
+logger = logging.getLogger("whisperlite")
 
 EOT = "<|endoftext|>"
 SOT = "<|startoftranscript|>"
@@ -201,7 +204,7 @@ def _from_merges(
 
 def _assemble(tokens: dict[int, bytes], plain: Collection[int], *, n_text: int, n_vocab: int, path: Path) -> Vocabulary:
     """Adds what files leave out (timestamps, padding) and checks that the result is a whole Whisper vocabulary."""
-    if min(tokens) < 0 or max(tokens) >= n_vocab:
+    if min(tokens) < 0 or n_text >= n_vocab:
         raise CheckpointError(
             f"{path} has token ids from {min(tokens)} to {max(tokens)}, and the network has {n_vocab} logits: "
             "the vocabulary belongs to another checkpoint."
@@ -216,6 +219,9 @@ def _assemble(tokens: dict[int, bytes], plain: Collection[int], *, n_text: int, 
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}: it is not a vocabulary of Whisper.")
     end = _add_timestamps(tokens, special_ids, n_vocab, path)
+    # A fine-tune's tokenizer may have been given tokens, such as one for padding, that its network never was.
+    for i in sorted(i for i in tokens if i >= n_vocab):
+        logger.warning("%s has the token %r under id %d, which the network cannot give.", path, tokens.pop(i), i)
     # Networks may have more logits than there are tokens: those ids are never trained, but they have to decode.
     unused = tuple(i for i in range(n_text, n_vocab) if i not in tokens)
     tokens.update({i: f"<|unused{i}|>".encode() for i in unused})
@@ -223,7 +229,7 @@ def _assemble(tokens: dict[int, bytes], plain: Collection[int], *, n_text: int, 
         tokens=tuple(tokens.get(i, b"") for i in range(n_vocab)),
         n_text=n_text,
         # Files flag timestamps as plain too. What else lies before them is special whatever they say.
-        added_text=tuple(sorted(i for i in plain if i >= end)),
+        added_text=tuple(sorted(i for i in plain if end <= i < n_vocab)),
         unused=unused,
     )
 
