@@ -19,25 +19,25 @@ class Format:
     Attributes:
         name: as the table shows it.
         files: that hold the weights.
-        origin: who publishes such files.
+        found_in: where such files are found.
     """
 
     name: str
     files: str
-    origin: str
+    found_in: str
 
 
 FORMATS = (
-    Format("safetensors float32", "`model.safetensors`", "`openai/whisper-*`, fine-tunes"),
-    Format("safetensors float16", "`model.safetensors`", "`openai/whisper-large-v3`, `distil-whisper/*`, fine-tunes"),
+    Format("safetensors float32", "`model.safetensors`", "`openai/whisper-base`, fine-tunes"),
+    Format("safetensors float16", "`model.safetensors`", "`openai/whisper-large-v3`, fine-tunes"),
     Format("safetensors bfloat16", "`model.safetensors`", "fine-tunes"),
     Format("safetensors sharded", "`model-00001-of-00002.safetensors` …, an index", "fine-tunes of the large models"),
-    Format("safetensors variant", "`model.fp32.safetensors`", "`distil-whisper/distil-large-v3`"),
-    Format("PyTorch", "`pytorch_model.bin`", "`openai/whisper-*`, older fine-tunes"),
-    Format("OpenAI", "`*.pt`", "OpenAI's own files, and those that Distil-Whisper converted back"),
-    Format("CTranslate2 float16", "`model.bin`", "`Systran/faster-whisper-*`, weights packages"),
-    Format("CTranslate2 int8", "`model.bin`", "those who convert for small machines"),
-    Format("whisperlite", "`model.safetensors`, `tokenizer.json` …", "`whisperlite convert`"),
+    Format("safetensors variant", "`model.fp32.safetensors`", "large models with more than one precision"),
+    Format("PyTorch", "`pytorch_model.bin`", "older repositories and fine-tunes"),
+    Format("OpenAI", "`*.pt`", "OpenAI's own files"),
+    Format("CTranslate2 float16", "`model.bin`", "`Systran/faster-whisper-*`, the packages of the extras"),
+    Format("CTranslate2 int8", "`model.bin`", "conversions for small machines"),
+    Format("whisperlite", "`model.safetensors`, `tokenizer.json` …", "what `whisperlite convert` writes"),
 )
 
 
@@ -59,11 +59,11 @@ def with_table(page: str) -> str:
 def tables() -> str:
     tick = ["✓"] * len(FORMATS)
     rows = [[", ".join(f"`{name}`" for name in row.split(", ")), *tick] for row in shapes()]
-    columns = [[each.name, each.files, each.origin] for each in FORMATS]
+    columns = [[each.name, each.files, each.found_in] for each in FORMATS]
     return (
         _table(["", *(each.name for each in FORMATS)], rows)
         + "\n"
-        + _table(["", "the files of the weights", "published by"], columns)
+        + _table(["", "the files of the weights", "found in"], columns)
     )
 
 
