@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import socket
+import struct
 import sys
 import threading
 import time
@@ -61,6 +63,7 @@ class Hub:
 
     Attributes:
         drops: name of a file → after how many bytes the connection is dropped, for each answer in turn.
+        resets: whether a dropped connection is reset, not closed.
         wrong: names of files that arrive with the right size and other bytes.
         delay_s: before every answer.
         is_broken: every answer is an internal error.
@@ -69,6 +72,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     log: list[Request] = field(default_factory=list)
     drops: dict[str, list[int]] = field(default_factory=dict)
+    resets: bool = False
     wrong: set[str] = field(default_factory=set)
     delay_s: float = 0.0
     is_broken: bool = False
@@ -243,7 +247,11 @@ class _Handler(BaseHTTPRequestHandler):
         if drop is not None:
             self.wfile.flush()
             self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            if self.state.resets:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                os.close(self.connection.detach())
+            else:
+                self.connection.shutdown(socket.SHUT_RDWR)
 
 
 def _sha256(data: bytes) -> str:

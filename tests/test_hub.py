@@ -221,6 +221,25 @@ def test_a_dropped_connection_is_resumed_where_it_broke(
     assert (folder / "model.safetensors").read_bytes() == weights
 
 
+def test_a_connection_that_is_reset_is_taken_up_again(
+    hub: Hub, options: HubOptions, published: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = np.random.default_rng(0).bytes(12_000_000)
+    hub.add(NAME, published | {"model.safetensors": weights})
+    hub.resets, hub.drops["model.safetensors"] = True, [11_000_000, 11_500_000]
+    assert download(NAME, options).joinpath("model.safetensors").read_bytes() == weights
+    assert "broke off (attempt 1)" in caplog.text
+
+
+def test_a_connection_that_is_reset_again_and_again_is_a_download_error(
+    hub: Hub, options: HubOptions, published: dict[str, bytes]
+) -> None:
+    hub.add(NAME, published)
+    hub.resets, hub.drops["model.safetensors"] = True, [1] * 50
+    with pytest.raises(DownloadError, match="could not be downloaded"):
+        download(NAME, options)
+
+
 def test_a_half_written_cache_is_never_taken_for_a_whole_one_and_completes(
     hub: Hub, options: HubOptions, tmp_path: Path
 ) -> None:

@@ -216,9 +216,46 @@ def _download(repository: str, revision: str, options: HubOptions) -> Path:
     return path.parent
 
 
+_ATTEMPTS = 3
+_CLIENTS = {"requests", "urllib3", "httpx", "httpx2"}  # whose errors mean that a connection failed or broke
+
+
 def _fetch(repository: str, name: str, options: HubOptions, checksums: Mapping[str, str | None]) -> Path:
-    """A file in the cache; its checksum is looked at once."""
-    path = Path(
+    """A file in the cache; its checksum is looked at once.
+
+    What an interrupted download left behind may be continued by the library and then be wrong: the file is fetched
+    anew, once.
+    """
+    expected = checksums.get(name)
+    for is_last in (False, True):
+        path = _fetch_file(repository, name, options)
+        if expected is None or (found := sha256_once(path)) == expected:
+            return path
+        blob = path.resolve()
+        path.unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
+        if not is_last:
+            logger.warning("%s of %r has the SHA-256 %s and is fetched anew.", name, repository, found)
+    raise CheckpointError(
+        f"{name} of {repository!r} was damaged on its way, twice: its SHA-256 is {found}, published is {expected}. It "
+        "was removed from the cache; try again. If it stays so, a proxy or mirror on the way changes it."
+    )
+
+
+def _fetch_file(repository: str, name: str, options: HubOptions) -> Path:
+    """Where the connection breaks it is taken up again."""
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return _fetch_once(repository, name, options)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in _CLIENTS:
+                raise
+            logger.warning("%s of %r broke off (attempt %d): %s", name, repository, attempt, _first_line(error))
+    return _fetch_once(repository, name, options)
+
+
+def _fetch_once(repository: str, name: str, options: HubOptions) -> Path:
+    return Path(
         huggingface_hub.hf_hub_download(
             repository,
             name,
@@ -228,19 +265,6 @@ def _fetch(repository: str, name: str, options: HubOptions, checksums: Mapping[s
             endpoint=options.endpoint,
         )
     )
-    expected = checksums.get(name)
-    if expected is None:
-        return path
-    found = sha256_once(path)
-    if found != expected:
-        blob = path.resolve()
-        path.unlink(missing_ok=True)
-        blob.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{name} of {repository!r} was damaged on its way: its SHA-256 is {found}, published is {expected}. "
-            "It was removed from the cache; try again. If it stays so, a proxy or mirror on the way changes it."
-        )
-    return path
 
 
 def _vocabulary_files(names: Iterable[str]) -> list[str]:
