@@ -242,7 +242,7 @@ def test_damage_in_the_middle_is_reported_as_ffmpeg_does_and_the_rest_is_decoded
     middle = len(content) // 2
     content[middle : middle + 3000] = b"\xff" * 3000
     (tmp_path / "damaged.flac").write_bytes(content)
-    command = [ffmpeg.find_binary(), "-v", "error", "-i", tmp_path / "damaged.flac", "-f", "null", "-"]
+    command = [ffmpeg.find_binary(), "-v", "error", "-i", str(tmp_path / "damaged.flac"), "-f", "null", "-"]
     reported = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True).stderr
     audio = read_audio(content)
     assert audio.duration > 4.0
