@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from tests.models import STRUCTURES
+from tests.refusing import refused
 from tests.vocabularies import AddedToken, vocabulary_parts
 from tests.writers import SMALL, preprocessor_config, random_tensors, write_huggingface, write_json
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.huggingface import sinusoids
 from whisperlite.checkpoints.read import read_checkpoint
 from whisperlite.checkpoints.resolve import load_checkpoint
-from whisperlite.errors import CheckpointError
 from whisperlite.nn.build import HEAD
 from whisperlite.text.tokenizer import Tokenizer
 
@@ -31,14 +31,6 @@ def assert_holds(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> None:
     assert checkpoint.tensors.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(checkpoint.tensors[name], tensor), name
-
-
-def refused(path: Path, *parts: str) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        read_checkpoint(path)
-    assert str(path) in str(caught.value)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 # Weights

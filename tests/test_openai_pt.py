@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tests.models import STRUCTURES
+from tests.refusing import refused
 from tests.writers import EMBEDDING, SMALL, random_tensors, write_openai
 from whisperlite.checkpoints.pickles import named_tensors, read_pickle
 from whisperlite.checkpoints.read import read_checkpoint
@@ -31,14 +32,6 @@ DIMS = replace(SMALL, n_vocab=51864)
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, Tensor]:
     return random_tensors(DIMS, dtype=torch.float16)
-
-
-def refused(path: Path, *parts: str) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        read_checkpoint(path)
-    assert str(path) in str(caught.value)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 # Round trips
