@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from whisperlite.options import Kind, Options
+from whisperlite.kinds import Kind
+from whisperlite.options import Options
 
 PAGE = Path(__file__).with_name("options.md")
 BEGIN, END = "<!-- table begins -->\n", "<!-- table ends -->\n"

@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from whisperlite.audio.mel import Features
-from whisperlite.decoding.asks import Ask, Decode, Decoded, Detect, Detected
+from whisperlite.audio.mel import Features, Window
+from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.nn.network import Decoder
 from whisperlite.options import make_options
@@ -79,6 +79,26 @@ class Run:
 
 
 Script = Callable[[Decode], Said]
+# An ask → times of its tokens, one more than there are, and their probabilities.
+Timer = Callable[[Align], tuple[tuple[float, ...], tuple[float, ...]]]
+# An ask, and the span of it that is heard, in seconds from the beginning of the recording → probabilities.
+Listener = Callable[[Detect, tuple[float, float]], dict[str, float]]
+
+
+def half_a_second_each(ask: Align) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Every token lasts half a second."""
+    return tuple(index * 0.5 for index in range(len(ask.tokens) + 1)), (0.9,) * len(ask.tokens)
+
+
+def detected(ask: Detect, languages: dict[str, float] | Listener, encoding: Encoding) -> Detected:
+    if not callable(languages):
+        return Detected(languages, encoding, (languages,) * len(ask.spans))
+    assert isinstance(ask.window, Window), "sessions ask about places in their features"
+    begins = ask.window.start_frame / 100
+    whole = languages(ask, (begins, begins + 30))
+    parts = (languages(ask, (begins + first / 50, begins + end / 50)) for first, end in ask.spans)
+    return Detected(whole, encoding, tuple(parts))
+
 
 DEFAULT = Said(spoken(0, " Hello.", 2))
 GOOD_30 = Said(spoken(0, " Full.", 30))
@@ -89,17 +109,19 @@ def drive(
     *,
     seconds: float = 20.0,
     tokenizer: Tokenizer = MULTILINGUAL,
-    languages: dict[str, float] | None = None,
+    languages: dict[str, float] | Listener | None = None,
+    times: Timer = half_a_second_each,
+    speech: Sequence[tuple[float, float]] | None = None,
     warnings: tuple[str, ...] = (),
     **options: Any,
 ) -> Run:
     """Run a session to its end; a script's answers go to the Decodes in their order, and all must be used."""
     chosen = make_options({"language": "en"} | options if tokenizer.is_multilingual else options)
     features = Features(np.zeros(round(seconds * 16000), np.int16), 80)
-    steps = session(features, chosen, tokenizer, duration=seconds, model="scripted", warnings=warnings)
+    steps = session(features, chosen, tokenizer, duration=seconds, model="scripted", warnings=warnings, speech=speech)
     answers = iter(script) if isinstance(script, Sequence) else None
     run = Run([], [], cast(Transcription, None), [])
-    answer: Decoded | Detected | None = None
+    answer: Answer | None = None
     try:
         while True:
             event = steps.send(answer)
@@ -109,10 +131,13 @@ def drive(
                 continue
             run.asks.append(event)
             assert len(run.asks) < 1000, "the session does not advance"
-            encoding = Encoding(torch.zeros(1), cast(Decoder, None))
+            encoding = Encoding(torch.zeros(1), cast(Decoder, None), event.window)
             run.encodings.append(encoding)
             if isinstance(event, Detect):
-                answer = Detected(languages or {"en": 0.9, "de": 0.1}, encoding)
+                answer = detected(event, languages or {"en": 0.9, "de": 0.1}, encoding)
+                continue
+            if isinstance(event, Align):
+                answer = Aligned(*times(event), event.encoding or encoding)
                 continue
             said = next(answers) if answers is not None else cast(Script, script)(event)
             answer = Decoded(

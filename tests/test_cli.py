@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import whisperlite
+from tests.spoken import said, spoken
 from whisperlite.cli import main
-from whisperlite.formats.text import timestamp
+from whisperlite.formats import WRITERS, SubtitleOptions, render
 
 RECORDING = Path(__file__).parent / "data" / "librivox.wav"
 QUICK = ["--language", "en", "--beam_size", "1", "--temperature_increment_on_fallback", "None"]
@@ -108,9 +113,174 @@ def test_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [(0.0, "00:00.000"), (59.9996, "01:00.000"), (61.5, "01:01.500"), (3723.004, "01:02:03.004")],
+# Which files are written, and how: the model answers at once, whatever it is asked
+
+TALK = spoken(
+    said((" Well,", 0.0, 0.4), (" I", 0.4, 0.6), (" see.", 0.6, 1.0)), said((" Do", 2.0, 2.5), (" you?", 2.5, 3.0))
 )
-def test_timestamps_carry_into_minutes_and_hours(seconds: float, expected: str) -> None:
-    assert timestamp(seconds) == expected
+WITH_WORDS = ["--word_timestamps", "True"]
+
+
+class Answering:
+    """A model that hears the same in every recording."""
+
+    def transcribe(self, *_: object, **__: object) -> whisperlite.Transcription:
+        return TALK
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a model that answers at once."""
+    monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: Answering())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "talk.mp3 -f srt vtt",
+        "-f srt vtt talk.mp3",
+        "-f srt,vtt talk.mp3",
+        "-f srt, vtt talk.mp3",
+        "-f srt -f vtt talk.mp3",
+        "-f srt vtt srt -- talk.mp3",
+        "-fsrt vtt talk.mp3",
+        "--output_format srt vtt talk.mp3",
+        "--output_format=srt vtt talk.mp3",
+        "--output_format=srt,vtt talk.mp3",
+        "--output_f srt vtt talk.mp3",
+        "--verbose False --output_format srt vtt --language en talk.mp3",
+    ],
+)
+def test_several_formats_are_given_in_any_way_and_leave_the_recording_alone(arguments: str, desk: Path) -> None:
+    assert main(arguments.split()) == 0
+    assert sorted(path.name for path in desk.iterdir()) == ["talk.srt", "talk.vtt"]
+
+
+@pytest.mark.parametrize("arguments", ["talk.mp3", "talk.mp3 -f all", "-f all talk.mp3", "-f srt all txt talk.mp3"])
+def test_all_formats_are_written_unless_some_are_chosen(arguments: str, desk: Path) -> None:
+    assert main(arguments.split()) == 0
+    assert sorted(path.name for path in desk.iterdir()) == sorted(f"talk.{name}" for name in WRITERS)
+
+
+@pytest.mark.parametrize("arguments", ["-f txt ./srt", "-f txt -- srt", "srt -f txt"])
+def test_a_recording_may_have_the_name_of_a_format(arguments: str, desk: Path) -> None:
+    assert main(arguments.split()) == 0
+    assert [path.name for path in desk.iterdir()] == ["srt.txt"]
+
+
+@pytest.mark.parametrize("file", ["talk.mp3", "docx"])
+@pytest.mark.parametrize("arguments", ["-f {}", "-f {} srt", "-f srt,{} x", "--output_format={} x"])
+def test_an_unknown_format_is_named_with_those_there_are(
+    arguments: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments.format(file).split())
+    assert f"{file!r} is no format; there are txt, json, srt, vtt, tsv, lrc, all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["talk.mp3 -f", "talk.mp3 -f --verbose False", "talk.mp3 --output_format="])
+def test_a_format_flag_without_a_format_is_refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments.split())
+    assert "--output_format" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("desk")
+def test_no_format_overwrites_another_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["talk.mp3", "talk.vtt", "-f", "srt", "vtt"]) == 2
+    assert "talk.vtt is one of the inputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--highlight_words True",
+        "--max_line_width 42",
+        "--max_line_width 42 --max_line_count 2",
+        "--max_words_per_line 3",
+    ],
+)
+def test_a_flag_of_subtitles_needs_words(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["talk.mp3", *flags.split()])
+    assert f"{flags.split()[0]} requires --word_timestamps True" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("flags", ["--highlight_words False", "--max_line_width None --max_words_per_line None"])
+def test_a_flag_of_subtitles_that_asks_for_nothing_needs_no_words(flags: str) -> None:
+    assert main(["talk.mp3", *flags.split()]) == 0
+
+
+def test_flags_of_subtitles_shape_the_files(desk: Path) -> None:
+    assert main(["talk.mp3", "--max_line_width", "6", "--max_line_count", "1", *WITH_WORDS]) == 0
+    for format in ("srt", "vtt"):
+        text = (desk / f"talk.{format}").read_text(encoding="utf-8")
+        assert text == render(TALK, format, max_line_width=6, max_line_count=1) != render(TALK, format)
+    assert (desk / "talk.txt").read_text(encoding="utf-8") == "Well, I see.\nDo you?\n"
+
+
+def test_words_are_highlighted_in_every_format_that_can(desk: Path) -> None:
+    assert main(["talk.mp3", "--highlight_words", "True", *WITH_WORDS]) == 0
+    assert "<u>see.</u>" in (desk / "talk.srt").read_text(encoding="utf-8")
+    assert "<00:00.60>see." in (desk / "talk.lrc").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--max_line_count 2", "max_line_count=2 counts lines that max_line_width makes"),
+        ("--max_line_width 40 --max_line_count 2 --max_words_per_line 3", "max_words_per_line=3 cannot apply"),
+        ("-f txt lrc --max_line_width 40", "max_line_width does nothing for txt, lrc"),
+    ],
+)
+def test_a_flag_of_subtitles_that_would_be_ignored_is_refused(
+    flags: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["talk.mp3", *flags.split(), *WITH_WORDS]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", ["--max_line_width 0", "--max_line_count two", "--highlight_words yes"])
+def test_a_wrong_value_of_a_flag_of_subtitles_names_it(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["talk.mp3", *flags.split()])
+    assert flags.split()[0] in capsys.readouterr().err
+
+
+def test_help_lists_every_option_of_subtitles(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert [each.name for each in fields(SubtitleOptions) if f"--{each.name}" not in text] == []
+
+
+# A reader that has seen enough
+
+
+def test_a_list_of_models_that_nobody_reads_to_its_end_is_no_error() -> None:
+    """`whisperlite models | head`"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        called = [sys.executable, "-m", "whisperlite.cli", "models"]
+        done = subprocess.run(called, stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_files_are_written_though_nobody_reads_the_segments(tmp_path: Path) -> None:
+    """`whisperlite FILE | head -1`"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        called = [sys.executable, "-m", "whisperlite.cli", str(RECORDING), "-o", str(tmp_path), "-f", "txt", *QUICK]
+        done = subprocess.run(called, stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "John Dashwood" in (tmp_path / "librivox.txt").read_text(encoding="utf-8")

@@ -24,10 +24,12 @@ LEVELS = {
     "text": 1,
     "nn": 1,
     "formats": 1,
+    "kinds": 0,
     "options": 0,
     "results": 0,
     "errors": 0,
     "languages": 0,
+    "cancel": 0,
 }
 USERS = {room for room, level in LEVELS.items() if level == 5}  # they see what any user sees, nothing deeper
 PUBLIC = ""  # `import whisperlite`

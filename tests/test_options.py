@@ -14,11 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperlite.errors import LanguageError, OptionError
-from whisperlite.options import Kind, Options, OptionsDict, make_options
+from whisperlite.kinds import Kind
+from whisperlite.options import Options, OptionsDict, make_options
 
 DEFAULTS: dict[str, Any] = {
     "task": "transcribe",
     "language": None,
+    "multilingual": False,
+    "allowed_languages": None,
+    "language_detection_segments": 1,
+    "language_detection_threshold": 0.5,
     "temperature": 0.0,
     "temperature_increment_on_fallback": 0.2,
     "beam_size": 5,
@@ -27,8 +32,13 @@ DEFAULTS: dict[str, Any] = {
     "length_penalty": None,
     "suppress_tokens": (-1,),
     "suppress_blank": True,
+    "suppress_regex": None,
+    "suppress_numerals": False,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
     "initial_prompt": None,
     "carry_initial_prompt": False,
+    "hotwords": None,
     "prefix": None,
     "condition_on_previous_text": True,
     "prompt_reset_on_temperature": 0.5,
@@ -38,8 +48,16 @@ DEFAULTS: dict[str, Any] = {
     "without_timestamps": False,
     "max_initial_timestamp": 1.0,
     "max_new_tokens": None,
+    "chunk_length": 30.0,
     "clip_timestamps": (),
+    "vad_filter": False,
+    "vad_options": None,
+    "word_timestamps": False,
+    "prepend_punctuations": "\"'“¿([{-",
+    "append_punctuations": "\"'.。,，!！?？:：”)]}、",
+    "hallucination_silence_threshold": None,
     "seed": 0,
+    "timeout_s": None,
 }
 
 
@@ -89,7 +107,7 @@ def test_every_option_has_help_and_says_what_it_takes(name: str) -> None:
         ("suppress_tokens", (1.5,), "token ids"),
         ("suppress_blank", 1, "True or False"),
         ("suppress_blank", "True", "True or False"),
-        ("initial_prompt", b"text", "a text, or None"),
+        ("initial_prompt", b"text", "a text, or a sequence of token ids, or None"),
         ("carry_initial_prompt", None, "True or False"),
         ("prefix", 3, "a text, or None"),
         ("condition_on_previous_text", "no", "True or False"),
@@ -137,7 +155,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:
-    with pytest.raises(OptionError, match=r"no option 'zzz'\. Options: task, language, .*, seed\.$"):
+    with pytest.raises(OptionError, match=r"no option 'zzz'\. Options: task, language, .*, timeout_s\.$"):
         make_options({"zzz": 5})
 
 

@@ -323,7 +323,7 @@ def test_a_result_says_what_it_is_of() -> None:
     result = drive([GOOD], seconds=20.5).result
     assert (result.model, result.duration, result.task, result.schema_version) == ("scripted", 20.5, "transcribe", 1)
     assert result.segments == (
-        Segment(0, 0, 0.0, 2.0, " Hello.", tuple(GOOD.tokens), 0.0, -0.3, 1.2, 0.01, False, None),
+        Segment(0, 0, 0.0, 2.0, " Hello.", tuple(GOOD.tokens), 0.0, -0.3, 1.2, 0.01, False, "en", None),
     )
 
 

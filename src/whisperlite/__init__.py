@@ -11,26 +11,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from whisperlite.cancel import CancelToken
 from whisperlite.errors import (
     AudioDecodeError,
     AudioError,
     AudioFormatError,
     AudioNotFoundError,
+    CancelledError,
     CheckpointError,
     DecodingError,
     DownloadError,
     FFmpegError,
     LanguageError,
+    MissingPackageError,
     ModelError,
     ModelNotFoundError,
     OptionError,
+    TimeoutExceededError,
     WhisperliteError,
 )
 from whisperlite.languages import LANGUAGES
-from whisperlite.options import Options, OptionsDict
+from whisperlite.options import Options, OptionsDict, VadOptions
 from whisperlite.results import (
     Attempt,
     LanguageDetection,
+    Match,
     ModelInfo,
     Segment,
     Skipped,
@@ -40,7 +45,7 @@ from whisperlite.results import (
 )
 
 if TYPE_CHECKING:
-    from whisperlite.api import Whisper, load_model, transcribe
+    from whisperlite.api import SegmentIterator, Whisper, load_model, transcribe
     from whisperlite.audio.load import load_audio
     from whisperlite.audio.mel import log_mel_spectrogram
     from whisperlite.decoding.asks import Decoded
@@ -57,6 +62,8 @@ __all__ = [
     "AudioError",
     "AudioFormatError",
     "AudioNotFoundError",
+    "CancelToken",
+    "CancelledError",
     "CheckpointError",
     "Decoded",
     "DecodingError",
@@ -65,6 +72,8 @@ __all__ = [
     "FFmpegError",
     "LanguageDetection",
     "LanguageError",
+    "Match",
+    "MissingPackageError",
     "ModelError",
     "ModelInfo",
     "ModelNotFoundError",
@@ -72,10 +81,13 @@ __all__ = [
     "Options",
     "OptionsDict",
     "Segment",
+    "SegmentIterator",
     "Skipped",
+    "TimeoutExceededError",
     "Tokenizer",
     "Transcription",
     "Usage",
+    "VadOptions",
     "Whisper",
     "WhisperliteError",
     "Word",
@@ -91,6 +103,7 @@ __all__ = [
 _LAZY = {
     "Decoded": "whisperlite.decoding.asks",
     "Encoding": "whisperlite.decoding.encoding",
+    "SegmentIterator": "whisperlite.api",
     "Tokenizer": "whisperlite.text.tokenizer",
     "Whisper": "whisperlite.api",
     "available_models": "whisperlite.models",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -16,9 +18,10 @@ from typing import Any
 
 import whisperlite
 from whisperlite.errors import OptionError, WhisperliteError
-from whisperlite.formats import WRITERS
+from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
-from whisperlite.options import FLAG, Kind, Options, make_options
+from whisperlite.kinds import FLAG, Kind
+from whisperlite.options import Options, make_options
 from whisperlite.results import ModelInfo, Segment, Transcription
 
 _FAILED = 1
@@ -42,12 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _transcribe_all(arguments: list[str]) -> int:
     parser = _parser()
-    values = vars(parser.parse_args(arguments))
-    names = [definition.name for definition in fields(Options)]
+    values = vars(parser.parse_args(_with_formats_joined(arguments)))
+    options = {definition.name: values[definition.name] for definition in fields(Options)}
+    formats = list(WRITERS) if "all" in values["output_format"] else values["output_format"]
     try:
-        options = {name: values[name] for name in names}
         make_options(options)  # what contradicts each other fails before the model is loaded
-        formats = list(WRITERS) if values["output_format"] == "all" else [values["output_format"]]
+        subtitles = SubtitleOptions(**{each.name: values[each.name] for each in fields(SubtitleOptions)})
+        refuse_inapplicable(subtitles, formats)
+        for name in subtitles.given:
+            if not options["word_timestamps"]:
+                parser.error(f"--{name} requires --word_timestamps True")
         outputs = _outputs(values["audio"], Path(values["output_dir"]), formats)
         Path(values["output_dir"]).mkdir(parents=True, exist_ok=True)
         model = whisperlite.load_model(
@@ -56,7 +63,9 @@ def _transcribe_all(arguments: list[str]) -> int:
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _WRONG_ARGUMENTS
-    statuses = [_transcribe(model, file, options, values["verbose"], targets) for file, targets in outputs.items()]
+    statuses = [
+        _transcribe(model, file, options, subtitles, values["verbose"], targets) for file, targets in outputs.items()
+    ]
     return max(statuses)
 
 
@@ -80,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output_dir", "-o", default=".", metavar="DIR", help="where files are written (default: .)")
     parser.add_argument(
-        "--output_format", "-f", default="all", choices=[*WRITERS, "all"], help="which files are written (default: all)"
+        "--output_format",
+        "-f",
+        type=_parse_formats,
+        action=_Formats,
+        default=["all"],
+        metavar="FORMAT",
+        help=f"which files are written: one or several of {', '.join(_FORMATS)} (default: all). Several follow each "
+        "other (-f srt vtt), are divided by commas, or have a flag each",
     )
     parser.add_argument(
         "--verbose",
@@ -89,8 +105,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="{True,False}",
         help="print each segment when it is there (default: True)",
     )
-    group = parser.add_argument_group("transcription")
-    for definition in fields(Options):
+    _add_options(parser.add_argument_group("transcription"), Options)
+    _add_options(
+        parser.add_argument_group("subtitles", "All of these require --word_timestamps True."), SubtitleOptions
+    )
+    return parser
+
+
+def _add_options(group: argparse._ArgumentGroup, options: type[Options | SubtitleOptions]) -> None:
+    for definition in fields(options):
         kind: Kind = definition.metadata["kind"]
         group.add_argument(
             f"--{definition.name}",
@@ -99,7 +122,6 @@ def _parser() -> argparse.ArgumentParser:
             metavar="{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
             help=f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
         )
-    return parser
 
 
 def _add_download_flags(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +153,44 @@ def _parser_of(kind: Kind) -> Callable[[str], Any]:
     return parse
 
 
+_FORMATS = (*WRITERS, "all")
+
+
+def _parse_formats(text: str) -> list[str]:
+    """`srt` or `srt,vtt`"""
+    names = [name for name in text.split(",") if name]
+    for name in names or [text]:
+        if name not in _FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is no format; there are {', '.join(_FORMATS)}")
+    return names
+
+
+class _Formats(argparse.Action):
+    """Flags that are repeated add up; the default goes with the first."""
+
+    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, __: object = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is self.default else [*before, *values])
+
+
+def _with_formats_joined(arguments: Sequence[str]) -> list[str]:
+    """`-f srt vtt FILE` → `-f srt,vtt FILE`.
+
+    Left to argparse, a flag of several words would take FILE for one of them. The words after the first belong to the
+    flag as long as they name formats; a recording of such a name is ./srt.
+    """
+    joined: list[str] = []
+    words = list(arguments)
+    while words and words[0] != "--":
+        joined.append(words.pop(0))
+        flag = re.fullmatch(r"(?:-f|--output_f[ormat]*=?)(?P<value>.*)", joined[-1])  # argparse takes a flag cut short
+        if flag and not flag["value"] and words:
+            joined.append(words.pop(0))
+        while flag and words and {*words[0].split(",")} - {""} <= {*_FORMATS} and words[0]:
+            joined[-1] += f",{words.pop(0)}"
+    return joined + words
+
+
 def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict[str, dict[str, Path]]:
     """File → format → path of the output.
 
@@ -155,18 +215,23 @@ def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict
 
 
 def _transcribe(
-    model: whisperlite.Whisper, file: str, options: dict[str, Any], verbose: bool, targets: dict[str, Path]
+    model: whisperlite.Whisper,
+    file: str,
+    options: dict[str, Any],
+    subtitles: SubtitleOptions,
+    verbose: bool,
+    targets: dict[str, Path],
 ) -> int:
     bar = _ProgressBar(Path(file).name)
 
     def show(segment: Segment) -> None:
         bar.clear()
-        print(timed_line(segment), flush=True)
+        _print(timed_line(segment))
 
     try:
         result = model.transcribe(file, on_segment=show if verbose else None, on_progress=bar.show, **options)
         bar.clear()
-        _write(result, targets)
+        _write(result, subtitles, targets)
     except (WhisperliteError, OSError) as error:
         bar.clear()
         print(f"whisperlite: {file}: {error}", file=sys.stderr)
@@ -176,9 +241,17 @@ def _transcribe(
     return 0
 
 
-def _write(result: Transcription, targets: dict[str, Path]) -> None:
+def _write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
     for name, path in targets.items():
-        path.write_text(WRITERS[name](result), encoding="utf-8")
+        path.write_text(WRITERS[name].write(result, subtitles), encoding="utf-8")
+
+
+def _print(text: str) -> None:
+    """On standard output; where its reader, `head` perhaps, has seen enough, to nobody."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _models(arguments: list[str]) -> int:
@@ -197,13 +270,13 @@ def _models(arguments: list[str]) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _FAILED
     if values.json:
-        print(json.dumps([asdict(info) for info in found], indent=2))
+        _print(json.dumps([asdict(info) for info in found], indent=2))
         return 0
     width = max(len(info.name) for info in found)
-    print(f"{'name':<{width}}  parameters  where     {'size':>8}")
+    _print(f"{'name':<{width}}  parameters  where     {'size':>8}")
     for info in found:
         parameters = "-" if info.parameters is None else f"{info.parameters} M"
-        print(f"{info.name:<{width}}  {parameters:>10}  {_where(info):<8}  {_size(info.size_bytes):>8}")
+        _print(f"{info.name:<{width}}  {parameters:>10}  {_where(info):<8}  {_size(info.size_bytes):>8}")
     return 0
 
 
@@ -237,7 +310,7 @@ def _convert(arguments: list[str]) -> int:
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _FAILED
-    print(folder)
+    _print(str(folder))
     return 0
 
 

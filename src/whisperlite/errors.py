@@ -11,11 +11,21 @@
     │   ├── ModelNotFoundError                  no checkpoint of that name
     │   ├── DownloadError                       the Hub cannot be reached or refuses, or the cache cannot be written
     │   └── CheckpointError                     a checkpoint that is damaged or is not a Whisper
+    ├── MissingPackageError (ImportError)       an optional package that an option needs is not installed
+    ├── CancelledError                          a `CancelToken` was cancelled
+    │   └── TimeoutExceededError (TimeoutError) `timeout_s` was over
     ├── DecodingError                           the network gave no usable answer
     └── LanguageError (ValueError)              a language that Whisper, or this model, does not have
 
 A message says what was received, what is allowed, and what to do next.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from whisperlite.results import Transcription
 
 
 class WhisperliteError(Exception):
@@ -30,8 +40,32 @@ class LanguageError(WhisperliteError, ValueError):
     """A language that Whisper, or the loaded model, does not have."""
 
 
+class MissingPackageError(WhisperliteError, ImportError):
+    """An optional package that an option needs is not installed."""
+
+
+class CancelledError(WhisperliteError):
+    """A `CancelToken` was cancelled.
+
+    Attributes:
+        partial: what there was by then: a prefix of the whole result.
+    """
+
+    partial: Transcription | None = None
+
+
+class TimeoutExceededError(CancelledError, TimeoutError):
+    """`timeout_s` was over; `partial` is as in `CancelledError`."""
+
+
 class DecodingError(WhisperliteError):
-    """The network gave no usable answer: its probabilities are not finite."""
+    """The network gave no usable answer: its probabilities are not finite.
+
+    Attributes:
+        partial: of a whole recording, what there was by then.
+    """
+
+    partial: Transcription | None = None
 
 
 class AudioError(WhisperliteError):

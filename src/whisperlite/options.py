@@ -9,141 +9,89 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
-from whisperlite.errors import OptionError
-from whisperlite.languages import language_code
+from whisperlite.errors import LanguageError, OptionError
+from whisperlite.kinds import (
+    FLAG,
+    LANGUAGE,
+    LANGUAGES,
+    PATTERN,
+    TASK,
+    TEMPERATURE,
+    TEXT,
+    TEXT_OR_IDS,
+    TIMES,
+    TOKEN_IDS,
+    Kind,
+    integer,
+    number,
+    optional,
+)
 
 Task = Literal["transcribe", "translate"]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How the values of an option are checked, and read from the text of a command line.
+def _option(default: Any, kind: Kind, help: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "help": help})
 
-    Attributes:
-        label: what is allowed, for messages and `--help`.
-        check: value → the value as it is kept; raises ValueError or TypeError.
-        parse: text → value.
-        choices: the allowed values where they are few.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VadOptions:
+    """How speech is told from what is not, by Silero VAD, which gives each 32 ms a probability of speech.
+
+    Raises:
+        OptionError: a value of a wrong type or range, or two that contradict each other.
     """
 
-    label: str
-    check: Callable[[Any], Any]
-    parse: Callable[[str], Any]
-    choices: tuple[str, ...] | None = None
+    threshold: float = _option(0.5, number(0.0, 1.0), "Speech begins where its probability reaches this.")
+    neg_threshold: float | None = _option(
+        None,
+        optional(number(0.0, 1.0)),
+        "Speech ends where its probability falls below this; None: threshold - 0.15, at least 0.01.",
+    )
+    min_speech_duration_ms: int = _option(250, integer(0), "Shorter bursts are no speech, in ms.")
+    min_silence_duration_ms: int = _option(2000, integer(0), "Shorter pauses are left in, in ms.")
+    speech_pad_ms: int = _option(200, integer(0), "What is kept before and after speech, in ms.")
+    max_speech_duration_s: float = _option(
+        math.inf, number(1.0), "Longer speech is divided, at its longest pause if it has one, in seconds."
+    )
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.neg_threshold is not None and self.neg_threshold > self.threshold:
+            raise OptionError(
+                f"neg_threshold={self.neg_threshold} is above threshold={self.threshold}: speech would end at once."
+            )
 
 
-def _reject(reason: str) -> ValueError:
-    return ValueError(reason)
+def _check_vad_options(value: Any) -> VadOptions:
+    if isinstance(value, VadOptions):
+        return value
+    if isinstance(value, Mapping):
+        return _from_names(VadOptions, value)
+    raise TypeError
 
 
-def _number(minimum: float = -math.inf, maximum: float = math.inf, *, finite: bool = False) -> Kind:
-    def check(value: Any) -> float:
-        if isinstance(value, bool) or not hasattr(value, "__float__"):
-            raise TypeError
-        number = float(value)
-        if not minimum <= number <= maximum or (finite and math.isinf(number)):  # NaN compares false
-            raise _reject("out of range")
-        return number
-
-    if maximum < math.inf:
-        label = f"a number from {minimum:g} to {maximum:g}"
-    elif minimum > -math.inf:
-        label = f"a number of at least {minimum:g}"
-    else:
-        label = "a number"
-    return Kind(label, check, float)
-
-
-def _integer(minimum: int, maximum: int | None = None) -> Kind:
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError
-        number = int(value.__index__())
-        if number < minimum or (maximum is not None and number > maximum):
-            raise _reject("out of range")
-        return number
-
-    return Kind(f"a whole number from {minimum}" + (f" to {maximum}" if maximum is not None else " up"), check, int)
-
-
-def _optional(kind: Kind) -> Kind:
-    return Kind(
-        f"{kind.label}, or None",
-        lambda value: None if value is None else kind.check(value),
-        lambda text: None if text == "None" else kind.parse(text),
-        kind.choices,
+def _parse_vad_options(text: str) -> VadOptions:
+    """`threshold=0.6,speech_pad_ms=100`"""
+    kinds: dict[str, Kind] = {definition.name: definition.metadata["kind"] for definition in fields(VadOptions)}
+    pairs = [part.partition("=")[::2] for part in text.split(",") if part.strip()]
+    return _from_names(
+        VadOptions,
+        {name.strip(): kinds[name.strip()].parse(value) if name.strip() in kinds else value for name, value in pairs},
     )
 
 
-def _check_flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _parse_flag(text: str) -> bool:
-    if text not in ("True", "False"):
-        raise _reject("not True or False")
-    return text == "True"
-
-
-def _check_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _check_task(value: Any) -> str:
-    if value not in ("transcribe", "translate"):
-        raise _reject("unknown")
-    return str(value)
-
-
-def _check_temperature(value: Any) -> float | tuple[float, ...]:
-    temperature = _number(0.0, finite=True)
-    if isinstance(value, str):
-        raise TypeError
-    if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
-        return float(temperature.check(value))
-    if len(value) == 0:
-        raise _reject("empty")
-    return tuple(float(temperature.check(number)) for number in value)
-
-
-def _check_token_ids(value: Any) -> str | tuple[int, ...]:
-    ids = _integer(-1)
-    if isinstance(value, str):
-        return tuple(int(ids.check(int(text))) for text in value.split(",") if text.strip())
-    return tuple(int(ids.check(number)) for number in value)
-
-
-def _check_times(value: Any) -> tuple[float, ...]:
-    time = _number(0.0, finite=True)
-    numbers = [float(text) for text in value.split(",") if text.strip()] if isinstance(value, str) else list(value)
-    times = tuple(float(time.check(number)) for number in numbers)
-    if any(later < earlier for earlier, later in pairwise(times)):
-        raise _reject("not ascending")
-    return times
-
-
-FLAG = Kind("True or False", _check_flag, _parse_flag, ("True", "False"))
-_TEXT = Kind("a text", _check_text, str)
-_TASK = Kind("'transcribe' or 'translate'", _check_task, str, ("transcribe", "translate"))
-_LANGUAGE = Kind("a language's code or English name", lambda value: language_code(_check_text(value)), str)
-_TEMPERATURE = Kind("a number of at least 0, or a sequence of such numbers", _check_temperature, float)
-_TOKEN_IDS = Kind(
-    "token ids, as a sequence or separated by commas, -1 standing for the non-speech set", _check_token_ids, str
+_VAD_OPTIONS = Kind(
+    "a VadOptions or a dict of its fields; on the command line name=value,name=value",
+    _check_vad_options,
+    _parse_vad_options,
 )
-_TIMES = Kind("ascending times in seconds: start, end, start, end, …", _check_times, str)
-
-
-def _option(default: Any, kind: Kind, help: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": help})
+# openai-whisper's defaults (its `transcribe`), so that its words are ours.
+_PREPENDED, _APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,80 +103,134 @@ class Options:
         LanguageError: a language that Whisper does not have.
     """
 
-    task: Task = _option("transcribe", _TASK, "Write down what is said, or translate it into English.")
+    task: Task = _option("transcribe", TASK, "Write down what is said, or translate it into English.")
     language: str | None = _option(
-        None, _optional(_LANGUAGE), "The language spoken; None: detected from the first 30 seconds."
+        None, optional(LANGUAGE), "The language spoken; None: detected from the first 30 seconds."
+    )
+    multilingual: bool = _option(
+        False, FLAG, "Detect the language of every window, and of its segments, where a recording changes it."
+    )
+    allowed_languages: str | Sequence[str] | None = _option(
+        None, optional(LANGUAGES), "Only these can be detected; None: all that the model has."
+    )
+    language_detection_segments: int = _option(
+        1, integer(1), "From how many windows of 30 seconds, at most, the language is detected."
+    )
+    language_detection_threshold: float = _option(
+        0.5,
+        number(0.0, 1.0),
+        "No further window is heard once a language is this probable; if none is, the likeliest over all is taken.",
     )
     temperature: float | Sequence[float] = _option(
         0.0,
-        _TEMPERATURE,
+        TEMPERATURE,
         "Temperature of the first attempt at a window; 0: no sampling. A sequence is the whole ladder, used as it is.",
     )
     temperature_increment_on_fallback: float | None = _option(
         0.2,
-        _optional(_number(0.01, finite=True)),
+        optional(number(0.01, finite=True)),
         "What is added to the temperature, up to 1, each time an attempt fails a threshold; None: no further attempt.",
     )
     beam_size: int | None = _option(
-        5, _optional(_integer(1, 100)), "Beams of the search at temperature 0; 1 or None: greedy."
+        5, optional(integer(1, 100)), "Beams of the search at temperature 0; 1 or None: greedy."
     )
     best_of: int | None = _option(
-        5, _optional(_integer(1, 100)), "Samples drawn at temperatures above 0; the best is kept."
+        5, optional(integer(1, 100)), "Samples drawn at temperatures above 0; the best is kept."
     )
     patience: float | None = _option(
         1.0,
-        _optional(_number(0.01, 100.0)),
+        optional(number(0.01, 100.0)),
         "The beam search ends with beam_size x patience finished hypotheses (Kasai et al. 2022).",
     )
     length_penalty: float | None = _option(
         None,
-        _optional(_number(0.0, 1.0)),
+        optional(number(0.0, 1.0)),
         "Exponent alpha of the length normalisation (Wu et al. 2016); None: the plain average per token.",
     )
     suppress_tokens: str | Sequence[int] = _option(
-        "-1", _TOKEN_IDS, "Token ids that are never produced; -1 stands for the set of non-speech symbols."
+        "-1", TOKEN_IDS, "Token ids that are never produced; -1 stands for the set of non-speech symbols."
     )
     suppress_blank: bool = _option(True, FLAG, "Do not let a window begin with a blank or with the end.")
-    initial_prompt: str | None = _option(
-        None, _optional(_TEXT), "Text given to the first window as if it came before: names, terms, style."
+    suppress_regex: str | None = _option(
+        None, optional(PATTERN), "Tokens in whose text this is found are never produced; `^` and `$` anchor it."
+    )
+    suppress_numerals: bool = _option(
+        False, FLAG, "Do not produce digits and signs such as % and $, so that numbers are written as words."
+    )
+    repetition_penalty: float = _option(
+        1.0,
+        number(0.01, 100.0),
+        "Above 1, words that the window holds already are less probable (Keskar et al. 2019); timestamps do not count.",
+    )
+    no_repeat_ngram_size: int = _option(
+        0, integer(0, 448), "No sequence of so many tokens comes twice in a window's text; 0: any may."
+    )
+    initial_prompt: str | Sequence[int] | None = _option(
+        None, optional(TEXT_OR_IDS), "Text given to the first window as if it came before: names, terms, style."
     )
     carry_initial_prompt: bool = _option(False, FLAG, "Give initial_prompt to every window, not only to the first.")
+    hotwords: str | None = _option(
+        None, optional(TEXT), "Words that may come up, given to every window before the text of those before it."
+    )
     prefix: str | None = _option(
-        None, _optional(_TEXT), "Text that the first window is made to begin with; part of the result."
+        None, optional(TEXT), "Text that the first window is made to begin with; part of the result."
     )
     condition_on_previous_text: bool = _option(
         True, FLAG, "Give each window the text of those before; False: less consistent, but no loop carries over."
     )
     prompt_reset_on_temperature: float = _option(
-        0.5, _number(0.0), "Forget the previous text after a window that took a temperature above this."
+        0.5, number(0.0), "Forget the previous text after a window that took a temperature above this."
     )
     compression_ratio_threshold: float | None = _option(
-        2.4, _optional(_number(0.0)), "An attempt whose text zlib compresses better than this has failed: it repeats."
+        2.4, optional(number(0.0)), "An attempt whose text zlib compresses better than this has failed: it repeats."
     )
     logprob_threshold: float | None = _option(
-        -1.0, _optional(_number()), "An attempt whose average log probability is below this has failed."
+        -1.0, optional(number()), "An attempt whose average log probability is below this has failed."
     )
     no_speech_threshold: float | None = _option(
         0.6,
-        _optional(_number(0.0, 1.0)),
+        optional(number(0.0, 1.0)),
         "A window is passed over as silent if its no-speech probability is above this and its attempt failed "
         "logprob_threshold.",
     )
     without_timestamps: bool = _option(False, FLAG, "Decode text only; every window becomes one segment.")
     max_initial_timestamp: float | None = _option(
-        1.0, _optional(_number(0.0, 30.0)), "Latest start of a window's first segment, in seconds into the window."
+        1.0, optional(number(0.0, 30.0)), "Latest start of a window's first segment, in seconds into the window."
     )
     max_new_tokens: int | None = _option(
-        None, _optional(_integer(1, 448)), "Most tokens generated for a window; None: 224, half of the context."
+        None, optional(integer(1, 448)), "Most tokens generated for a window; None: 224, half of the context."
     )
-    clip_timestamps: str | Sequence[float] = _option(
-        (), _TIMES, "Parts to transcribe, in seconds: start, end, start, end, …; the last end may be left out."
+    chunk_length: float = _option(30.0, number(1.0, 30.0), "Longest window, in seconds; models were trained on 30.")
+    clip_timestamps: str | Sequence[float] | Sequence[Sequence[float]] = _option(
+        (), TIMES, "Parts to transcribe, in seconds: start, end, start, end, …; the last end may be left out."
     )
-    seed: int = _option(0, _integer(0), "Of the samples drawn at temperatures above 0.")
+    vad_filter: bool = _option(False, FLAG, "Transcribe only where Silero VAD hears speech; needs the extra `vad`.")
+    vad_options: VadOptions | Mapping[str, Any] | None = _option(
+        None, optional(_VAD_OPTIONS), "What counts as speech, for vad_filter; None: the defaults below."
+    )
+    word_timestamps: bool = _option(False, FLAG, "Find out when each word was said.")
+    prepend_punctuations: str = _option(
+        _PREPENDED, TEXT, "Punctuation that belongs to the word after it, with word_timestamps."
+    )
+    append_punctuations: str = _option(
+        _APPENDED, TEXT, "Punctuation that belongs to the word before it, with word_timestamps."
+    )
+    hallucination_silence_threshold: float | None = _option(
+        None,
+        optional(number(0.0, finite=True)),
+        "Improbable words amid more silence than this, in seconds, are dropped and the silence is passed over; needs "
+        "word_timestamps.",
+    )
+    seed: int = _option(0, integer(0), "Of the samples drawn at temperatures above 0.")
+    timeout_s: float | None = _option(
+        None,
+        optional(number(0.0, finite=True)),
+        "Stop after so many seconds of work; what there is comes with the error.",
+    )
 
     def __post_init__(self) -> None:
-        for definition in fields(self):
-            object.__setattr__(self, definition.name, _checked(definition.name, getattr(self, definition.name)))
+        _check_fields(self)
+        _refuse_contradictions(self)
         if self.patience not in (None, 1.0) and self.beams == 1:
             raise OptionError(f"patience={self.patience} needs a beam search: give beam_size of 2 or more.")
         if self.beams > 1 and self.max_candidates < 1:
@@ -257,6 +259,12 @@ class Options:
         return round(self.beams * (self.patience or 1.0))
 
     @property
+    def vad(self) -> VadOptions | None:
+        """How speech is found; None: it is not looked for."""
+        given: VadOptions | None = self.vad_options  # type: ignore[assignment]  # normalised
+        return (given or VadOptions()) if self.vad_filter else None
+
+    @property
     def clips(self) -> tuple[tuple[float, float | None], ...]:
         """(start, end) of the parts to transcribe, in seconds; an end of None is that of the recording."""
         times: tuple[float | None, ...] = tuple(self.clip_timestamps) or (0.0,)  # type: ignore[arg-type]
@@ -269,6 +277,10 @@ class OptionsDict(TypedDict, total=False):
 
     task: Task
     language: str | None
+    multilingual: bool
+    allowed_languages: str | Sequence[str] | None
+    language_detection_segments: int
+    language_detection_threshold: float
     temperature: float | Sequence[float]
     temperature_increment_on_fallback: float | None
     beam_size: int | None
@@ -277,8 +289,13 @@ class OptionsDict(TypedDict, total=False):
     length_penalty: float | None
     suppress_tokens: str | Sequence[int]
     suppress_blank: bool
-    initial_prompt: str | None
+    suppress_regex: str | None
+    suppress_numerals: bool
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    initial_prompt: str | Sequence[int] | None
     carry_initial_prompt: bool
+    hotwords: str | None
     prefix: str | None
     condition_on_previous_text: bool
     prompt_reset_on_temperature: float
@@ -288,8 +305,16 @@ class OptionsDict(TypedDict, total=False):
     without_timestamps: bool
     max_initial_timestamp: float | None
     max_new_tokens: int | None
-    clip_timestamps: str | Sequence[float]
+    chunk_length: float
+    clip_timestamps: str | Sequence[float] | Sequence[Sequence[float]]
+    vad_filter: bool
+    vad_options: VadOptions | Mapping[str, Any] | None
+    word_timestamps: bool
+    prepend_punctuations: str
+    append_punctuations: str
+    hallucination_silence_threshold: float | None
     seed: int
+    timeout_s: float | None
 
 
 def make_options(values: Mapping[str, Any]) -> Options:
@@ -298,24 +323,56 @@ def make_options(values: Mapping[str, Any]) -> Options:
     Raises:
         OptionError: also for a name that there is not, with the nearest one.
     """
-    names = [definition.name for definition in fields(Options)]
+    return _from_names(Options, values)
+
+
+def _refuse_contradictions(options: Options) -> None:
+    """An option that cannot apply is refused, never ignored."""
+    if options.hallucination_silence_threshold is not None and not options.word_timestamps:
+        raise OptionError(
+            "hallucination_silence_threshold looks at the times of words: give word_timestamps=True with it."
+        )
+    if options.vad_options is not None and not options.vad_filter:
+        raise OptionError("vad_options say how vad_filter works: give vad_filter=True with them.")
+    if options.language is not None:
+        detecting = {
+            "multilingual=True": options.multilingual,
+            "allowed_languages": options.allowed_languages is not None,
+            "language_detection_segments": options.language_detection_segments > 1,
+        }
+        for name, is_given in detecting.items():
+            if is_given:
+                raise OptionError(f"language={options.language!r} leaves nothing to detect: leave it out, or {name}.")
+    if options.multilingual and options.language_detection_segments > 1:
+        raise OptionError(
+            "multilingual=True detects the language of every window: leave language_detection_segments out."
+        )
+
+
+_T = TypeVar("_T")
+
+
+def _from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
+    names = [definition.name for definition in fields(kind)]  # type: ignore[arg-type]
     for name in values:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise OptionError(f"There is no option {name!r}. {hint}Options: {', '.join(names)}.")
-    return Options(**values)
+    return kind(**values)
 
 
-_KINDS: dict[str, Kind] = {definition.name: definition.metadata["kind"] for definition in fields(Options)}
+def _check_fields(options: Options | VadOptions) -> None:
+    for definition in fields(options):
+        kind: Kind = definition.metadata["kind"]
+        checked = _checked(definition.name, getattr(options, definition.name), kind)
+        object.__setattr__(options, definition.name, checked)
 
 
-def _checked(name: str, value: Any) -> Any:
+def _checked(name: str, value: Any, kind: Kind) -> Any:
     try:
-        return _KINDS[name].check(value)
-    except OptionError:
+        return kind.check(value)
+    except (OptionError, LanguageError):
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, ValueError) and name == "language":
-            raise  # a LanguageError says it better
-        raise OptionError(f"{name}={value!r} is not allowed: it takes {_KINDS[name].label}.") from error
+        raise OptionError(f"{name}={value!r} is not allowed: it takes {kind.label}.") from error

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from whisperlite.errors import OptionError
 
 SCHEMA_VERSION = 1
 
@@ -40,7 +45,8 @@ class Segment:
         compression_ratio: of the window's text under zlib.
         no_speech_prob: probability that its window holds no speech, 0 to 1.
         truncated: the window's output was cut at the token limit within this segment: words may be missing.
-        words: None: words are not made yet.
+        language: code of the language that it was decoded in; with `multilingual=True` the one that was detected.
+        words: with `word_timestamps=True`, in order, inside the segment, joined its text; None: not asked for.
     """
 
     id: int
@@ -54,6 +60,7 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     truncated: bool = False
+    language: str = ""
     words: tuple[Word, ...] | None = None
 
 
@@ -63,7 +70,10 @@ class Skipped:
 
     Attributes:
         start, end: seconds.
-        reason: "no_speech": the model took the window for silence.
+        reason: "no_speech": the model took the window for silence. "vad": voice activity detection heard no speech.
+            "silence": it lies around words that were dropped as made up, or behind the last word
+            (`hallucination_silence_threshold`). "failed_thresholds": no attempt at the window passed, and the best has
+            no text. "no_text": the model had nothing to write.
     """
 
     start: float
@@ -150,13 +160,29 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """A place where something is said.
+
+    Attributes:
+        start, end: seconds from the beginning of the recording: of the first and of the last word that has part in it;
+            where there are no words, of the segments.
+        text: of these words or segments, as the transcript has it.
+    """
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Transcription:
     """The transcript of a recording.
 
     Attributes:
         text: all of it.
         segments: in the order of the recording.
-        language: code of the language spoken, as given or detected.
+        language: code of the language spoken, as given or detected; with `multilingual=True` that of most of the
+            speech. "" only in a partial result, of a call that was stopped before it was known.
         language_probability: of the detected language, 0 to 1; None where it was given.
         duration: of the recording, in seconds.
         task: "transcribe" or "translate".
@@ -180,6 +206,59 @@ class Transcription:
     skipped: tuple[Skipped, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words in order; a segment without words adds none."""
+        return tuple(word for segment in self.segments for word in segment.words or ())
+
+    def find(self, text: str) -> tuple[Match, ...]:
+        """Where something is said: `player.seek(result.find("thank you")[0].start)`.
+
+        A phrase may run over several words and segments, and may begin or end within a word. Upper and lower case are
+        the same, and so are spaces of any width. Punctuation counts only if `text` has some: "well I see" is found in
+        "Well, I see", "C++" is not found in "C".
+
+        Args:
+            text: what to look for; without a letter in it nothing is found.
+
+        Returns:
+            The places in order, none overlapping the one before. They are as exact as the transcript: words where
+            there are words (`word_timestamps=True`), else whole segments.
+        """
+        return tuple(_matches(text, [piece for segment in self.segments for piece in _pieces(segment)]))
+
+    def slice(self, start: float, end: float = math.inf) -> Transcription:
+        """The transcription of a part of the recording.
+
+        Everything keeps the time and the id that it has in the whole. A segment with words keeps those that begin in
+        the part, so that parts which meet share no word and lose none; if that leaves out some, its text is of the
+        others, it starts and ends with them, and its `tokens`, which cannot be divided, are (). A segment without
+        words is kept whole if it overlaps the part. So is a skipped span, and so are the attempts at a window. The
+        rest, `usage`, `warnings` and `duration` too, says of the whole what it said before.
+
+        Args:
+            start: seconds from the beginning of the recording.
+            end: seconds; what begins there is no longer in the part.
+
+        Raises:
+            OptionError: a time that is negative or not a number, or start after end.
+        """
+        if not 0 <= start <= end:  # NaN compares false
+            raise OptionError(f"slice({start!r}, {end!r}) is no part of a recording: it takes 0 <= start <= end.")
+        segments = tuple(part for segment in self.segments for part in _within(segment, start, end))
+        # A window, whose `seek` counts frames of 10 ms, goes on to where the next one begins.
+        seeks = sorted({attempt.seek for attempt in self.attempts})
+        window_ends = dict(zip(seeks, [*(seek / 100 for seek in seeks[1:]), self.duration], strict=False))
+        return replace(
+            self,
+            text="".join(segment.text for segment in segments),
+            segments=segments,
+            skipped=tuple(each for each in self.skipped if _overlap(each.start, each.end, start, end)),
+            attempts=tuple(
+                each for each in self.attempts if _overlap(each.seek / 100, window_ends[each.seek], start, end)
+            ),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Dicts, lists, numbers and texts, ready for JSON.
@@ -231,3 +310,67 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return {definition.name: _plain(getattr(value, definition.name)) for definition in fields(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+# Finding and cutting
+
+
+def _pieces(segment: Segment) -> list[Match]:
+    """The smallest parts that have a time of their own."""
+    if segment.words:
+        return [Match(word.start, word.end, word.word) for word in segment.words]
+    return [Match(segment.start, segment.end, segment.text)]
+
+
+def _matches(text: str, pieces: Sequence[Match]) -> Iterator[Match]:
+    with_signs = any(map(_is_sign, text))
+    wanted = " ".join(_folded(text, with_signs).split())
+    if not wanted:
+        return
+    letters: list[str] = []
+    owners: list[int] = []  # of each letter the piece that it is of
+    for index, piece in enumerate(pieces):
+        for letter in _folded(piece.text, with_signs):
+            if letter != " " or letters[-1:] != [" "]:
+                letters.append(letter)
+                owners.append(index)
+    for found in re.finditer(re.escape(wanted), "".join(letters)):
+        said = pieces[owners[found.start()] : owners[found.end() - 1] + 1]
+        yield Match(said[0].start, said[-1].end, "".join(piece.text for piece in said).strip())
+
+
+def _folded(text: str, with_signs: bool) -> str:
+    """What is compared: every space is " "."""
+    return "".join(
+        " " if letter.isspace() else letter for letter in text.casefold() if with_signs or not _is_sign(letter)
+    )
+
+
+def _is_sign(letter: str) -> bool:
+    """Punctuation or a symbol; accents and vowel signs are none."""
+    return unicodedata.category(letter)[0] in "PS"
+
+
+def _within(segment: Segment, start: float, end: float) -> Iterator[Segment]:
+    """What of it belongs to the part, if anything does."""
+    if not segment.words:
+        if _overlap(segment.start, segment.end, start, end):
+            yield segment
+        return
+    kept = tuple(word for word in segment.words if start <= word.start < end)
+    if kept == segment.words:
+        yield segment
+    elif kept:
+        yield replace(
+            segment,
+            start=segment.start if kept[0] is segment.words[0] else kept[0].start,
+            end=segment.end if kept[-1] is segment.words[-1] else kept[-1].end,
+            text="".join(word.word for word in kept),
+            tokens=(),
+            words=kept,
+        )
+
+
+def _overlap(first: float, last: float, start: float, end: float) -> bool:
+    """[first, last), which may be a single moment, and [start, end) have a time in common."""
+    return first < end and (last > start or first >= start) and start < end

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -26,6 +27,9 @@ from whisperlite.errors import FFmpegError
 # must not be able to make us read another one. The protocol whitelist closes the network; this closes the disk.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
 SCRIPTS = {"avisynth", "vapoursynth"}
+
+Check = Callable[[], None] | None
+_CHECKED_EVERY_S = 0.02
 
 GET_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 'whisperlite[ffmpeg]'"
 
@@ -49,12 +53,13 @@ class Report:
         return text if len(text) <= 200 else text[:199] + "…"
 
 
-def decode_file(path: Path, rate: int) -> tuple[npt.NDArray[np.int16], Report]:
+def decode_file(path: Path, rate: int, check: Check = None) -> tuple[npt.NDArray[np.int16], Report]:
     """Decode the audio stream that ffmpeg picks by default, as the reference's `load_audio` does.
 
     Args:
         path: the absolute path of an existing file.
         rate: sampling rate of the result, in Hz.
+        check: called many times a second; where it raises, ffmpeg is killed.
 
     Returns:
         Samples (n,), mono, int16, and ffmpeg's report. Nothing that ffmpeg says is raised here.
@@ -66,20 +71,22 @@ def decode_file(path: Path, rate: int) -> tuple[npt.NDArray[np.int16], Report]:
     url = f"file:{path}"  # with the prefix no name can be taken for an option, an address or another protocol
     stream = _ffmpeg_python().input(url, protocol_whitelist="file", format_whitelist=_single_file_demuxers(binary))
     output = stream.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=rate)
-    content, log, returncode = _run(_command(output, binary))
+    content, log, returncode = _run(_command(output, binary), check=check)
     samples = np.frombuffer(content, dtype="<i2", count=len(content) // 2).astype(np.int16, copy=False)
     return samples, _read_log(log.replace(url, path.name), returncode)
 
 
-def resample(samples: npt.NDArray[np.float32], rate: int, target_rate: int) -> npt.NDArray[np.float32]:
-    """Resample (n,) float32 mono samples from `rate` to `target_rate` Hz.
+def resample(
+    samples: npt.NDArray[np.float32], rate: int, target_rate: int, check: Check = None
+) -> npt.NDArray[np.float32]:
+    """Resample (n,) float32 mono samples from `rate` to `target_rate` Hz; `check` as in `decode_file`.
 
     Raises:
         FFmpegError: there is no ffmpeg that runs, or it failed.
     """
     stream = _ffmpeg_python().input("pipe:0", protocol_whitelist="pipe", format="f32le", ac=1, ar=rate)
     output = stream.output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=target_rate)
-    content, log, returncode = _run(_command(output, find_binary()), samples.astype("<f4", copy=False).data)
+    content, log, returncode = _run(_command(output, find_binary()), samples.astype("<f4", copy=False).data, check)
     if returncode != 0:
         summary = _read_log(log, returncode).summary
         raise FFmpegError(f"ffmpeg could not resample from {rate} Hz to {target_rate} Hz: {summary}")
@@ -133,8 +140,8 @@ def _single_file_demuxers(binary: str) -> str:
     return ",".join(sorted(names))
 
 
-def _run(command: list[str], content: memoryview | None = None) -> tuple[bytearray, str, int]:
-    """Run to the end: (standard output, standard error, exit status).
+def _run(command: list[str], content: memoryview | None = None, check: Check = None) -> tuple[bytearray, str, int]:
+    """Run to the end, or until `check` raises: (standard output, standard error, exit status).
 
     Differs from `Popen.communicate`: the output grows in one buffer instead of being joined from a list, which for a
     moment would hold a long recording twice.
@@ -151,13 +158,17 @@ def _run(command: list[str], content: memoryview | None = None) -> tuple[bytearr
     log = bytearray()
     output = bytearray()
     with process:
-        threads = [threading.Thread(target=_drain, args=(process.stderr, log), daemon=True)]
+        reader = threading.Thread(target=_drain, args=(process.stdout, output), daemon=True)
+        threads = [reader, threading.Thread(target=_drain, args=(process.stderr, log), daemon=True)]
         if content is not None:
             threads.append(threading.Thread(target=_feed, args=(process.stdin, content), daemon=True))
         for thread in threads:
             thread.start()
         try:
-            _drain(process.stdout, output)
+            while reader.is_alive():
+                reader.join(None if check is None else _CHECKED_EVERY_S)
+                if check is not None:
+                    check()
         except BaseException:
             process.kill()
             raise

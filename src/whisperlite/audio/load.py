@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import operator
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -81,30 +80,33 @@ def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.
     return _as_float32(audio.samples)
 
 
-def read_audio(source: AudioSource, *, sampling_rate: int | None = None) -> Audio:
-    """Like `load_audio`, with the warnings as values and a file's samples in the int16 that ffmpeg gives."""
+def read_audio(source: AudioSource, *, sampling_rate: int | None = None, check: ffmpeg.Check = None) -> Audio:
+    """Like `load_audio`, with the warnings as values and a file's samples in the int16 that ffmpeg gives.
+
+    `check` is called while it works; where it raises, ffmpeg is killed and temporary files are removed.
+    """
     if isinstance(source, np.ndarray):
-        return _from_array(source, sampling_rate)
+        return _from_array(source, sampling_rate, check)
     if _is_tensor(source):
-        return _from_array(_tensor_to_array(source), sampling_rate)
+        return _from_array(_tensor_to_array(source), sampling_rate, check)
     if sampling_rate is not None:
         raise AudioFormatError(
             f"sampling_rate={sampling_rate!r} was given with a file, which carries its own rate: leave it out"
         )
     if isinstance(source, (str, os.PathLike)):
-        return _from_path(os.fsdecode(source))
+        return _from_path(os.fsdecode(source), check)
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = source.tobytes() if isinstance(source, memoryview) else source
-        return _from_content(io.BytesIO(content), "the bytes given")
+        return _from_content(io.BytesIO(content), "the bytes given", check)
     if hasattr(source, "read"):
-        return _from_content(source, "the file object given")
+        return _from_content(source, "the file object given", check)
     raise AudioFormatError(
         f"cannot read audio from {type(source).__name__}: give a path, bytes, a binary file object, a numpy array "
         "or a torch tensor"
     )
 
 
-def _from_path(path: str) -> Audio:
+def _from_path(path: str, check: ffmpeg.Check) -> Audio:
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path would turn "" into "." and drop a trailing slash
     except PermissionError as error:
@@ -117,30 +119,33 @@ def _from_path(path: str) -> Audio:
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device, in which ffmpeg could not seek
         try:
             with Path(path).open("rb") as pipe:
-                return _from_content(pipe, repr(path))
+                return _from_content(pipe, repr(path), check)
         except OSError as error:
             raise AudioDecodeError(f"{path!r} could not be read: {error}") from error
-    return _decode(Path(path).absolute(), status.st_size, repr(path))
+    return _decode(Path(path).absolute(), status.st_size, repr(path), check)
 
 
-def _from_content(file: BinaryIO, name: str) -> Audio:
+def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check) -> Audio:
     """Through a temporary file, since formats such as m4a need seeking, which a pipe to ffmpeg could not give."""
     with tempfile.TemporaryDirectory(prefix="whisperlite-") as folder:
         path = Path(folder, "audio")
         with path.open("wb") as copy:
             try:
-                shutil.copyfileobj(file, copy, 1 << 20)
+                while chunk := file.read(1 << 20):
+                    copy.write(chunk)
+                    if check is not None:
+                        check()
             except TypeError as error:
                 raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
             except (OSError, ValueError) as error:
                 raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
-        return _decode(path, path.stat().st_size, name)
+        return _decode(path, path.stat().st_size, name, check)
 
 
-def _decode(path: Path, size: int, name: str) -> Audio:
+def _decode(path: Path, size: int, name: str, check: ffmpeg.Check) -> Audio:
     if size == 0:
         raise AudioDecodeError(f"{name}: empty, 0 bytes")
-    samples, report = ffmpeg.decode_file(path, SAMPLE_RATE)
+    samples, report = ffmpeg.decode_file(path, SAMPLE_RATE, check)
     if len(samples) == 0:
         raise AudioDecodeError(f"{name}: {_why_silent(report)}")
     found: list[str] = []
@@ -200,7 +205,7 @@ _INTEGERS = {"int16": (32768.0, 0.0), "int32": (2147483648.0, 0.0), "uint8": (12
 _FLOATS = ("float16", "float32", "float64")
 
 
-def _from_array(samples: npt.NDArray[Any], sampling_rate: int | None) -> Audio:
+def _from_array(samples: npt.NDArray[Any], sampling_rate: int | None, check: ffmpeg.Check) -> Audio:
     rate = _checked_rate(sampling_rate)
     _check_form(samples)
     found: tuple[str, ...] = ()
@@ -208,7 +213,7 @@ def _from_array(samples: npt.NDArray[Any], sampling_rate: int | None) -> Audio:
         found = (f"samples reach {peak:g}, where [-1, 1] is full scale: divide them by the full scale of their format",)
     mono = _to_mono(samples)
     if rate != SAMPLE_RATE:
-        mono = ffmpeg.resample(_as_float32(mono), rate, SAMPLE_RATE)
+        mono = ffmpeg.resample(_as_float32(mono), rate, SAMPLE_RATE, check)
         if len(mono) == 0:
             raise AudioDecodeError(f"samples of shape {samples.shape} at {rate} Hz are too short to resample")
     return Audio(mono, found)

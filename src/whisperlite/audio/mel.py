@@ -6,6 +6,8 @@ all of that*. So a first pass over the samples, in chunks, finds the maximum; th
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -36,10 +38,12 @@ class Features:
     Attributes:
         samples: mono, 16 kHz; int16 (scaled by 1/32768 on use) or float32 in [-1, 1]. Referred to, not copied.
         n_mels: 80 or 128.
+        check: called between the chunks of the first pass, which it may end by raising.
     """
 
     samples: Samples
     n_mels: int
+    check: Callable[[], None] | None = None
 
     @property
     def content_frames(self) -> int:
@@ -50,16 +54,20 @@ class Features:
         """The window of `n_frames` ≤ 3000 frames from `start_frame` on; what lacks to 3000 is filled with 0."""
         return Window(self, start_frame, n_frames)
 
-    def detection_window(self) -> Window:
-        """The first 30 s of the recording *followed by silent samples*: what language detection looks at."""
-        return Window(self, 0, WINDOW_FRAMES)
+    def detection_window(self, start_frame: int = 0) -> Window:
+        """30 s of the recording *followed by silent samples*: what language detection looks at."""
+        return Window(self, start_frame, WINDOW_FRAMES)
 
     @cached_property
     def _floor(self) -> float:
         """The smallest log10 power that is told apart."""
         total = self.content_frames + WINDOW_FRAMES
-        starts = range(0, total, _CHUNK_FRAMES)
-        return max(self._log_power(s, min(_CHUNK_FRAMES, total - s)).max().item() for s in starts) - _DYNAMIC_RANGE
+        peak = -math.inf
+        for start in range(0, total, _CHUNK_FRAMES):
+            if self.check is not None:
+                self.check()
+            peak = max(peak, self._log_power(start, min(_CHUNK_FRAMES, total - start)).max().item())
+        return peak - _DYNAMIC_RANGE
 
     def _frames(self, start: int, count: int) -> Tensor:
         return (self._log_power(start, count).clamp(min=self._floor) + 4.0) / 4.0

@@ -60,6 +60,8 @@ class Decode:
         max_initial_timestamp: latest first timestamp in seconds, or None.
         seed: numbers that the uniforms of a `Sample` are drawn from.
         encoding: of the window, from an earlier answer.
+        repetition_penalty: what lowers the logits of text that the answer holds already; 1: nothing does.
+        no_repeat_ngram_size: no sequence of so many tokens comes twice; 0: any may.
     """
 
     window: LazyMel
@@ -72,6 +74,8 @@ class Decode:
     max_initial_timestamp: float | None = 1.0
     seed: tuple[int, ...] = (0,)
     encoding: Encoding | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Decoded:
         temperature: that it was decoded at.
         truncated: the token limit came before the end.
         encoding: of the window, for the next ask about it.
+        in_float32: half precision gave numbers that are not finite, and the window was run again in float32.
     """
 
     tokens: tuple[int, ...]
@@ -98,23 +103,73 @@ class Decoded:
     temperature: float
     truncated: bool
     encoding: Encoding
+    in_float32: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Which language is spoken in this window?"""
+    """Which language is spoken in this window?
+
+    Attributes:
+        window: computes its features; not called where `encoding` is given.
+        encoding: of the window, from an earlier answer.
+        spans: (first, end) of parts that are heard on their own too, in positions of 20 ms.
+    """
 
     window: LazyMel
     encoding: Encoding | None = None
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """The answer to `Detect`: code → probability, in the order of the tokens; they sum to 1."""
+    """The answer to `Detect`.
+
+    Attributes:
+        probabilities: code → probability, in the order of the tokens; they sum to 1.
+        of_spans: the same of each span.
+        encoding: of the window, for the next ask about it.
+    """
 
     probabilities: dict[str, float]
     encoding: Encoding
+    of_spans: tuple[dict[str, float], ...] = ()
 
 
-Ask = Decode | Detect
-Answer = Decoded | Detected
+@dataclass(frozen=True, slots=True)
+class Align:
+    """When was each of these tokens said?
+
+    Attributes:
+        window: computes its features; not called where `encoding` is given.
+        prompt: ids before the text, the last being <|notimestamps|>.
+        tokens: ids of the text, without timestamps; at least one.
+        n_frames: content of the window, in frames of 10 ms.
+        encoding: of the window, from an earlier answer.
+    """
+
+    window: LazyMel
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    n_frames: int
+    encoding: Encoding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """The answer to `Align`.
+
+    Attributes:
+        times: where each token begins, and at last where the text ends: seconds from the beginning of the window,
+            ascending, one more than there are tokens.
+        probabilities: of each token, given those before and the audio, among the tokens of text.
+        encoding: of the window, for the next ask about it.
+    """
+
+    times: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    encoding: Encoding
+
+
+Ask = Decode | Detect | Align
+Answer = Decoded | Detected | Aligned

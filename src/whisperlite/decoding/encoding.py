@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from torch import Tensor
@@ -18,10 +19,12 @@ class Encoding:
 
     Attributes:
         hidden: (S, C), the encoder's output.
+        window: computes the log-mel features that it was made from, (n_mels, 3000), once more.
     """
 
-    def __init__(self, hidden: Tensor, decoder: Decoder) -> None:
+    def __init__(self, hidden: Tensor, decoder: Decoder, window: Callable[[], Tensor]) -> None:
         self.hidden = hidden
+        self.window = window
         self._decoder = decoder
 
     def belongs_to(self, decoder: Decoder) -> bool:

@@ -5,14 +5,17 @@ An engine belongs to one thread at a time; the network that it drives may be sha
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from whisperlite.decoding.asks import Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
+from whisperlite.decoding.alignment import Heads, align
+from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.lane import Lane, Slot
 from whisperlite.decoding.language import language_probabilities
@@ -28,18 +31,34 @@ class Engine:
         network: shared, never written to.
         tokenizer: of the network's vocabulary.
         slots: windows that are decoded together in one lane; each lane keeps a window's memory for so many.
+        heads: (layer, head) of the cross-attention heads that follow the audio, for `Align`.
+        in_float32: gives the same network in float32, for windows in which half precision fails; None: there is none.
     """
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, *, slots: int = 1) -> None:
-        self.network, self.tokenizer, self.slots = network, tokenizer, slots
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        *,
+        slots: int = 1,
+        heads: Heads = (),
+        in_float32: Callable[[], Network] | None = None,
+    ) -> None:
+        self.network, self.tokenizer, self.slots, self.heads = network, tokenizer, slots, heads
         self._waiting: deque[tuple[int, Ask]] = deque()
         self._lanes: dict[int, Lane] = {}
         self._tickets = 0
+        self._in_float32 = in_float32
+        self._exact: Engine | None = None  # in float32; made when it is first needed
+        self._owners: dict[int, int] = {}  # its tickets → ours
 
     def submit(self, ask: Ask) -> int:
         """Put an ask into the queue; returns the ticket that its answer will carry."""
         self._tickets += 1
-        self._waiting.append((self._tickets, ask))
+        if self._exact is not None and ask.encoding is not None and self._exact.made(ask.encoding):
+            self._owners[self._exact.submit(ask)] = self._tickets  # what began in float32 goes on in it
+        else:
+            self._waiting.append((self._tickets, ask))
         return self._tickets
 
     def step(self) -> list[tuple[int, Answer]]:
@@ -48,7 +67,11 @@ class Engine:
         for lane in self._lanes.values():
             if lane.slots:
                 lane.step()
-        return answers + self._take_finished()
+        answers += self._take_finished()
+        if self._owners and self._exact is not None:
+            exact = self._exact.step()
+            answers += [(self._owners.pop(ticket), _marked_exact(answer)) for ticket, answer in exact]
+        return answers
 
     def run(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answer all of these, in their order."""
@@ -67,10 +90,14 @@ class Engine:
         hidden = self.network.encoder(mel.to(self.network.device, self.network.dtype))
         # Copies: whoever keeps one window is not to keep the whole batch.
         parts = [encoded.clone() for encoded in hidden] if len(hidden) > 1 else list(hidden)
-        return [Encoding(encoded, self.network.decoder) for encoded in parts]
+        return [Encoding(encoded, self.network.decoder, window) for encoded, window in zip(parts, windows, strict=True)]
+
+    def made(self, encoding: Encoding) -> bool:
+        """Whether an encoding is of this engine's network."""
+        return encoding.belongs_to(self.network.decoder)
 
     def _admit(self) -> list[tuple[int, Answer]]:
-        """Let waiting asks into their lanes, in their order within a lane; detections are answered at once."""
+        """Let waiting asks into their lanes, in their order within a lane; others are answered at once."""
         admitted: list[tuple[int, Ask]] = []
         waiting: deque[tuple[int, Ask]] = deque()
         taken: dict[int, int] = {}
@@ -88,15 +115,28 @@ class Engine:
         answers: list[tuple[int, Answer]] = []
         for ticket, ask in admitted:
             encoding = ask.encoding or next(fresh)
-            if isinstance(ask, Detect):
-                answers.append((ticket, self._detected(encoding)))
-            else:
+            if isinstance(ask, Decode):
                 self._lane(ask.strategy.queries).admit(ticket, ask, encoding)
+            else:
+                answers += self._settled(ticket, ask, self._answered_at_once(ask, encoding))
         return answers
 
     def _take_finished(self) -> list[tuple[int, Answer]]:
         finished = [one for lane in self._lanes.values() for one in lane.take_finished()]
-        return [(slot.ticket, self._decoded(slot, best)) for slot, best in finished]
+        answers: list[tuple[int, Answer]] = []
+        for slot, best in finished:
+            decoded = self._decoded(slot, best)
+            answers += self._settled(slot.ticket, replace(slot.ask, encoding=slot.encoding), decoded)
+        return answers
+
+    def _settled(self, ticket: int, ask: Ask, answer: Answer) -> list[tuple[int, Answer]]:
+        """The answer; or nothing yet, where it is not finite and the window is run again in float32."""
+        if self._in_float32 is None or _is_finite(answer):
+            return [(ticket, answer)]
+        if self._exact is None:
+            self._exact = Engine(self._in_float32(), self.tokenizer, slots=self.slots, heads=self.heads)
+        self._owners[self._exact.submit(replace(ask, window=answer.encoding.window, encoding=None))] = ticket
+        return []
 
     def _lane(self, queries: int) -> Lane:
         if queries not in self._lanes:
@@ -104,8 +144,13 @@ class Engine:
         return self._lanes[queries]
 
     @torch.inference_mode()
-    def _detected(self, encoding: Encoding) -> Detected:
-        return Detected(language_probabilities(self.network, self.tokenizer, encoding), encoding)
+    def _answered_at_once(self, ask: Detect | Align, encoding: Encoding) -> Detected | Aligned:
+        if isinstance(ask, Align):
+            return align(self.network, self.tokenizer, encoding, ask, self.heads)
+        whole, *parts = (
+            language_probabilities(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans)
+        )
+        return Detected(whole, encoding, tuple(parts))
 
     def _decoded(self, slot: Slot, best: Hypothesis) -> Decoded:
         tokens = slot.ask.prompt.forced + best.tokens
@@ -120,6 +165,18 @@ class Engine:
             truncated=best.truncated,
             encoding=slot.encoding,
         )
+
+
+def _is_finite(answer: Answer) -> bool:
+    if isinstance(answer, Decoded):
+        return math.isfinite(answer.avg_logprob) and math.isfinite(answer.no_speech_prob)
+    if isinstance(answer, Aligned):
+        return all(map(math.isfinite, answer.probabilities))
+    return all(map(math.isfinite, answer.probabilities.values()))
+
+
+def _marked_exact(answer: Answer) -> Answer:
+    return replace(answer, in_float32=True) if isinstance(answer, Decoded) else answer
 
 
 def compression_ratio(text: str) -> float:

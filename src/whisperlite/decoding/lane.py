@@ -9,6 +9,7 @@ Axes: W slots, K queries, R = W·K rows, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +20,7 @@ from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.rules import (
     NEVER,
     TimestampState,
+    apply_repetition_rules,
     apply_timestamp_rules,
     first_token_mask,
     suppression_mask,
@@ -59,6 +61,15 @@ class Slot:
     no_speech_prob: float
     count: int = 0
     finished: list[Hypothesis] = field(default_factory=list)
+
+    @property
+    def written(self) -> int:
+        """Tokens of the answer so far, the prompt's forced part included."""
+        return len(self.ask.prompt.forced) + self.count
+
+    @property
+    def has_repetition_rules(self) -> bool:
+        return self.ask.repetition_penalty != 1.0 or self.ask.no_repeat_ngram_size > 0
 
     @property
     def length(self) -> int:
@@ -120,6 +131,7 @@ class Lane:
         slot.no_speech_prob = at_start.softmax(-1)[self.tokenizer.no_speech].item()
 
         forced, begin, device = ask.prompt.forced, self.tokenizer.timestamp_begin, self.network.device
+        self.tokens[rows, : len(forced)] = torch.tensor(forced, dtype=torch.long, device=device)
         fresh = TimestampState.after(forced, begin, rows=self.queries, device=device)
         self.state.data[rows] = fresh.data
         self.sums[rows], self.done[rows], self.timed[rows] = 0.0, False, ask.timestamps
@@ -140,11 +152,16 @@ class Lane:
     @torch.inference_mode()
     def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
         """Remove the slots that are complete, with the hypothesis that each settled on."""
-        complete = self.done[: self._rows].view(-1, self.queries).all(-1).tolist()
+        broken = self.sums[: self._rows].isnan().view(-1, self.queries).any(-1)
+        complete = self.done[: self._rows].view(-1, self.queries).all(-1)
+        ends = torch.stack([complete, broken]).tolist()
         taken = []
         for index in reversed(range(len(self.slots))):
             slot = self.slots[index]
-            if complete[index] or slot.count >= slot.limit:
+            if ends[1][index]:  # nothing sensible can follow
+                taken.append((slot, Hypothesis((), math.nan)))
+                self._remove(index)
+            elif ends[0][index] or slot.count >= slot.limit:
                 taken.append((slot, self._settle(index)))
                 self._remove(index)
         return taken[::-1]
@@ -199,6 +216,8 @@ class Lane:
         """Apply the rules to the logits (R, V) of these slots and append a token to each of their rows."""
         rows = torch.arange(slots.start * self.queries, slots.stop * self.queries, device=logits.device)
         logits.view(len(slots), self.queries, -1).masked_fill_(self.suppressed[slots.start : slots.stop, None], NEVER)
+        if any(self.slots[index].has_repetition_rules for index in slots):
+            self._apply_repetition_rules(logits, rows, slots)
         apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
         beams = [index for index in slots if isinstance(self.slots[index].ask.strategy, Beam)]
         others = [index for index in slots if not isinstance(self.slots[index].ask.strategy, Beam)]
@@ -208,6 +227,14 @@ class Lane:
             self._choose_single(self._logits_of(logits, others, slots), others)
         for index in slots:
             self.slots[index].count += 1
+
+    def _apply_repetition_rules(self, logits: Tensor, rows: Tensor, slots: range) -> None:
+        chosen = [self.slots[index] for index in slots for _ in range(self.queries)]
+        lengths = torch.tensor([slot.written for slot in chosen], device=logits.device)
+        penalties = logits.new_tensor([slot.ask.repetition_penalty for slot in chosen])
+        ngrams = [slot.ask.no_repeat_ngram_size for slot in chosen]
+        history = self.tokens[rows, : max(slot.written for slot in chosen)]
+        apply_repetition_rules(logits, history, lengths, penalties, ngrams, self.tokenizer.eot)
 
     def _logits_of(self, logits: Tensor, chosen: list[int], slots: range) -> Tensor:
         grouped = logits.view(len(slots), self.queries, -1)
@@ -265,7 +292,8 @@ class Lane:
         slot = self.slots[index]
         for source, total in zip(sources.tolist(), sums.tolist(), strict=True):
             if len(slot.finished) < self._max_candidates(slot):
-                tokens = self.tokens[index * self.queries + source, : slot.count].tolist()
+                row = index * self.queries + source
+                [tokens] = self._answers(slice(row, row + 1), slot)
                 slot.finished.append(Hypothesis(tuple(tokens), total))
 
     @staticmethod
@@ -282,7 +310,7 @@ class Lane:
         self._cache().advanced(1).reordered(order, start=start)  # the last token's position has just been written
 
     def _append(self, rows: Tensor, tokens: Tensor, slots: list[int]) -> None:
-        counts = [self.slots[index].count for index in slots for _ in range(self.queries)]
+        counts = [self.slots[index].written for index in slots for _ in range(self.queries)]
         self.tokens[rows, torch.tensor(counts, device=rows.device)] = tokens
         self.last[rows] = tokens
         advanced = self.state.of(rows).advanced(tokens, self.tokenizer.timestamp_begin)
@@ -296,7 +324,7 @@ class Lane:
         rows = slice(index * self.queries, (index + 1) * self.queries)
         unfinished = [
             self._hypothesis(tokens, total, at_limit=slot.count >= slot.limit)
-            for tokens, total in zip(self.tokens[rows, : slot.count].tolist(), self.sums[rows].tolist(), strict=True)
+            for tokens, total in zip(self._answers(rows, slot), self.sums[rows].tolist(), strict=True)
         ]
         if isinstance(strategy, Beam):
             # Too few have ended: the best unfinished ones fill up (reference: `BeamSearchDecoder.finalize`).
@@ -304,6 +332,11 @@ class Lane:
             rest = sorted(unfinished, key=lambda hypothesis: hypothesis.sum_logprob, reverse=True)
             return best_hypothesis(slot.finished + rest[:missing], strategy.length_penalty)
         return best_hypothesis(unfinished, strategy.length_penalty)
+
+    def _answers(self, rows: slice | Tensor, slot: Slot) -> list[list[int]]:
+        """What was chosen in some rows of a slot."""
+        chosen: list[list[int]] = self.tokens[rows, len(slot.ask.prompt.forced) : slot.written].tolist()
+        return chosen
 
     def _hypothesis(self, tokens: list[int], total: float, *, at_limit: bool) -> Hypothesis:
         eot = self.tokenizer.eot

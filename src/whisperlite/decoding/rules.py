@@ -95,6 +95,50 @@ def first_token_mask(
     return mask
 
 
+def apply_repetition_rules(
+    logits: Tensor, history: Tensor, lengths: Tensor, penalties: Tensor, ngrams: Sequence[int], n_text: int
+) -> None:
+    """Text that an answer holds already is less probable, or may not come again; logits are changed in place.
+
+    Args:
+        logits: (R, V).
+        history: (R, T) tokens so far, with leftovers behind each row's length.
+        lengths: (R,).
+        penalties: (R,) what divides positive logits of the row's text, and multiplies negative ones (Keskar et al.
+            2019, section 4.1); 1: nothing changes.
+        ngrams: R numbers: no sequence of so many tokens comes twice; 0: any may.
+        n_text: ids below are text. Others, such as timestamps, come again as they please.
+    """
+    valid = torch.arange(history.shape[1], device=history.device) < lengths[:, None]
+    seen = _marked(history, valid, logits.shape[1])
+    seen[:, n_text:] = False
+    penalised = torch.where(logits > 0, logits / penalties[:, None], logits * penalties[:, None])
+    logits.copy_(torch.where(seen, penalised, logits))
+    for size in sorted(set(ngrams) - {0}):
+        rows = torch.tensor([row for row, each in enumerate(ngrams) if each == size], device=logits.device)
+        if history.shape[1] >= size:
+            banned = _completions(history[rows], lengths[rows], size, logits.shape[1])
+            banned[:, n_text:] = False
+            logits[rows] = logits[rows].masked_fill(banned, NEVER)
+
+
+def _completions(history: Tensor, lengths: Tensor, size: int, n_vocab: int) -> Tensor:
+    """(R, V) True at the tokens that would make the last `size` tokens of a row a sequence that it has had before."""
+    sequences = history.unfold(1, size, 1)  # (R, T - size + 1, size)
+    last = torch.arange(1 - size, 0, device=history.device) + lengths[:, None]
+    tail = history.gather(1, last.clamp(min=0))
+    inside = torch.arange(sequences.shape[1], device=history.device) + size <= lengths[:, None]
+    same = (sequences[..., :-1] == tail[:, None]).all(-1)
+    return _marked(sequences[..., -1], inside & same, n_vocab)
+
+
+def _marked(tokens: Tensor, valid: Tensor, n_vocab: int) -> Tensor:
+    """(R, V) True at the tokens (R, T) that are valid (R, T)."""
+    marks = torch.zeros((len(tokens), n_vocab + 1), dtype=torch.bool, device=tokens.device)
+    marks.scatter_(1, torch.where(valid, tokens, n_vocab), True)
+    return marks[:, :n_vocab]
+
+
 def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor, tokenizer: Tokenizer) -> None:
     """Timestamps come in pairs, never go back, and come where they are more probable than any text.
 

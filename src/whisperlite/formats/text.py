@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from whisperlite.formats.timestamps import timestamp
 from whisperlite.results import Segment, Transcription
 
 
@@ -13,11 +14,3 @@ def to_txt(transcription: Transcription) -> str:
 def timed_line(segment: Segment) -> str:
     """`[00:00.000 --> 00:07.000]  Text.`"""
     return f"[{timestamp(segment.start)} --> {timestamp(segment.end)}] {segment.text}"
-
-
-def timestamp(seconds: float) -> str:
-    """`MM:SS.mmm`, from an hour on `HH:MM:SS.mmm`."""
-    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{minutes:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
-    return f"{hours:02d}:{clock}" if hours else clock

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +41,22 @@ def build_network(
         ValueError: a tensor has another shape than `dims` says.
     """
     return _Builder(dims, tensors, device, dtype).network()
+
+
+def in_float32(network: Network) -> Network:
+    """The same weights in float32, exactly; of a network in half precision, whose layers are not packed."""
+    converted: Network = _converted(network)
+    return converted
+
+
+def _converted(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return part.float()
+    if isinstance(part, tuple):
+        return tuple(map(_converted, part))
+    if is_dataclass(part) and not isinstance(part, (type, ModelDimensions)):
+        return replace(part, **{each.name: _converted(getattr(part, each.name)) for each in fields(part)})
+    return part
 
 
 def expected_shapes(dims: ModelDimensions) -> dict[str, tuple[int, ...]]:

@@ -9,6 +9,7 @@ V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,14 +70,39 @@ class Decoder:
     def hidden(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only."""
         step = _Step.of(cache, tokens.shape[1], tokens.device)
-        x = self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions]
+        x = self._embed(tokens, step)
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer, step)
         return self.norm(x), cache.advanced(tokens.shape[1])
 
+    def _embed(self, tokens: Tensor, step: _Step) -> Tensor:
+        return self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions]
+
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, C) → (…, V) in float32."""
         return self.head(hidden).float()
+
+    def aligned(self, tokens: Tensor, cache: Cache, heads: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """As `hidden`, and how much each token looks at each position of the audio, in some heads.
+
+        Args:
+            tokens: (1, T), of one row.
+            heads: (layer, head) of cross-attention heads, N of them.
+
+        Returns:
+            (1, T, C), and scores before the softmax, (N, T, S), in the order of `heads`.
+        """
+        step = _Step.of(cache, tokens.shape[1], tokens.device)
+        x = self._embed(tokens, step)
+        scores: dict[tuple[int, int], Tensor] = {}
+        for layer, block in enumerate(self.blocks):
+            x = block.look_back(x, cache, layer, step)
+            wanted = [head for of_layer, head in heads if of_layer == layer]
+            if wanted:
+                found = block.cross_attention.scores(block.cross_attention_norm(x), cache.cross.keys[layer], wanted)
+                scores |= {(layer, head): each for head, each in zip(wanted, found, strict=True)}
+            x = block.look_at_audio(x, cache, layer)
+        return self.norm(x), torch.stack([scores[head] for head in heads])
 
     def cross(self, encoded: Tensor) -> CrossKeysValues:
         """Keys and values of encoded audio (B, S, C) for all layers."""
@@ -128,7 +154,14 @@ class DecoderBlock:
     mlp: MLP
 
     def __call__(self, x: Tensor, cache: Cache, layer: int, step: _Step) -> Tensor:
-        x = x + self.attention.cached(self.attention_norm(x), cache.keys[layer], cache.values[layer], step)
+        return self.look_at_audio(self.look_back(x, cache, layer, step), cache, layer)
+
+    def look_back(self, x: Tensor, cache: Cache, layer: int, step: _Step) -> Tensor:
+        """Its first half: attention to the text so far."""
+        return x + self.attention.cached(self.attention_norm(x), cache.keys[layer], cache.values[layer], step)
+
+    def look_at_audio(self, x: Tensor, cache: Cache, layer: int) -> Tensor:
+        """Its second half."""
         keys, values = cache.cross.keys[layer], cache.cross.values[layer]
         x = x + self.cross_attention(self.cross_attention_norm(x), keys, values)
         return x + self.mlp(self.mlp_norm(x))
@@ -174,6 +207,12 @@ class CrossAttention:
         queries = x.reshape(windows, -1, x.shape[-1])  # (B, K·T, C)
         attended = attend(_split_heads(self.query(queries), self.heads), keys, values)
         return self.out(_merge_heads(attended)).reshape(x.shape)
+
+    def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int]) -> Tensor:
+        """(1, T, C) over the audio of one window (1, H, S, D): scores of N heads before the softmax, (N, T, S)."""
+        query = _split_heads(self.query(x), self.heads)[0, heads]
+        scores: Tensor = (query * query.shape[-1] ** -0.5) @ keys[0, heads].transpose(-1, -2)
+        return scores
 
     def keys_values(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.key_value(encoded).chunk(2, dim=-1)

@@ -5,6 +5,7 @@ It knows no language or task of a run; those are arguments, so that one tokenize
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -246,6 +247,18 @@ class Tokenizer:
     @cached_property
     def _added_text(self) -> frozenset[int]:
         return frozenset(self.vocabulary.added_text)
+
+    def is_timestamp(self, token: int) -> bool:
+        """Whether an id is one of the 1501 from `<|0.00|>` to `<|30.00|>`."""
+        return self.timestamp_begin <= token < self.timestamp_begin + len(names.TIMESTAMPS)
+
+    def matching(self, pattern: str) -> frozenset[int]:
+        """The ids of text in which a regular expression is found; a token of half a character reads as U+FFFD."""
+        found = re.compile(pattern).search
+        text = range(self.vocabulary.n_text), self.vocabulary.added_text
+        ids = (token for part in text for token in part)
+        table = self.vocabulary.tokens
+        return frozenset(token for token in ids if found(table[token].decode("utf-8", errors="replace")))
 
     @property
     def unused_tokens(self) -> tuple[int, ...]:

@@ -3,49 +3,83 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
+from whisperlite.cancel import NEVER, Stop
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
+from whisperlite.errors import CancelledError
 from whisperlite.results import Transcription
 from whisperlite.transcription.session import Accepted, Session
 
 
-def run_sessions(
-    sessions: Sequence[Session], engine: Engine, *, on_accepted: Callable[[int, Accepted], None] | None = None
-) -> list[Transcription]:
+def drive(
+    sessions: Sequence[Session], engine: Engine, *, stop: Stop = NEVER
+) -> Generator[tuple[int, Accepted], None, list[Transcription]]:
     """Drive sessions to their ends, all at once, their windows sharing the engine's slots.
 
     Args:
         sessions: not yet started.
         engine: of the calling thread.
-        on_accepted: called with a session's index and each window that it accepts.
+        stop: is asked before every step of the engine.
+
+    Yields:
+        A session's index and each window that it accepts.
 
     Returns:
         The transcriptions, in the order of the sessions. Each is what the session gives alone.
+
+    Raises:
+        CancelledError: `stop` said so; where there is one session its `partial` is what that had by then.
     """
     began = time.perf_counter()
     owners: dict[int, int] = {}
     results: dict[int, Transcription] = {}
 
-    def send(index: int, answer: Answer | None) -> None:
+    def finish(index: int, result: Transcription) -> None:
+        usage = replace(result.usage, runtime_ms=round((time.perf_counter() - began) * 1000))
+        results[index] = replace(result, usage=usage)
+
+    def send(index: int, answer: Answer | None) -> Generator[tuple[int, Accepted], None, None]:
         """Let a session go on until it asks or ends."""
         try:
             event = sessions[index].send(answer)
             while isinstance(event, Accepted):
-                if on_accepted is not None:
-                    on_accepted(index, event)
+                yield index, event
                 event = sessions[index].send(None)
             owners[engine.submit(event)] = index
         except StopIteration as end:
-            result: Transcription = end.value
-            usage = replace(result.usage, runtime_ms=round((time.perf_counter() - began) * 1000))
-            results[index] = replace(result, usage=usage)
+            finish(index, end.value)
 
-    for index in range(len(sessions)):
-        send(index, None)
-    while owners:
-        for ticket, answer in engine.step():
-            send(owners.pop(ticket), answer)
+    try:
+        for index in range(len(sessions)):
+            yield from send(index, None)
+        while owners:
+            stop.check()
+            for ticket, answer in engine.step():
+                yield from send(owners.pop(ticket), answer)
+    except CancelledError as error:
+        for index in sorted(owners.values()):
+            try:
+                sessions[index].throw(error)
+            except StopIteration as end:
+                finish(index, end.value)
+        error.partial = results[0] if len(sessions) == 1 else None
+        raise
     return [results[index] for index in range(len(sessions))]
+
+
+def run_sessions(
+    sessions: Sequence[Session], engine: Engine, *, on_accepted: Callable[[int, Accepted], None] | None = None
+) -> list[Transcription]:
+    """Drive sessions to their ends: `drive`, with a call for each window that is accepted."""
+    steps = drive(sessions, engine)
+    try:
+        while True:
+            index, window = next(steps)
+            if on_accepted is not None:
+                on_accepted(index, window)
+    except StopIteration as end:
+        results: list[Transcription] = end.value
+        return results

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND
+from whisperlite.results import Word
 from whisperlite.text.vocabulary import TIMESTAMPS
 
 FRAMES_PER_TIMESTAMP = 2
@@ -28,6 +29,33 @@ class Piece:
     is_last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A segment that decisions are still made about: its times are those of the model, not yet kept in bounds.
+
+    Attributes:
+        start, end: seconds of the recording.
+        text: as decoded.
+        tokens: ids of text and timestamps.
+        text_tokens: those of text.
+        is_truncated: its output was cut at the token limit.
+        words: None: not asked for.
+    """
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    text_tokens: tuple[int, ...]
+    is_truncated: bool
+    words: tuple[Word, ...] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Without words or length; the reference empties such segments, and keeps them."""
+        return self.start == self.end or not self.text.strip()
+
+
 def cut_window(tokens: Sequence[int], *, n_frames: int, timestamp_begin: int) -> tuple[list[Piece], int]:
     """Cut where one segment's end meets the next one's start.
 
@@ -40,9 +68,9 @@ def cut_window(tokens: Sequence[int], *, n_frames: int, timestamp_begin: int) ->
         The pieces, and by how many frames to move on. An unfinished last segment is left to the next window, which
         begins where the last finished one ends; a single timestamp at the end says that no speech follows.
     """
-    is_time = [timestamp_begin <= token < timestamp_begin + len(TIMESTAMPS) for token in tokens]
+    is_time = _are_times(tokens, timestamp_begin)
     cuts = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
-    single_ending = is_time[-2:] == [False, True]
+    single_ending = ends_alone(tokens, timestamp_begin)
     if not cuts:
         times = [token - timestamp_begin for token, is_one in zip(tokens, is_time, strict=True) if is_one]
         # A lone timestamp is where the speech ends.
@@ -63,3 +91,12 @@ def cut_window(tokens: Sequence[int], *, n_frames: int, timestamp_begin: int) ->
     if single_ending:
         return pieces, n_frames
     return pieces, (tokens[cuts[-1] - 1] - timestamp_begin) * FRAMES_PER_TIMESTAMP
+
+
+def ends_alone(tokens: Sequence[int], timestamp_begin: int) -> bool:
+    """Whether the output ends in one timestamp after text: no speech follows in the window."""
+    return _are_times(tokens[-2:], timestamp_begin) == [False, True]
+
+
+def _are_times(tokens: Sequence[int], timestamp_begin: int) -> list[bool]:
+    return [timestamp_begin <= token < timestamp_begin + len(TIMESTAMPS) for token in tokens]

@@ -6,19 +6,32 @@ input or output, so a session can be driven by scripted answers as well as by an
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import TypeVar
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Window
-from whisperlite.decoding.asks import Answer, Ask, Decode, Decoded, Detect, Detected
+from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
+from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.options import Options
 from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
-from whisperlite.text.prompt import MAX_NEW_TOKENS, MAX_PREVIOUS, build_prompt
+from whisperlite.text.prompt import MAX_NEW_TOKENS, Prompt, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.bounds import Bounds, Clip, words_inside
 from whisperlite.transcription.fallback import best_attempt, failed_thresholds, is_silent, strategy_at
-from whisperlite.transcription.segments import Piece, cut_window
+from whisperlite.transcription.hallucination import View, without_hallucinations
+from whisperlite.transcription.history import History
+from whisperlite.transcription.languages import among, average, beginning_of, likeliest, spans_of
+from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP, Draft, Piece, cut_window, ends_alone
+from whisperlite.transcription.suppression import suppressed_tokens
+from whisperlite.transcription.words import TimedWord, add_words, speech_end, timed_words
+
+# What counts as no word of its own where hallucinations are looked for, as in the reference.
+_PUNCTUATION = "\"'“¿([{-\"'.。,，!！?？:：”)]}、"
+_LATE_S = 3.0  # a segment that goes on for so long behind a change of language belongs to neither
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ def session(
     duration: float,
     model: str = "",
     warnings: tuple[str, ...] = (),
+    speech: Sequence[tuple[float, float]] | None = None,
 ) -> Session:
     """Transcribe one recording.
 
@@ -55,23 +69,57 @@ def session(
         features: of the recording.
         duration: of the recording, in seconds: nothing ends later.
         model, warnings: for the result.
+        speech: (start, end) in seconds where there is speech, ascending; None: it was not looked for.
 
     Yields:
-        `Decode` and `Detect`, to be answered, and `Accepted`, to be sent None.
+        `Decode`, `Detect` and `Align`, to be answered, and `Accepted`, to be sent None.
 
     Returns:
-        The transcription; its `usage.runtime_ms` is 0, for the driver to fill in.
+        The transcription; its `usage.runtime_ms` is 0, for the driver to fill in. A `CancelledError` thrown in ends it
+        with what there is.
     """
-    return _Session(features, options, tokenizer, duration, model, list(warnings)).steps()
+    return _Session(features, options, tokenizer, duration, model, list(warnings), speech).steps()
 
 
-def suppressed_tokens(options: Options, tokenizer: Tokenizer) -> frozenset[int]:
-    """The ids of `suppress_tokens`, -1 replaced by the non-speech set."""
-    given = options.suppress_tokens
-    assert isinstance(given, tuple), "options are normalised when they are made"
-    return frozenset(token for token in given if token >= 0) | (
-        frozenset(tokenizer.non_speech_tokens) if -1 in given else frozenset()
-    )
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A window: where it begins and how much of it is content, in frames, and the language that it is decoded in."""
+
+    seek: int
+    n_frames: int
+    language: str
+
+    @property
+    def offset_s(self) -> float:
+        return self.seek / FRAMES_PER_SECOND
+
+    @property
+    def end_s(self) -> float:
+        return (self.seek + self.n_frames) / FRAMES_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a window.
+
+    Attributes:
+        decoded: the attempt that decides.
+        last_temperature: that the ladder ended with.
+        has_failed: every attempt failed a threshold.
+        encoding: of the window.
+        pieces: of its output.
+        moved: by how many frames to move on.
+        is_complete: the output says that no speech follows.
+    """
+
+    place: _Place
+    decoded: Decoded
+    last_temperature: float
+    has_failed: bool
+    encoding: Encoding
+    pieces: list[Piece]
+    moved: int
+    is_complete: bool
 
 
 @dataclass(slots=True)
@@ -82,6 +130,7 @@ class _Session:
     duration: float
     model: str
     warnings: list[str]
+    speech: Sequence[tuple[float, float]] | None
 
     language: str = ""
     language_probability: float | None = None
@@ -91,100 +140,159 @@ class _Session:
     tokens_input: int = 0
     tokens_generated: int = 0
 
-    # The text so far, initial_prompt first; windows are conditioned on it from `prompt_start` on.
-    history: list[int] = field(default_factory=list)
-    prompt_start: int = 0
-    initial_length: int = 0
+    history: History = field(init=False)
+    bounds: Bounds = field(init=False)
+    suppressed: frozenset[int] = field(init=False)
     is_first: bool = True  # of the windows: the one that gets the prefix
     detected: tuple[Window, Encoding] | None = None
+    heard: list[tuple[str, float]] = field(default_factory=list)  # language and probability of each window
+    last_speech_end_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.history = History(self.options, self.tokenizer)
+        self.bounds = Bounds(self.features.content_frames, self.duration)
+        self.suppressed = suppressed_tokens(self.options, self.tokenizer)
 
     def steps(self) -> Session:
-        yield from self._find_language()
-        if self.options.initial_prompt is not None:
-            self.history += self.tokenizer.encode(" " + self.options.initial_prompt.strip())
-            self.initial_length = len(self.history)
-        for start, end in self._clips():
-            seek = start
-            while seek < end:
-                moved = yield from self._window(seek, min(WINDOW_FRAMES, end - seek))
-                seek += moved
+        try:
+            yield from self._recording()
+        except CancelledError:
+            pass  # the driver, which threw it in, raises it with what there is
+        except DecodingError as error:
+            error.partial = self._result()
+            raise
         return self._result()
 
-    def _clips(self) -> list[tuple[int, int]]:
-        """(first, end) of the parts to transcribe, in frames, kept inside the recording (correction 1)."""
-        total = self.features.content_frames
-        clips = []
-        for start, end in self.options.clips:
-            first, last = round(start * FRAMES_PER_SECOND), total if end is None else round(end * FRAMES_PER_SECOND)
-            if (end is not None and end > self.duration) or (first > 0 and first >= total):
-                ends = "the end" if end is None else f"{end:g} s"
-                self.warnings.append(f"The clip from {start:g} s to {ends} was cut: the audio has {self.duration:g} s.")
-            if first < min(last, total):
-                clips.append((first, min(last, total)))
-        return clips
+    def _recording(self) -> _Steps[None]:
+        clips, cut, silence = self.bounds.clips(self.options.clips, self.speech)
+        self.warnings += cut
+        self.skipped += silence
+        yield from self._find_language(clips)
+        longest = round(self.options.chunk_length * FRAMES_PER_SECOND)
+        for start, end in clips:
+            seek = start
+            while seek < end:
+                seek += yield from self._window(seek, min(longest, end - seek))
 
     # Language
 
-    def _find_language(self) -> _Steps[None]:
-        options, tokenizer = self.options, self.tokenizer
-        if not tokenizer.is_multilingual:
+    @property
+    def _is_multilingual(self) -> bool:
+        return self.options.multilingual and self.tokenizer.is_multilingual
+
+    def _find_language(self, clips: Sequence[Clip]) -> _Steps[None]:
+        if not self.tokenizer.is_multilingual:
             self.language = "en"
-            if options.language not in (None, "en"):
-                self.warnings.append(f"language={options.language!r} was not used: the model is English-only.")
-            if options.task == "translate":
-                self.warnings.append("task='translate' was not used: the model is English-only.")
-            return
-        if options.language is not None:
-            self.language = options.language
-            return
-        window = self.features.detection_window()
-        answer = yield Detect(window)
+            self._warn_of_english()
+        elif self.options.language is not None:
+            self.language = self.options.language
+        elif not (self._is_multilingual and clips):  # else each window is listened to
+            yield from self._detect(clips)
+
+    def _warn_of_english(self) -> None:
+        options = self.options
+        unused = {
+            f"language={options.language!r}": options.language not in (None, "en"),
+            "task='translate'": options.task == "translate",
+            "multilingual=True": options.multilingual,
+            f"allowed_languages={options.allowed_languages!r}": options.allowed_languages not in (None, ("en",)),
+        }
+        self.warnings += [f"{name} was not used: the model is English-only." for name, given in unused.items() if given]
+
+    def _detect(self, clips: Sequence[Clip]) -> _Steps[None]:
+        """The recording's language, from as many windows as it takes, or may take."""
+        found: list[dict[str, float]] = []
+        for seek in self._listening_places(clips):
+            window = self.features.detection_window(seek)
+            answer = yield Detect(window)
+            assert isinstance(answer, Detected), "a Detect is answered by a Detected"
+            self.tokens_input += 1
+            if not found:
+                # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
+                self.detected = (window, answer.encoding)
+            found.append(self._allowed(answer.probabilities))
+            if likeliest(found[-1])[1] >= self.options.language_detection_threshold:
+                found = found[-1:]
+                break
+        self.language, self.language_probability = likeliest(average(found))
+
+    def _listening_places(self, clips: Sequence[Clip]) -> list[int]:
+        """Where the language is listened for, in windows of 30 s: from the beginning on, or where speech is."""
+        parts = [(0, self.features.content_frames)] if self.speech is None else clips
+        places = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
+        apart: list[int] = []
+        for place in places or [0]:
+            if not apart or place >= apart[-1] + WINDOW_FRAMES:
+                apart.append(place)
+        return apart[: self.options.language_detection_segments]
+
+    def _allowed(self, probabilities: dict[str, float]) -> dict[str, float]:
+        if not all(map(math.isfinite, probabilities.values())):
+            raise DecodingError("The probabilities of the languages are not finite; try compute_type='float32'.")
+        allowed = self.options.allowed_languages
+        assert allowed is None or isinstance(allowed, tuple), "options are normalised when they are made"
+        return among(probabilities, allowed)
+
+    def _listen(self, seek: int, n_frames: int) -> _Steps[tuple[str, float | None]]:
+        """The language that a window begins in, and where another one begins, seconds into it."""
+        window = self.features.window(seek, n_frames)
+        spans = spans_of(n_frames / FRAMES_PER_SECOND)
+        steps_per_second = FRAMES_PER_SECOND // FRAMES_PER_TIMESTAMP
+        positions = ((round(start * steps_per_second), round(end * steps_per_second)) for start, end in spans)
+        answer = yield Detect(window, spans=tuple((first, max(end, first + 1)) for first, end in positions))
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        self.language, self.language_probability = max(answer.probabilities.items(), key=lambda item: item[1])
-        self.tokens_input += 1
-        # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
+        self.tokens_input += 1 + len(spans)
         self.detected = (window, answer.encoding)
+        found = beginning_of([self._allowed(each) for each in answer.of_spans])
+        self.heard.append((found.language, found.probability))
+        return found.language, found.end_s
 
     # One window
 
     def _window(self, seek: int, n_frames: int) -> _Steps[int]:
         """Transcribe the window at `seek`; returns by how many frames to move on."""
-        decoded, last_temperature = yield from self._decode(seek, self.features.window(seek, n_frames))
+        language, change_s = self.language, None
+        if self._is_multilingual:
+            language, change_s = yield from self._listen(seek, n_frames)
+            self.history.speak(language)
+        outcome = yield from self._decode(_Place(seek, n_frames, language))
+        if change_s is not None:
+            outcome = yield from self._until_change(outcome, change_s)
         self.is_first = False
+        place, moved = outcome.place, outcome.moved
+
         accepted: tuple[Segment, ...] = ()
-        if is_silent(decoded, self.options):
-            moved = n_frames
-            times = self._times(seek, n_frames, 0.0, n_frames / FRAMES_PER_SECOND)
-            self.skipped.append(Skipped(*times, "no_speech"))
+        if is_silent(outcome.decoded, self.options):
+            moved = place.n_frames
+            self._skip(place.offset_s, place.end_s, "no_speech")
         else:
-            pieces, moved = cut_window(
-                decoded.tokens, n_frames=n_frames, timestamp_begin=self.tokenizer.timestamp_begin
-            )
-            before = len(self.segments)
-            for piece in pieces:
-                self.segments.append(self._segment(piece, seek, n_frames, decoded))
-            accepted = tuple(self.segments[before:])
-            self.history += [token for segment in accepted for token in segment.tokens]
-            # Prompts reset by the temperature that the ladder ended with, also where an earlier attempt was kept.
-            if not self.options.condition_on_previous_text or (
-                last_temperature > self.options.prompt_reset_on_temperature
-            ):
-                self.prompt_start = len(self.history)
-        # The rules make timestamps advance, so that 0 cannot come from decoding; were it to, the window is passed.
-        moved = min(moved, n_frames) if moved > 0 else n_frames
+            drafts = [self._draft(piece, outcome) for piece in outcome.pieces]
+            if self.options.word_timestamps:
+                drafts, moved = yield from self._with_words(drafts, outcome)
+            accepted = self._accept(drafts, outcome)
+            self.history.add([token for each in accepted for token in each.tokens], outcome.last_temperature)
+        # The rules make timestamps advance, so that 0 cannot come from decoding; words may end where the window begins
+        # (correction 24). Then the window is passed.
+        moved = moved if moved > 0 else place.n_frames
         yield Accepted(accepted, min((seek + moved) / FRAMES_PER_SECOND, self.duration), self.duration)
         return moved
 
-    def _decode(self, seek: int, window: Window) -> _Steps[tuple[Decoded, float]]:
-        """Up the ladder until an attempt passes; returns it, or the best one, and the last temperature tried."""
-        prompt = build_prompt(
-            self.tokenizer,
-            language=self.language,
-            task=self.options.task,
-            without_timestamps=self.options.without_timestamps,
-            previous=self._previous_text(),
-            prefix=self.options.prefix if self.is_first else None,
-        )
+    def _until_change(self, outcome: _Outcome, change_s: float) -> _Steps[_Outcome]:
+        """What was said in the language that the window begins in."""
+        place = outcome.place
+        before = _Place(place.seek, max(round(change_s * FRAMES_PER_SECOND), 1), place.language)
+        if is_silent(outcome.decoded, self.options):
+            return replace(outcome, place=before)
+        kept = [piece for piece in outcome.pieces if (piece.start + piece.end) / 2 < change_s]
+        if not kept or kept[-1].end > change_s + _LATE_S:  # one segment in two languages
+            return (yield from self._decode(before))
+        moved = round(kept[-1].end * FRAMES_PER_SECOND) or before.n_frames
+        return replace(outcome, pieces=kept, moved=moved, is_complete=False)
+
+    def _decode(self, place: _Place) -> _Steps[_Outcome]:
+        """Up the ladder until an attempt passes, or the best one, and its pieces."""
+        window = self.features.window(place.seek, place.n_frames)
+        prompt = self._prompt(place.language)
         encoding = self.detected[1] if self.detected is not None and self.detected[0] == window else None
         self.detected = None
         tried: list[Decoded] = []
@@ -195,12 +303,14 @@ class _Session:
                 prompt=prompt,
                 strategy=strategy_at(temperature, self.options),
                 max_new_tokens=self.options.max_new_tokens or MAX_NEW_TOKENS,
-                suppressed=suppressed_tokens(self.options, self.tokenizer),
+                suppressed=self.suppressed,
                 suppress_blank=self.options.suppress_blank,
                 timestamps=not self.options.without_timestamps,
                 max_initial_timestamp=self.options.max_initial_timestamp,
-                seed=(self.options.seed, seek, rung),
+                seed=(self.options.seed, place.seek, rung),
                 encoding=encoding,
+                repetition_penalty=self.options.repetition_penalty,
+                no_repeat_ngram_size=self.options.no_repeat_ngram_size,
             )
             assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
             encoding = answer.encoding
@@ -211,9 +321,34 @@ class _Session:
             if not failures[-1]:
                 break
         chosen = len(tried) - 1 if not failures[-1] else best_attempt(tried, self.options)
+        self._note(place, tried, failures, chosen)
+        tokens, begin = tried[chosen].tokens, self.tokenizer.timestamp_begin
+        pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamp_begin=begin)
+        return _Outcome(
+            place=place,
+            decoded=tried[chosen],
+            last_temperature=tried[-1].temperature,
+            has_failed=bool(failures[-1]),
+            encoding=tried[-1].encoding,
+            pieces=pieces,
+            moved=min(moved, place.n_frames),
+            is_complete=ends_alone(tokens, begin),
+        )
+
+    def _prompt(self, language: str) -> Prompt:
+        return build_prompt(
+            self.tokenizer,
+            language=language,
+            task=self.options.task,
+            without_timestamps=self.options.without_timestamps,
+            previous=self.history.previous(),
+            prefix=self.options.prefix if self.is_first else None,
+        )
+
+    def _note(self, place: _Place, tried: Sequence[Decoded], failures: Sequence[tuple[str, ...]], chosen: int) -> None:
         self.attempts += [
             Attempt(
-                seek=seek,
+                seek=place.seek,
                 temperature=one.temperature,
                 avg_logprob=one.avg_logprob,
                 compression_ratio=one.compression_ratio,
@@ -223,62 +358,145 @@ class _Session:
             )
             for index, (one, failed) in enumerate(zip(tried, failures, strict=True))
         ]
-        return tried[chosen], tried[-1].temperature
+        if any(one.in_float32 for one in tried):
+            told = "Half precision gave numbers that are not finite; the windows concerned were run again in float32."
+            self.warnings += [told] if told not in self.warnings else []
 
-    def _previous_text(self) -> list[int]:
-        if not self.options.carry_initial_prompt:
-            return self.history[self.prompt_start :]
-        initial = self.history[: self.initial_length]
-        rest = self.history[max(self.initial_length, self.prompt_start) :]
-        # Differs: with an initial prompt of the whole length nothing is left for the rest (correction 3).
-        room = max(MAX_PREVIOUS - len(initial), 0)
-        return initial + (rest[-room:] if room else [])
+    # Words
+
+    def _with_words(self, drafts: list[Draft], outcome: _Outcome) -> _Steps[tuple[list[Draft], int]]:
+        """Segments with words, without those that were made up, and by how many frames to move on."""
+        place, moved = outcome.place, outcome.moved
+        words = yield from self._timed_words(drafts, outcome)
+        drafts = add_words(
+            drafts,
+            words,
+            offset_s=place.offset_s,
+            last_speech_end_s=self.last_speech_end_s,
+            prepended=self.options.prepend_punctuations,
+            appended=self.options.append_punctuations,
+        )
+        end_s = speech_end(drafts)
+        if not outcome.is_complete and end_s is not None and end_s > place.offset_s:
+            moved = round(end_s * FRAMES_PER_SECOND) - place.seek
+        if self.options.hallucination_silence_threshold is not None:
+            drafts, moved = self._without_hallucinations(drafts, outcome, moved)
+        end_s = speech_end(drafts)
+        self.last_speech_end_s = self.last_speech_end_s if end_s is None else end_s
+        return drafts, moved
+
+    def _timed_words(self, drafts: Sequence[Draft], outcome: _Outcome) -> _Steps[list[TimedWord]]:
+        place = outcome.place
+        tokens = tuple(token for draft in drafts for token in draft.text_tokens)
+        if not tokens:
+            return []
+        prompt = build_prompt(
+            self.tokenizer, language=place.language, task=self.options.task, without_timestamps=True
+        ).tokens
+        window = self.features.window(place.seek, place.n_frames)
+        answer = yield Align(window, prompt, tokens, place.n_frames, outcome.encoding)
+        assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
+        return timed_words(tokens, answer, self.tokenizer, place.language)
+
+    def _without_hallucinations(self, drafts: list[Draft], outcome: _Outcome, moved: int) -> tuple[list[Draft], int]:
+        place, threshold_s = outcome.place, self.options.hallucination_silence_threshold
+        assert threshold_s is not None, "the caller has looked"
+        view = View(
+            start=place.offset_s,
+            end=place.offset_s + self.options.chunk_length,
+            content_end=place.end_s,
+            recording_end=self.features.content_frames / FRAMES_PER_SECOND,
+        )
+        end_s = speech_end(drafts)
+        if not outcome.is_complete and end_s is not None and end_s > place.offset_s and view.end - end_s <= threshold_s:
+            moved = place.n_frames  # too little is left for speech
+            self._skip(end_s, place.end_s, "silence")
+        verdict = without_hallucinations(
+            drafts,
+            view,
+            threshold_s=threshold_s,
+            last_speech_end_s=self.last_speech_end_s,
+            punctuation=_PUNCTUATION,
+        )
+        if verdict.silence is not None:
+            self._skip(*verdict.silence, "silence")
+        if verdict.next_s is not None:
+            moved = round(verdict.next_s * FRAMES_PER_SECOND) - place.seek
+        return verdict.kept, moved
 
     # Results
 
-    def _segment(self, piece: Piece, seek: int, n_frames: int, decoded: Decoded) -> Segment:
-        start, end = self._times(seek, n_frames, piece.start, piece.end)
-        text = self.tokenizer.decode(token for token in piece.tokens if self.tokenizer.is_text(token))
-        # The reference empties segments without words or length, and keeps them.
-        is_empty = piece.start == piece.end or not text.strip()
+    def _draft(self, piece: Piece, outcome: _Outcome) -> Draft:
+        offset_s = outcome.place.offset_s
+        text_tokens = tuple(token for token in piece.tokens if self.tokenizer.is_text(token))
+        return Draft(
+            start=offset_s + piece.start,
+            end=offset_s + piece.end,
+            text=self.tokenizer.decode(text_tokens),
+            tokens=piece.tokens,
+            text_tokens=text_tokens,
+            is_truncated=outcome.decoded.truncated and piece.is_last,
+        )
+
+    def _accept(self, drafts: Sequence[Draft], outcome: _Outcome) -> tuple[Segment, ...]:
+        before = len(self.segments)
+        for draft in drafts:
+            self.segments.append(self._segment(draft, outcome))
+        accepted = tuple(self.segments[before:])
+        if accepted and not any(segment.text for segment in accepted):
+            place = outcome.place
+            self._skip(place.offset_s, place.end_s, "failed_thresholds" if outcome.has_failed else "no_text")
+        return accepted
+
+    def _segment(self, draft: Draft, outcome: _Outcome) -> Segment:
+        place, decoded = outcome.place, outcome.decoded
+        not_before = self.segments[-1].end if self.segments else 0.0
+        window = (place.seek, place.seek + place.n_frames)
+        start, end = self.bounds.kept_inside(draft.start, draft.end, window, not_before)
+        words = None if draft.words is None else words_inside(draft.words, start, end)
         return Segment(
             id=len(self.segments),
-            seek=seek,
+            seek=place.seek,
             start=start,
             end=end,
-            text="" if is_empty else text,
-            tokens=() if is_empty else piece.tokens,
+            text="" if draft.is_empty else draft.text,
+            tokens=() if draft.is_empty else draft.tokens,
             temperature=decoded.temperature,
             avg_logprob=decoded.avg_logprob,
             compression_ratio=decoded.compression_ratio,
             no_speech_prob=decoded.no_speech_prob,
-            truncated=decoded.truncated and piece.is_last,
+            language=place.language,
+            truncated=draft.is_truncated,
+            words=() if words is not None and draft.is_empty else words,
         )
 
-    def _times(self, seek: int, n_frames: int, start: float, end: float) -> tuple[float, float]:
-        """Seconds of the recording, inside the window and not before the end of the segment before (correction 9).
-
-        Clamped only here, where no decision depends on them. Answers without timestamps need it too: nothing keeps the
-        model from producing some out of order.
-        """
-        offset, window_end = seek / FRAMES_PER_SECOND, seek + n_frames
-        # The last frame begins up to 10 ms before the recording ends.
-        latest = window_end / FRAMES_PER_SECOND if window_end < self.features.content_frames else self.duration
-        earliest = max(offset, self.segments[-1].end if self.segments else 0.0)
-        first = min(max(round(offset + start, 3), earliest), latest)
-        return first, min(max(round(offset + end, 3), first), latest)
+    def _skip(self, start: float, end: float, reason: str) -> None:
+        start, end = (min(max(round(time, 3), 0.0), self.duration) for time in (start, end))
+        if end > start:
+            self.skipped.append(Skipped(start, end, reason))
 
     def _result(self) -> Transcription:
+        language, probability = self.language, self.language_probability
+        if self.heard:
+            language, probability = self._most_spoken()
         return Transcription(
-            text=self.tokenizer.decode(self.history[self.initial_length :]),
+            text=self.history.text,
             segments=tuple(self.segments),
-            language=self.language,
-            language_probability=self.language_probability,
+            language=language,
+            language_probability=probability,
             duration=self.duration,
             task=self.options.task,
             model=self.model,
             usage=Usage(self.tokens_input, self.tokens_generated, 0, round(self.duration * 1000)),
             warnings=tuple(self.warnings),
-            skipped=tuple(self.skipped),
+            skipped=tuple(sorted(self.skipped, key=lambda span: span.start)),
             attempts=tuple(self.attempts),
         )
+
+    def _most_spoken(self) -> tuple[str, float]:
+        """The language of most of the segments' time, and its mean probability in the windows that begin in it."""
+        spoken = dict.fromkeys((language for language, _ in self.heard), 0.0)
+        for segment in self.segments:
+            spoken[segment.language] += segment.end - segment.start
+        language = max(spoken, key=lambda code: spoken[code])
+        return language, fmean(probability for code, probability in self.heard if code == language)

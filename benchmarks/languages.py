@@ -1,0 +1,278 @@
+"""Recordings that switch language: is each segment in the language that is spoken? `python -m benchmarks.languages`.
+
+FLEURS clips of several languages are joined with 2 s between them. Exit status 1 if a segment of whisperlite with
+`multilingual=True` names another language than that of the utterance it overlaps most, where the model itself detects
+that language when it is given the utterance alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+
+import whisperlite
+from benchmarks.joined import Utterance, join, overlap
+from benchmarks.parity.environment import ROOT, evaluation_folder
+from benchmarks.parity.store import Answer, read_lines
+from benchmarks.peers.desk import Desk, version_of
+from benchmarks.peers.requests import SAMPLING_RATE, Library, Recording, Request, Setting
+from benchmarks.word_errors import WordErrors
+
+RECORDINGS = 6
+CLIPS = (6, 10)  # in each
+GAP_S = 2.0
+SEED = 0
+
+MULTILINGUAL, ONE_LANGUAGE = Setting(multilingual=True), Setting()
+SETTINGS = {
+    "multilingual": MULTILINGUAL,
+    "multilingual, vad": Setting(multilingual=True, vad=True),
+    "one language": ONE_LANGUAGE,
+}
+NAMES = {setting: name for name, setting in SETTINGS.items()}
+LIBRARIES: tuple[Library, ...] = ("whisperlite", "faster-whisper")
+
+
+@dataclass(frozen=True, slots=True)
+class Medley:
+    """A recording in several languages.
+
+    Attributes:
+        detected: for each utterance, the language that the model detects in it alone.
+    """
+
+    name: str
+    recording: Recording
+    utterances: tuple[Utterance, ...]
+    detected: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The language of one segment.
+
+    Attributes:
+        utterance: that it overlaps most.
+        language: that it names.
+        detected: that the model detects in the utterance alone.
+    """
+
+    utterance: Utterance
+    language: str | None
+    detected: str
+    start: float
+
+    @property
+    def counts(self) -> bool:
+        return self.detected == self.utterance.lang
+
+    @property
+    def is_right(self) -> bool:
+        return self.language == self.utterance.lang
+
+
+def main() -> None:
+    arguments = _parse()
+    if arguments.eval is None:
+        raise SystemExit("Recordings with their texts are needed: --eval FOLDER with a manifest.jsonl.")
+    torch.set_num_threads(arguments.threads)
+    desk = Desk(arguments.cache, arguments.threads)
+    desk.prepare()
+    medleys = find_medleys(arguments.eval, desk)
+    requests = [
+        Request(library, medley.recording, None, setting)
+        for library in arguments.library or LIBRARIES
+        for setting in SETTINGS.values()
+        for medley in medleys
+    ]
+    requests = desk.answer(requests, cached=arguments.cached)
+    summary = summarise(desk, medleys, requests)
+    page = as_markdown(summary)
+    print(page)
+    print("\n".join(summary["failures"]))
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "languages.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (arguments.out / "languages.md").write_text(page, encoding="utf-8")
+    raise SystemExit(0 if summary["passes"] else 1)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.languages", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--eval", type=Path, default=evaluation_folder(), help="folder with a manifest.jsonl")
+    parser.add_argument("--library", choices=LIBRARIES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".parity")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="folder to write languages.md and languages.json into")
+    parser.add_argument("--cached", action="store_true", help="only what the other libraries have answered before")
+    return parser.parse_args()
+
+
+def find_medleys(folder: Path, desk: Desk) -> list[Medley]:
+    """Joined from the folder's FLEURS clips, the same ones each time."""
+    lines = [line for line in read_lines(folder / "manifest.jsonl") if "/fleurs/" in line["file"]]
+    samples = {line["file"]: whisperlite.load_audio(folder / line["file"]) for line in lines}
+    model = whisperlite.load_model("base", device="cpu", compute_type="float32")
+    detected = {name: model.detect_language(each).language for name, each in samples.items()}
+    random = np.random.default_rng(SEED)
+    gap = np.zeros(round(GAP_S * SAMPLING_RATE), dtype=np.float32)
+    medleys = []
+    for number in range(RECORDINGS):
+        chosen = choose_switching(lines, int(random.integers(CLIPS[0], CLIPS[1] + 1)), random)
+        clips = [(samples[line["file"]], line["text"], line["lang"]) for line in chosen]
+        joined, utterances = join(clips, [gap] * (len(clips) - 1))
+        name = f"{number + 1}: {' '.join(line['lang'] for line in chosen)}"
+        recording = desk.record(f"languages--{number + 1}", joined)
+        medleys.append(Medley(name, recording, tuple(utterances), tuple(detected[line["file"]] for line in chosen)))
+    return medleys
+
+
+def choose_switching(lines: Sequence[dict[str, Any]], size: int, random: np.random.Generator) -> list[dict[str, Any]]:
+    """Different clips, each in another language than the one before it."""
+    chosen: list[dict[str, Any]] = []
+    while len(chosen) < size:
+        before = chosen[-1]["lang"] if chosen else ""
+        free = [line for line in lines if line not in chosen and line["lang"] != before]
+        chosen.append(free[int(random.integers(len(free)))])
+    return chosen
+
+
+def judge_languages(medley: Medley, answer: Answer) -> list[Verdict]:
+    """Of every segment with text that overlaps an utterance."""
+    verdicts = []
+    for segment in answer["segments"]:
+        shared = [overlap(segment["start"], segment["end"], utterance) for utterance in medley.utterances]
+        most = int(np.argmax(shared))
+        if segment["text"].strip() and shared[most] > 0:
+            utterance, detected = medley.utterances[most], medley.detected[most]
+            verdicts.append(Verdict(utterance, segment["language"], detected, segment["start"]))
+    return verdicts
+
+
+def summarise(desk: Desk, medleys: Sequence[Medley], requests: Sequence[Request]) -> dict[str, Any]:
+    """A row for each library, setting and recording; where there are several seeds, their average."""
+    by_recording = {medley.recording.sha256: medley for medley in medleys}
+    lines = []
+    for request in requests:
+        truth = " ".join(utterance.text for utterance in by_recording[request.recording.sha256].utterances)
+        text = " ".join(segment["text"] for segment in _found(desk, request)["segments"])
+        lines.append({"lang": "mixed", "truth": truth, "text": text})
+    errors = dict(zip(requests, desk.count_errors(lines), strict=True))
+    rows, failures = [], []
+    for request in (each for each in requests if each.seed == 0):
+        medley = by_recording[request.recording.sha256]
+        repeats = [each for each in requests if _same(each, request)]
+        row = {"library": request.library, "setting": NAMES[request.setting], "recording": medley.name}
+        verdicts = [verdict for each in repeats for verdict in judge_languages(medley, _found(desk, each))]
+        rows.append({**row, **_row(desk, repeats, verdicts, errors)})
+        if request.library == "whisperlite" and request.setting.multilingual:
+            failures += [
+                f"{row['setting']}, {medley.name}: at {each.start:.2f} s {each.language} in place of "
+                f"{each.utterance.lang}, {each.utterance.text[:40]!r}"
+                for each in verdicts
+                if each.counts and not each.is_right
+            ]
+    alone = {(utterance.text, detected) for medley in medleys for utterance, detected in _pairs(medley)}
+    missed = {text for medley in medleys for text, lang in _missed(medley)}
+    return {
+        "model": "base, float32, greedy",
+        "versions": {library: version_of(library) for library in LIBRARIES if library != "whisperlite"},
+        "minutes": round(sum(medley.recording.seconds for medley in medleys) / 60, 1),
+        "utterances": len(alone),
+        "not_detected_alone": len(missed),
+        "passes": not failures,
+        "failures": failures,
+        "rows": rows,
+    }
+
+
+def _row(
+    desk: Desk, repeats: Sequence[Request], verdicts: Sequence[Verdict], errors: dict[Request, WordErrors]
+) -> dict[str, Any]:
+    counted = [verdict for verdict in verdicts if verdict.counts]
+    length = errors[repeats[0]].length
+    return {
+        "segments": round(len(counted) / len(repeats), 1),
+        "right": round(sum(verdict.is_right for verdict in counted) / len(repeats), 1),
+        "words": length,
+        "wrong_words": round(mean(errors[each].errors for each in repeats), 2),
+        "lost_words": round(mean(errors[each].lost for each in repeats), 2),
+        "seconds": round(desk.seconds(repeats), 1),
+    }
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """The summary as a page of the documentation."""
+    versions = " and ".join(f"{library} {version}" for library, version in summary["versions"].items())
+    lines = [
+        "# Languages",
+        "",
+        f"{RECORDINGS} recordings, {summary['minutes']:.0f} minutes, that switch language: {CLIPS[0]} to {CLIPS[1]} "
+        f"utterances with {GAP_S:.0f} s between them. whisperlite and {versions} with the same weights on the same "
+        f"samples (`{summary['model']}`). Made by `make languages`.",
+        "",
+        "*Right*: segments that name the language of the utterance that they overlap most, of those in utterances "
+        f"whose language the model detects when it is given them alone (all but {summary['not_detected_alone']} of "
+        f"{summary['utterances']}); faster-whisper names no language for a segment. *Wrong* and *lost*: words, in "
+        "percent of the words of the truth; Whisper's own normaliser. *One language*: the language is detected once.",
+        "",
+        "| library | setting | right | words | wrong | lost |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for library, setting in dict.fromkeys((row["library"], row["setting"]) for row in summary["rows"]):
+        rows = [row for row in summary["rows"] if (row["library"], row["setting"]) == (library, setting)]
+        total = {name: sum(row[name] for row in rows) for name in ("segments", "right", "words")}
+        wrong, lost = (100 * sum(row[name] for row in rows) / total["words"] for name in ("wrong_words", "lost_words"))
+        right = f"{total['right']:g} of {total['segments']:g}" if library == "whisperlite" else "—"
+        lines.append(f"| {library} | {setting} | {right} | {total['words']} | {wrong:.2f} | {lost:.2f} |")
+    lines += [
+        "",
+        "| recording | whisperlite, right | whisperlite, wrong | faster-whisper, wrong |",
+        "|---|---:|---:|---:|",
+    ]
+    for name in dict.fromkeys(row["recording"] for row in summary["rows"]):
+        cells = {
+            row["library"]: row
+            for row in summary["rows"]
+            if row["recording"] == name and row["setting"] == "multilingual"
+        }
+        wrong_in = {library: f"{100 * row['wrong_words'] / row['words']:.2f}" for library, row in cells.items()}
+        ours = cells.get("whisperlite")
+        right = f"{ours['right']:g} of {ours['segments']:g}" if ours else "—"
+        lines.append(
+            f"| {name} | {right} | {wrong_in.get('whisperlite', '—')} | {wrong_in.get('faster-whisper', '—')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _same(one: Request, other: Request) -> bool:
+    """But for the seed."""
+    return (one.library, one.recording, one.setting) == (other.library, other.recording, other.setting)
+
+
+def _pairs(medley: Medley) -> list[tuple[Utterance, str]]:
+    return list(zip(medley.utterances, medley.detected, strict=True))
+
+
+def _missed(medley: Medley) -> list[tuple[str, str]]:
+    return [(utterance.text, found) for utterance, found in _pairs(medley) if found != utterance.lang]
+
+
+def _found(desk: Desk, request: Request) -> Answer:
+    answer = desk.find(request)
+    assert answer is not None, "answered above"
+    return answer
+
+
+if __name__ == "__main__":
+    main()

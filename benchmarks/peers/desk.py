@@ -1,0 +1,159 @@
+"""Hands requests to the libraries' processes and keeps their answers in a git-ignored folder.
+
+Answers of the other libraries stay; ours are made anew when our source changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+
+import whisperlite
+from benchmarks.parity.environment import ROOT, Workplace
+from benchmarks.parity.store import Answer, Question, Store, file_sha256, read_lines, write_lines
+from benchmarks.peers.requests import SAMPLING_RATE, Library, Recording, Request, write_wave
+from benchmarks.word_errors import WordErrors
+from whisperlite.checkpoints.embedded import installed_weights
+
+SEEDS = range(3)
+REQUIREMENTS = ROOT / "tests/peers/requirements.txt"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The folder of one user of this module.
+
+    Attributes:
+        cache: the folder.
+        threads: of each library; one library works at a time.
+    """
+
+    cache: Path
+    threads: int = 1
+
+    @cached_property
+    def place(self) -> Workplace:
+        return Workplace(self.cache, workers=1)
+
+    def prepare(self) -> None:
+        """Write out the weights, in the formats of the other libraries."""
+        self.place.prepare()
+        if (self.cache / "base-ct2").exists():
+            return
+        installed = installed_weights("base")
+        assert installed is not None, "the benchmarks need the extra `base`"
+        part = self.cache / f"base-ct2.{os.getpid()}"
+        shutil.copytree(installed.folder, part, ignore=shutil.ignore_patterns("*.part*", "__pycache__"))
+        (part / "model.bin").write_bytes(b"".join(path.read_bytes() for path in installed.parts))
+        part.rename(self.cache / "base-ct2")
+
+    def record(self, name: str, samples: np.ndarray) -> Recording:
+        """Keep samples where all libraries read them."""
+        path = self.cache / "recordings" / f"{name}.wav"
+        write_wave(path, samples)
+        return Recording(str(path), file_sha256(path), len(samples) / SAMPLING_RATE)
+
+    def answer(self, requests: Sequence[Request], *, cached: bool = False) -> list[Request]:
+        """Let the libraries answer what the cache lacks; the requests, repeated with every seed where one sampled.
+
+        Args:
+            cached: the other libraries answer nothing new, and a request that they did not answer is left out.
+        """
+        for asked in (list, self.with_seeds):
+            for library in dict.fromkeys(request.library for request in requests):
+                if library == "whisperlite" or not cached:
+                    self._work(library, [each for each in asked(requests) if each.library == library])
+            if cached:
+                requests = [request for request in requests if self.find(request) is not None]
+        return [request for request in self.with_seeds(requests) if self.find(request) is not None]
+
+    def with_seeds(self, requests: Iterable[Request]) -> list[Request]:
+        """Each request once, or with every seed where something was sampled."""
+        repeated: list[Request] = []
+        for request in requests:
+            answer = self.find(request)
+            seeds = SEEDS if answer is not None and answer["fell_back"] else range(1)
+            repeated += [replace(request, seed=seed) for seed in seeds]
+        return repeated
+
+    def find(self, request: Request) -> Answer | None:
+        return Store(self.cache / "peers").get(self._question(request))
+
+    def seconds(self, requests: Iterable[Request]) -> float:
+        """That the answers took, the first seed's alone."""
+        answers = (self.find(request) for request in requests if request.seed == 0)
+        return sum(float(answer["seconds"]) for answer in answers if answer is not None)
+
+    def count_errors(self, lines: Sequence[dict[str, str]]) -> list[WordErrors]:
+        """Of texts, each a `lang`, a `truth` and a `text`; counted in the environment that has the tools for it."""
+        source, target = self.cache / "texts-counted.jsonl", self.cache / "word-errors.jsonl"
+        write_lines(source, lines)
+        if self.place.start("benchmarks.word_errors", [str(source), str(target)], side="reference").wait():
+            raise SystemExit("The error count failed.")
+        return [WordErrors(**line) for line in read_lines(target)]
+
+    def _work(self, library: Library, requests: Sequence[Request]) -> None:
+        missing = [request for request in requests if self.find(request) is None]
+        if not missing:
+            return
+        path = self.cache / f"requests-{os.getpid()}.jsonl"
+        # The short ones first: whoever watches sees something soon.
+        missing.sort(key=lambda request: request.recording.seconds)
+        write_lines(path, ({"request": each.to_dict(), "question": self._question(each)} for each in missing))
+        command = [str(python_of(library)), "-m", "benchmarks.peers.worker", library, str(path)]
+        command += ["--cache", str(self.cache.resolve()), "--threads", str(self.threads)]
+        # Our source is on the path of our own process alone.
+        sources = [str(ROOT), str(ROOT / "src")] if library == "whisperlite" else [str(ROOT)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sources), "OMP_NUM_THREADS": str(self.threads)}
+        environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+        code = subprocess.run(command, env=environment, cwd=ROOT).returncode
+        path.unlink(missing_ok=True)
+        if code:
+            raise SystemExit(f"The process of {library} failed: exit code {code}.")
+
+    def _question(self, request: Request) -> Question:
+        question = request.to_dict()
+        question["recording"] = request.recording.sha256
+        question["weights"] = self.place.weights_sha256("base")
+        question["version"] = source_sha256() if request.library == "whisperlite" else version_of(request.library)
+        return question
+
+
+def python_of(library: Library) -> Path:
+    """Ours is this one; the others': $PEERS_PYTHON, else the environment that `make peers` creates."""
+    if library == "whisperlite":
+        return Path(sys.executable)
+    python = ROOT / (os.environ.get("PEERS_PYTHON") or ".venv-peers/bin/python")
+    if not python.exists():
+        raise SystemExit(f"{python} does not exist: run `make peers`, or set PEERS_PYTHON.")
+    return python
+
+
+@cache
+def version_of(library: Library) -> str:
+    """The version that the environment of the other libraries is made with."""
+    found = re.search(rf"^{re.escape(library)}==(.+)$", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None, f"{library} is not pinned in {REQUIREMENTS}"
+    return found[1].strip()
+
+
+@cache
+def source_sha256() -> str:
+    """Of every file of the package that an answer goes through."""
+    package = Path(whisperlite.__file__).parent
+    rooms = ("audio", "text", "nn", "checkpoints", "decoding", "transcription")
+    paths = [*package.glob("*.py"), *(path for room in rooms for path in (package / room).rglob("*"))]
+    digest = hashlib.sha256()
+    for path in sorted(path for path in paths if path.is_file() and path.suffix != ".pyc" and path.name != "cli.py"):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

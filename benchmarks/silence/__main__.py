@@ -1,0 +1,116 @@
+"""`python -m benchmarks.silence`: hallucinated and lost words of three libraries; exit status 1 if ours is not best.
+
+Answers of the other libraries are kept, so that a second run asks ours alone. Ours fails if it is worse than
+openai-whisper in a column that both have, if another makes up fewer words than ours with voice activity detection,
+or if that detection loses words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from benchmarks.parity.environment import ROOT, evaluation_folder
+from benchmarks.peers.desk import Desk
+from benchmarks.peers.requests import LIBRARIES, Library, Request, Setting
+from benchmarks.silence.clips import SOUNDS, Clip, find_clips
+from benchmarks.silence.report import Counted, as_markdown, summarise
+
+SETTINGS = {
+    "plain": Setting(thresholds=False),
+    "thresholds": Setting(),
+    "vad": Setting(vad=True),
+    "hallucination": Setting(words=True, hallucination=True),
+    "vad+hallucination": Setting(vad=True, words=True, hallucination=True),
+}
+NAMES = {setting: name for name, setting in SETTINGS.items()}
+
+
+def main() -> None:
+    arguments = _parse()
+    if arguments.eval is None:
+        raise SystemExit("Recordings with their texts are needed: --eval FOLDER with a manifest.jsonl.")
+    desk = Desk(arguments.cache, arguments.threads)
+    desk.prepare()
+    clips = [clip for clip in find_clips(arguments.eval, desk) if arguments.clip in clip.file]
+    requests = desk.answer(choose_requests(clips, arguments.library), cached=arguments.cached)
+    counted = count(desk, clips, requests)
+    for line in hallucinations(desk, counted, requests):
+        print(line)
+    seconds = {
+        (library, setting): desk.seconds(each for each in requests if _key(each) == (library, setting))
+        for library, setting in {_key(request) for request in requests}
+    }
+    summary = summarise(counted, seconds)
+    page = as_markdown(summary)
+    print(page)
+    for row in summary["rows"]:
+        print(f"{row['library']:15} {row['setting']:18} {row['seconds']:7.0f} s over {row['clips']} recordings")
+    print("\n".join(summary["failures"]))
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "silence.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (arguments.out / "silence.md").write_text(page, encoding="utf-8")
+    raise SystemExit(0 if summary["passes"] else 1)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.silence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--eval", type=Path, default=evaluation_folder(), help="folder with a manifest.jsonl")
+    parser.add_argument("--clip", default="", help="only recordings whose path contains this")
+    parser.add_argument("--library", choices=LIBRARIES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".parity")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="folder to write silence.md and silence.json into")
+    parser.add_argument("--cached", action="store_true", help="only what the other libraries have answered before")
+    return parser.parse_args()
+
+
+def choose_requests(clips: list[Clip], libraries: list[Library] | None) -> list[Request]:
+    """Every clip through every library in every setting that it has."""
+    return [
+        Request(library, clip.recording, clip.lang, setting)
+        for library in libraries or LIBRARIES
+        for setting in SETTINGS.values()
+        if not (library == "openai-whisper" and setting.vad)
+        for clip in clips
+    ]
+
+
+def count(desk: Desk, clips: list[Clip], requests: list[Request]) -> list[Counted]:
+    by_recording = {clip.recording.sha256: clip for clip in clips}
+    chosen = [by_recording[request.recording.sha256] for request in requests]
+    lines = [
+        {"lang": clip.lang, "truth": clip.truth, "text": _text(desk, request)}
+        for clip, request in zip(chosen, requests, strict=True)
+    ]
+    return [
+        Counted(request.library, NAMES[request.setting], clip, request.seed, errors)
+        for request, clip, errors in zip(requests, chosen, desk.count_errors(lines), strict=True)
+    ]
+
+
+def hallucinations(desk: Desk, counted: list[Counted], requests: list[Request]) -> list[str]:
+    """What ours makes up where nobody speaks, a line each."""
+    return [
+        f"{each.setting:18} seed {each.seed}  {each.clip.file}: {_text(desk, request).strip()[:200]!r}"
+        for each, request in zip(counted, requests, strict=True)
+        if each.library == "whisperlite" and each.clip.group in SOUNDS and each.errors.inserted
+    ]
+
+
+def _key(request: Request) -> tuple[Library, str]:
+    return request.library, NAMES[request.setting]
+
+
+def _text(desk: Desk, request: Request) -> str:
+    answer = desk.find(request)
+    assert answer is not None, "answered above"
+    return "".join(segment["text"] for segment in answer["segments"])
+
+
+if __name__ == "__main__":
+    main()

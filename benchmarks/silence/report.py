@@ -1,0 +1,130 @@
+"""Answers → one row for each library and setting, the verdict on them, and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from benchmarks.peers.desk import SEEDS, version_of
+from benchmarks.peers.requests import BEST_OF, HALLUCINATION_SILENCE_S, LIBRARIES, Library
+from benchmarks.silence.clips import LANGUAGES, LONGEST_SOUND_S, SHORT_CLIPS, SOUNDS, Clip
+from benchmarks.word_errors import WordErrors
+
+Row = dict[str, Any]
+COUNTED = (*SOUNDS, "made up", "lost", "inserted", "substituted")
+COMPARED = (*SOUNDS, "made up", "lost", "inserted")
+ALLOWED_LOSS = 0.002  # of the words, by voice activity detection
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One answer, its errors counted."""
+
+    library: Library
+    setting: str
+    clip: Clip
+    seed: int
+    errors: WordErrors
+
+
+def summarise(counted: Sequence[Counted], seconds: Mapping[tuple[Library, str], float]) -> dict[str, Any]:
+    """Rows, and what fails.
+
+    Args:
+        counted: a clip with several seeds counts once, with the average of its errors.
+        seconds: (library, setting) → time that its first seed took.
+    """
+    groups: dict[tuple[Library, str], dict[str, list[Counted]]] = {}
+    for each in counted:
+        groups.setdefault((each.library, each.setting), {}).setdefault(each.clip.file, []).append(each)
+    rows = [
+        {"library": library, "setting": setting, **_row(clips), "seconds": round(seconds[library, setting], 1)}
+        for (library, setting), clips in groups.items()
+    ]
+    failures = find_failures(rows)
+    return {
+        "model": "base, float32, greedy",
+        "seeds": len(SEEDS),
+        "versions": {library: version_of(library) for library in LIBRARIES if library != "whisperlite"},
+        "passes": not failures,
+        "failures": failures,
+        "rows": rows,
+    }
+
+
+def _row(clips: Mapping[str, Sequence[Counted]]) -> Row:
+    row: Row = dict.fromkeys((*COUNTED, "words", "clips", "sampled"), 0)
+    for repeats in clips.values():
+        clip = repeats[0].clip
+        row["clips"] += 1
+        row["sampled"] += len(repeats) > 1
+        made_up = mean(each.errors.inserted for each in repeats)
+        if clip.group in SOUNDS:
+            row[clip.group] += made_up
+            row["made up"] += made_up
+        else:
+            row["inserted"] += made_up
+            row["lost"] += mean(each.errors.lost for each in repeats)
+            row["substituted"] += mean(each.errors.substituted for each in repeats)
+            row["words"] += repeats[0].errors.length
+    return {name: round(value, 2) for name, value in row.items()}
+
+
+def find_failures(rows: Sequence[Row]) -> list[str]:
+    """What is not as it should be, a line each."""
+    by_name = {(row["library"], row["setting"]): row for row in rows}
+    ours = {setting: row for (library, setting), row in by_name.items() if library == "whisperlite"}
+    failures = []
+    for setting, row in ours.items():
+        theirs = by_name.get(("openai-whisper", setting))
+        if theirs is not None:
+            failures += [
+                f"{setting}: {column} {row[column]:g}, openai-whisper {theirs[column]:g}"
+                for column in COMPARED
+                if row[column] > theirs[column]
+            ]
+    for setting in (name for name in ours if name.startswith("vad")):
+        best = min(row["made up"] for row in rows)
+        if ours[setting]["made up"] > best:
+            failures.append(f"{setting}: {ours[setting]['made up']:g} words made up, the best of all {best:g}")
+        without = ours.get(setting.removeprefix("vad+") if "+" in setting else "thresholds")
+        if without and ours[setting]["lost"] > without["lost"] + ALLOWED_LOSS * without["words"]:
+            failures.append(f"{setting}: {ours[setting]['lost']:g} words lost, without {without['lost']:g}")
+    return failures
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """The summary as a page of the documentation."""
+    versions = " and ".join(f"{library} {version}" for library, version in summary["versions"].items())
+    words = max(row["words"] for row in summary["rows"])
+    lines = [
+        "# Silence",
+        "",
+        "Words that are written where nobody speaks, and words that are lost where somebody does: whisperlite, "
+        f"{versions} with the same weights on the same samples (`{summary['model']}`, best of {BEST_OF} where sampled, "
+        "language given). Made by `make silence`.",
+        "",
+        "*Made up*: words in recordings without speech, silence, noise, tones and music, of which the first "
+        f"{LONGEST_SOUND_S:.0f} s are taken; the right transcript is empty. *Lost*, *inserted* and *substituted*: "
+        f"deletions, insertions and substitutions against the true text in {words} words of speech: long recordings, "
+        f"some with long pauses, recordings in noise, and up to {SHORT_CLIPS} short ones in each of "
+        f"{', '.join(LANGUAGES)}. Whisper's own normaliser.",
+        "",
+        "*plain*: temperature 0, no threshold. *thresholds*: the three thresholds and the ladder of temperatures, the "
+        "defaults. *vad*: with voice activity detection, each library's own with its defaults; openai-whisper has "
+        "none. *hallucination*: the thresholds, word timestamps and "
+        f"`hallucination_silence_threshold={HALLUCINATION_SILENCE_S}`.",
+        "",
+        "A recording in which a window falls back to a temperature above 0 is *sampled*; the libraries draw different "
+        f"random numbers, so its words are averages over {summary['seeds']} seeds.",
+        "",
+        "| library | setting | silence | noise | tones | music | **made up** | **lost** | inserted | substituted | "
+        "sampled |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in summary["rows"]:
+        cells = [f"{row[name]:g}" for name in (*COUNTED, "sampled")]
+        lines.append(f"| {row['library']} | {row['setting']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,183 @@
+"""Outcomes → a table for people and a JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.parity.matrix import REFERENCE_VERSION
+from benchmarks.words.compare import ALLOWED_PROBABILITY, ALLOWED_S, Compared, Outcome
+
+REQUIRED = 0.99  # of the words whose times no code explains
+
+REASONS = {
+    "9": "the reference's time lies behind the recording's end, outside of its segment or out of order; ours is moved",
+    "12": "attention weights that are not numbers count as 0",
+    "13": "a long first word after a pause is cut at the middle of the second word, not at half of its end's time",
+    "24": "the reference's next window does not advance, and it would go on for ever; ours does",
+    "float32-dtw": "the reference sums the costs of its paths in float32; in float64 its path is ours",
+}
+
+
+def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Counts in all and by model and setting, and every defect."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(f"{outcome.run.model} {outcome.run.setting}", []).append(outcome)
+    return {
+        "reference": f"openai-whisper {REFERENCE_VERSION}",
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "recordings": len({outcome.run.clip.sha256 for outcome in outcomes}),
+        "settings": {name: _counts(group) for name, group in sorted(groups.items())},
+        "all": _counts(outcomes),
+        "tokens_by_code": [
+            {"run": outcome.run.name, "code": outcome.tokens_code} for outcome in outcomes if outcome.tokens_code
+        ],
+        "defects": [defect for outcome in outcomes for defect in _defects(outcome)],
+    }
+
+
+def _counts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    words = [word for outcome in outcomes for word in outcome.words]
+    segments = [segment for outcome in outcomes for segment in outcome.segments]
+    return {
+        "runs": len(outcomes),
+        "same_tokens": sum(not outcome.tokens_code and not outcome.tokens_defect for outcome in outcomes),
+        "tokens_explained": sum(bool(outcome.tokens_code) for outcome in outcomes),
+        "tokens_defects": sum(bool(outcome.tokens_defect) for outcome in outcomes),
+        "words": _counts_of(words),
+        "words_left_out": sum(outcome.left_out for outcome in outcomes),
+        "segments": _counts_of(segments),
+        "probability_error": max((outcome.probability_error for outcome in outcomes), default=0.0),
+    }
+
+
+def _counts_of(spans: Sequence[Compared]) -> dict[str, Any]:
+    codes = [span.code for span in spans]
+    times = [time for span in spans for time in (span.start, span.end)]
+    return {
+        "count": len(spans),
+        "starts_within": sum(span.start.difference <= ALLOWED_S + 1e-6 for span in spans),
+        "ends_within": sum(span.end.difference <= ALLOWED_S + 1e-6 for span in spans),
+        "same": sum(max(span.start.difference, span.end.difference) < 0.001 for span in spans),
+        "equal": codes.count(""),
+        "explained": dict(sorted(Counter(code for code in codes if code).items())),
+        "defects": codes.count(None),
+        "worst_s": round(max((time.difference for time in times), default=0.0), 3),
+        "worst_defect_s": round(max((time.difference for time in times if time.code is None), default=0.0), 3),
+    }
+
+
+def _defects(outcome: Outcome) -> Iterator[dict[str, Any]]:
+    if outcome.tokens_defect:
+        yield {"run": outcome.run.name, "what": "tokens", "detail": outcome.tokens_defect}
+    for what, spans in (("word", outcome.words), ("segment", outcome.segments)):
+        for index, span in enumerate(spans):
+            if span.code is None:
+                ours, theirs = (
+                    f"{span.start.ours:.2f} to {span.end.ours:.2f}",
+                    f"{span.start.theirs:.2f} to {span.end.theirs:.2f}",
+                )
+                detail = f"{index}, “{span.text.strip()}”: {ours} s, reference {theirs} s"
+                yield {"run": outcome.run.name, "what": what, "detail": detail}
+    if outcome.probability_error > ALLOWED_PROBABILITY:
+        detail = f"a word's is off by {outcome.probability_error:.1e}"
+        yield {"run": outcome.run.name, "what": "probability", "detail": detail}
+
+
+def passes(summary: dict[str, Any]) -> bool:
+    """In every setting: no other tokens without a reason, probabilities within the limit, and enough times."""
+    return bool(summary["settings"]) and all(
+        not each["tokens_defects"]
+        and each["probability_error"] <= ALLOWED_PROBABILITY
+        and all(_share(each[what]) >= REQUIRED for what in ("words", "segments"))
+        for each in summary["settings"].values()
+    )
+
+
+def _share(counts: dict[str, Any]) -> float:
+    """Of the spans that no code explains, those that are equal."""
+    judged = counts["equal"] + counts["defects"]
+    return counts["equal"] / judged if judged else 1.0
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """The summary as a page of the documentation."""
+    total = summary["all"]
+    words = total["words"]
+    verdict = "within the criterion" if passes(summary) else "**outside of the criterion**"
+    lines = [
+        "# Word times against openai-whisper",
+        "",
+        "Made by `make words`.",
+        "",
+        f"{total['runs']} runs over {summary['recordings']} recordings, with speech and without, against "
+        f"{summary['reference']} with `word_timestamps=True`, in float32 on the same weights, samples and alignment "
+        f"heads, greedy, language given, at temperature 0 only: {total['same_tokens']} have the same tokens, "
+        f"{total['tokens_explained']} others for a reason below, {total['tokens_defects']} for none. Of "
+        f"{words['count']} words, {words['same']} have the same start and end, {words['equal']} within {ALLOWED_S} s, "
+        f"{sum(words['explained'].values())} differ for a reason below, {words['defects']} for none: "
+        f"**{100 * _share(words):.2f} %** of those that no reason explains are equal, {verdict} "
+        f"({100 * REQUIRED:.0f} %). Probabilities differ by {total['probability_error']:.1e} at most.",
+        "",
+        "*silence-threshold*: with `hallucination_silence_threshold=2.0`, on recordings longer than 30 s and on those "
+        "without speech; which segments are kept is part of the tokens' comparison.",
+        "",
+        "| model and setting | runs | same tokens | explained | for no reason |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    rows = [*summary["settings"].items(), ("**all**", total)]
+    for name, each in rows:
+        counts = " | ".join(str(each[key]) for key in ("runs", "same_tokens", "tokens_explained", "tokens_defects"))
+        lines.append(f"| {name} | {counts} |")
+    for what in ("words", "segments"):
+        lines += [
+            "",
+            f"| {what} of | compared | starts within {ALLOWED_S} s | ends within {ALLOWED_S} s | "
+            "differ for a reason | for none | worst of these |",
+            "|---|---:|---:|---:|---:|---:|---:|",
+            *(f"| {name} | {_as_cells(each[what])} |" for name, each in rows),
+        ]
+    lines += ["", *_as_reasons(total)]
+    if summary["tokens_by_code"]:
+        lines += ["", "| other tokens | reason |", "|---|---|"]
+        lines += [f"| {each['run']} | {each['code']} |" for each in summary["tokens_by_code"]]
+    if summary["defects"]:
+        lines += ["", "| differs for no reason | what | where |", "|---|---|---|"]
+        lines += [f"| {each['run']} | {each['what']} | {each['detail']} |" for each in summary["defects"]]
+    return "\n".join(lines) + "\n"
+
+
+def _as_cells(counts: dict[str, Any]) -> str:
+    shares = [f"{100 * counts[key] / max(counts['count'], 1):.2f} %" for key in ("starts_within", "ends_within")]
+    worst = f"{counts['worst_defect_s']:.2f} s" if counts["defects"] else ""
+    cells = [counts["count"], *shares, sum(counts["explained"].values()), counts["defects"], worst]
+    return " | ".join(map(str, cells))
+
+
+def _as_reasons(total: dict[str, Any]) -> Iterator[str]:
+    yield (
+        "A reason is computed, not judged: the reference runs once more with its error corrected, and its times (or "
+        "tokens) are then ours. Numbers are those of the list of the reference's errors."
+    )
+    yield ""
+    yield "| reason | words | segments | |"
+    yield "|---|---:|---:|---|"
+    for code in sorted({*total["words"]["explained"], *total["segments"]["explained"]}):
+        meaning = "; ".join(REASONS[name] for name in code.split("+"))
+        counts = [total[what]["explained"].get(code, 0) for what in ("words", "segments")]
+        yield f"| {code} | {counts[0]} | {counts[1]} | {meaning} |"
+
+
+def write(summary: dict[str, Any], folder: Path) -> None:
+    """Write `words.md` and `words.json` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "words.md").write_text(as_markdown(summary), encoding="utf-8")
+    (folder / "words.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

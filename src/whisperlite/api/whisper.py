@@ -1,0 +1,336 @@
+"""A loaded model: what can be done with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from whisperlite.api.iterator import SegmentIterator
+from whisperlite.audio.load import AudioSource, read_audio
+from whisperlite.audio.mel import WINDOW_FRAMES, Features
+from whisperlite.audio.speech import check_installed
+from whisperlite.cancel import CancelToken, Stop
+from whisperlite.checkpoints.checkpoint import GenerationConfig
+from whisperlite.decoding.alignment import Heads
+from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.engine import Engine, as_window
+from whisperlite.errors import AudioFormatError, LanguageError, OptionError
+from whisperlite.nn.build import in_float32
+from whisperlite.nn.config import ModelDimensions
+from whisperlite.nn.network import Network
+from whisperlite.options import Options, OptionsDict, make_options
+from whisperlite.results import LanguageDetection, Segment, Transcription
+from whisperlite.text.prompt import MAX_NEW_TOKENS, build_prompt
+from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.fallback import strategy_at
+from whisperlite.transcription.history import History
+from whisperlite.transcription.languages import among, likeliest
+from whisperlite.transcription.pool import drive
+from whisperlite.transcription.session import Accepted
+from whisperlite.transcription.start import start_session
+from whisperlite.transcription.suppression import suppressed_tokens
+
+_MOST_SLOTS = 16  # windows of one `decode` that are in memory at a time
+
+# Options that belong to a whole recording: `decode`, which takes windows, refuses them.
+_OF_RECORDINGS = ("word_timestamps", "vad_filter", "multilingual", "timeout_s")
+
+
+class Recipe(Protocol):
+    """All that is needed to load a model again."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self) -> Whisper: ...
+
+
+class Whisper:
+    """A loaded model. It is never written to: any number of threads may call it at once.
+
+    It pickles as the arguments that it was loaded with, but for the token, and is loaded again where it is unpickled.
+    Made by `load_model`.
+
+    Attributes:
+        network: the encoder and decoder; what is inside is not public.
+        tokenizer: of the checkpoint's own vocabulary.
+        generation_config: what the checkpoint says about its use; it changes no option.
+        alignment_heads: (layer, head) of the cross-attention heads that times of words are read from: the checkpoint's
+            own, those published for its name, or all of the upper half of the layers.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        recipe: Recipe,
+        generation_config: GenerationConfig,
+        alignment_heads: Heads,
+    ) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.generation_config = generation_config
+        self.alignment_heads = tuple(alignment_heads)
+        self._recipe = recipe
+        self._float32: Network | None = None
+        self._making_float32 = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Whisper {self.name!r} on {self.device} in {str(self.network.dtype).removeprefix('torch.')}>"
+
+    def __reduce__(self) -> tuple[Callable[[], Whisper], tuple[()]]:
+        return self._recipe.load, ()
+
+    @property
+    def name(self) -> str:
+        """The name or path that it was loaded by."""
+        return self._recipe.name
+
+    @property
+    def dims(self) -> ModelDimensions:
+        """Its shape: layers, widths, mel bands, vocabulary."""
+        return self.network.dims
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are and its work is done."""
+        return self.network.device
+
+    @property
+    def is_multilingual(self) -> bool:
+        """Whether its vocabulary has languages to choose from."""
+        return self.tokenizer.is_multilingual
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages that it knows."""
+        return self.tokenizer.languages or ("en",)
+
+    def transcribe(
+        self,
+        audio: AudioSource,
+        *,
+        sampling_rate: int | None = None,
+        on_segment: Callable[[Segment], None] | None = None,
+        on_progress: Callable[[float, float], None] | None = None,
+        cancel: CancelToken | None = None,
+        **options: Unpack[OptionsDict],
+    ) -> Transcription:
+        """Transcribe a recording, or translate it into English: `whisperlite.transcribe` with this model."""
+        windows, _ = self._windows(audio, make_options(options), sampling_rate, cancel)
+        result: Transcription
+        try:
+            while True:
+                _, window = next(windows)
+                if on_segment is not None:
+                    for segment in window.segments:
+                        on_segment(segment)
+                if on_progress is not None:
+                    on_progress(window.done_s, window.total_s)
+        except StopIteration as end:
+            (result,) = end.value
+        if on_progress is not None:
+            on_progress(result.duration, result.duration)
+        return result
+
+    def iter_segments(
+        self,
+        audio: AudioSource,
+        *,
+        sampling_rate: int | None = None,
+        cancel: CancelToken | None = None,
+        **options: Unpack[OptionsDict],
+    ) -> SegmentIterator:
+        """Transcribe a recording segment by segment: an iterator that hands out each as soon as it is accepted.
+
+        The whole recording is read before this returns, since its loudest moment is a part of every window's features;
+        so this is not for live audio. The segments are those of `transcribe`, and `.result` is its result.
+
+        Args:
+            audio, sampling_rate, cancel, **options: as in `transcribe`, which says what is raised, here or while
+                iterating.
+        """
+        windows, duration = self._windows(audio, make_options(options), sampling_rate, cancel)
+        return SegmentIterator(windows, duration)
+
+    def detect_language(self, audio: AudioSource, *, sampling_rate: int | None = None) -> LanguageDetection:
+        """Which language is spoken in the first 30 seconds.
+
+        Args:
+            audio, sampling_rate: as in `transcribe`.
+
+        Raises:
+            LanguageError: the model is English-only.
+            AudioError: the audio cannot be read.
+        """
+        if not self.is_multilingual:
+            raise LanguageError(f"{self.name!r} is English-only: it cannot tell languages apart.")
+        features = Features(read_audio(audio, sampling_rate=sampling_rate).samples, self.dims.n_mels)
+        (answer,) = self._engine().run([Detect(features.detection_window())])
+        assert isinstance(answer, Detected), "a Detect is answered by a Detected"
+        return LanguageDetection(*likeliest(answer.probabilities), answer.probabilities)
+
+    def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
+        """Run the encoder on log-mel windows.
+
+        Args:
+            windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000).
+
+        Returns:
+            An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows.
+
+        Raises:
+            AudioFormatError: windows of another shape.
+        """
+        return self._engine().encode([as_window(self._checked(window)) for window in windows])
+
+    def decode(
+        self, windows: Sequence[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
+    ) -> list[Decoded]:
+        """Decode log-mel windows as one batch: one attempt each, without the policy of a whole recording.
+
+        Args:
+            windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000) or of encodings.
+            options: for all, or one each. The first temperature is used; `initial_prompt` is the text before the
+                window; language None is detected. Thresholds, clips and previous text do not come in.
+
+        Raises:
+            AudioFormatError: windows of another shape.
+            OptionError: not as many options as windows, or an encoding of another model.
+            LanguageError: a language that the model does not have.
+        """
+        chosen = [options or Options()] * len(windows) if not isinstance(options, Sequence) else list(options)
+        if len(chosen) != len(windows):
+            raise OptionError(f"{len(windows)} windows were given with {len(chosen)} options; give one, or one each.")
+        for each in chosen:
+            _refuse_options_of_recordings(each)
+            self._check_options(each)
+        engine = self._engine(slots=max(min(len(windows), _MOST_SLOTS), 1))
+        encodings = [window if isinstance(window, Encoding) else None for window in windows]
+        if any(encoding is not None and not encoding.belongs_to(self.network.decoder) for encoding in encodings):
+            raise OptionError("An encoding was made by another model; each model reads only its own.")
+        lacking = [as_window(self._checked(window)) for window in windows if not isinstance(window, Encoding)]
+        fresh = iter(engine.encode(lacking))
+        encoded = [encoding or next(fresh) for encoding in encodings]
+        answers = engine.run([self._decode(one, each, engine) for one, each in zip(encoded, chosen, strict=True)])
+        return [answer for answer in answers if isinstance(answer, Decoded)]
+
+    def _decode(self, encoding: Encoding, options: Options, engine: Engine) -> Decode:
+        language = options.language
+        if language is None and self.is_multilingual:
+            (answer,) = engine.run([Detect(encoding.window, encoding)])
+            assert isinstance(answer, Detected), "a Detect is answered by a Detected"
+            language, _ = likeliest(among(answer.probabilities, options.allowed_languages))
+        prompt = build_prompt(
+            self.tokenizer,
+            language=language or "en",
+            task=options.task,
+            without_timestamps=options.without_timestamps,
+            previous=History(options, self.tokenizer).previous(),
+            prefix=options.prefix,
+        )
+        return Decode(
+            window=encoding.window,
+            prompt=prompt,
+            strategy=strategy_at(options.temperatures[0], options),
+            max_new_tokens=options.max_new_tokens or MAX_NEW_TOKENS,
+            suppressed=suppressed_tokens(options, self.tokenizer),
+            suppress_blank=options.suppress_blank,
+            timestamps=not options.without_timestamps,
+            max_initial_timestamp=options.max_initial_timestamp,
+            seed=(options.seed,),
+            encoding=encoding,
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+        )
+
+    def _windows(
+        self, audio: AudioSource, options: Options, sampling_rate: int | None, cancel: CancelToken | None
+    ) -> tuple[Generator[tuple[int, Accepted], None, list[Transcription]], float]:
+        """The windows of a recording as they are accepted, then its transcription; and its duration in seconds."""
+        self._check_options(options)
+        stop = Stop.after(options.timeout_s, cancel)
+        steps, duration = start_session(
+            audio,
+            options,
+            self.tokenizer,
+            n_mels=self.dims.n_mels,
+            sampling_rate=sampling_rate,
+            model=self.name,
+            warnings=self._warnings(options),
+            stop=stop,
+        )
+        return drive([steps], self._engine(), stop=stop), duration
+
+    def _warnings(self, options: Options) -> tuple[str, ...]:
+        """What this model does not do well."""
+        found = []
+        if options.task == "translate" and self._is_distilled:
+            found.append("task='translate': this model was not trained to translate; expect the spoken language.")
+        elif options.task == "translate" and options.word_timestamps:
+            found.append(
+                "task='translate': words of a translation have no times of their own; those given are guesses."
+            )
+        own = self.generation_config.alignment_heads
+        if options.word_timestamps and own is not None and set(own) != set(self.alignment_heads):
+            found.append(
+                "The checkpoint's alignment_heads are of layers that it does not have; others give the times of words."
+            )
+        return tuple(found)
+
+    @property
+    def _is_distilled(self) -> bool:
+        """Whether the decoder was cut down, as turbo's and Distil-Whisper's, and tuned on transcription only."""
+        return self.is_multilingual and self.dims.n_text_layer < self.dims.n_audio_layer
+
+    def _engine(self, *, slots: int = 1) -> Engine:
+        is_half = self.network.dtype != torch.float32
+        return Engine(
+            self.network,
+            self.tokenizer,
+            slots=slots,
+            heads=self.alignment_heads,
+            in_float32=self._network_in_float32 if is_half else None,
+        )
+
+    def _network_in_float32(self) -> Network:
+        """The same weights in float32, made when a window first needs them."""
+        with self._making_float32:
+            if self._float32 is None:
+                self._float32 = in_float32(self.network)
+            return self._float32
+
+    def _check_options(self, options: Options) -> None:
+        """Refuse what this model does not have, before any audio is read."""
+        if options.language is not None and self.is_multilingual:
+            self.tokenizer.language_token(options.language)
+        for code in (options.allowed_languages or ()) if self.is_multilingual else ():
+            self.tokenizer.language_token(code)
+        if options.vad_filter:
+            check_installed()
+        prompt = options.initial_prompt if isinstance(options.initial_prompt, tuple) else ()
+        for name, ids in (("suppress_tokens", options.suppress_tokens), ("initial_prompt", prompt)):
+            foreign = sorted(token for token in ids if isinstance(token, int) and token >= self.dims.n_vocab)
+            if foreign:
+                last = self.dims.n_vocab - 1
+                raise OptionError(f"{name} holds {foreign[0]}, but the ids of this model end at {last}.")
+
+    def _checked(self, window: Tensor) -> Tensor:
+        expected = (self.dims.n_mels, WINDOW_FRAMES)
+        if tuple(window.shape) != expected:
+            raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
+        return window
+
+
+def _refuse_options_of_recordings(options: Options) -> None:
+    for name in _OF_RECORDINGS:
+        if getattr(options, name):
+            raise OptionError(
+                f"{name}={getattr(options, name)!r} is for whole recordings: leave it out, or transcribe."
+            )

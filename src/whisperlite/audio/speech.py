@@ -1,0 +1,304 @@
+"""Voice activity: samples → where there is speech.
+
+In: the samples of a recording. Out: spans in seconds. Silero VAD gives each frame of 32 ms a probability of speech,
+and spans are made of these. Of the package `silero-vad` only the file of weights is read; decision 0004 says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import zipfile
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from whisperlite.audio.load import SAMPLE_RATE
+from whisperlite.audio.mel import Samples
+from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
+from whisperlite.options import VadOptions
+
+_FRAME_SAMPLES = 512  # 32 ms
+_CONTEXT_SAMPLES = 64  # the end of the frame before, which the network hears as well
+_CHUNK_FRAMES = 1875  # a minute: about 60 MB at work
+_SAMPLES_PER_MS = SAMPLE_RATE // 1000
+_LEAST_PAUSE_TO_DIVIDE_AT = 98 * _SAMPLES_PER_MS  # `min_silence_at_max_speech` of silero-vad
+
+Span = tuple[int, int]  # start, end
+
+
+def speech_spans(
+    samples: Samples, options: VadOptions, *, check: Callable[[], None] | None = None
+) -> list[tuple[float, float]]:
+    """Where there is speech.
+
+    Args:
+        samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,).
+        options: what counts as speech.
+        check: called before each minute of the recording; what it raises ends the work.
+
+    Returns:
+        (start, end) in seconds, ascending, inside the recording. Spans do not overlap, and touch only where speech
+        longer than `max_speech_duration_s` was divided.
+
+    Raises:
+        MissingPackageError: silero-vad is not installed.
+        CheckpointError: its weights are damaged, or those of another version.
+        DecodingError: its probabilities are not finite, from samples far beyond full scale.
+    """
+    probabilities = speech_probabilities(samples, check=check)
+    spans = spans_of_speech(probabilities, len(samples), options)
+    return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in spans]
+
+
+def check_installed() -> None:
+    """Find out before any audio is read whether speech can be told.
+
+    Raises:
+        MissingPackageError: silero-vad is not installed.
+        CheckpointError: its weights are damaged, or those of another version.
+    """
+    _network()
+
+
+def speech_probabilities(samples: Samples, *, check: Callable[[], None] | None = None) -> npt.NDArray[np.float32]:
+    """The probability of speech in each frame of 32 ms, (⌈n_samples / 512⌉,); silence fills up the last frame."""
+    network = _network()
+    n_frames = -(-len(samples) // _FRAME_SAMPLES)
+    probabilities = np.zeros(n_frames, dtype=np.float32)
+    state = network.beginning()
+    for start in range(0, n_frames, _CHUNK_FRAMES):
+        if check is not None:
+            check()
+        end = min(start + _CHUNK_FRAMES, n_frames)
+        # The user's autocast would have the network compute in bfloat16.
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            chunk, state = network(_frames(samples, start, end), state)
+        if not chunk.isfinite().all():
+            raise DecodingError(
+                "Silero VAD gave no usable answer: its probabilities are not finite; samples belong in [-1, 1]."
+            )
+        probabilities[start:end] = chunk.numpy()
+    return probabilities
+
+
+def _frames(samples: Samples, start: int, end: int) -> Tensor:
+    """Frames [start, end), each after its context, (end - start, 576) in float32; zeros where there is no sample."""
+    first = start * _FRAME_SAMPLES - _CONTEXT_SAMPLES
+    part = samples[max(first, 0) : end * _FRAME_SAMPLES]
+    scaled = part.astype(np.float32) / np.float32(32768.0) if part.dtype == np.int16 else part.astype(np.float32)
+    before = max(-first, 0)
+    after = end * _FRAME_SAMPLES - first - before - len(scaled)
+    padded = F.pad(torch.from_numpy(scaled), (before, after))
+    return padded.unfold(0, _CONTEXT_SAMPLES + _FRAME_SAMPLES, _FRAME_SAMPLES)
+
+
+# The network
+
+_STRIDES = {"conv1": 1, "conv2": 2, "conv3": 2, "conv4": 1}
+State = tuple[Tensor, Tensor]  # of the LSTM, each (1, 1, 128)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Network:
+    """Silero VAD 6 at 16 kHz: a spectrum, four convolutions, an LSTM. It holds weights and nothing else."""
+
+    weights: dict[str, Tensor]
+
+    def beginning(self) -> State:
+        zeros = torch.zeros(1, 1, 128, dtype=torch.float32, device="cpu")
+        return zeros, zeros
+
+    def __call__(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
+        """Successive frames (n, 576) → their probabilities (n,), and the state to go on from."""
+        weights = self.weights
+        mirrored = F.pad(frames[:, None], (0, 64), mode="reflect")
+        real, imaginary = F.conv1d(mirrored, weights["stft.weight"], stride=128).chunk(2, dim=1)
+        x = (real.square() + imaginary.square()).sqrt()  # (n, 129, 4)
+        for name, stride in _STRIDES.items():
+            x = F.conv1d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride=stride, padding=1).relu()
+        # x: (n, 128, 1). The frames were a batch so far; to the LSTM they are a sequence.
+        parameters = [weights[f"lstm.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        hidden, *state_after = torch.lstm(x.permute(0, 2, 1), state, parameters, True, 1, 0.0, False, False, False)
+        last = F.linear(hidden.squeeze(1).relu(), weights["last.weight"], weights["last.bias"])
+        return last.squeeze(1).sigmoid(), (state_after[0], state_after[1])
+
+
+_DISTRIBUTION = "silero-vad"
+_WEIGHTS = "silero_vad/data/silero_vad.jit"
+_SHA256 = "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720"
+_INSTALL = "pip install 'whisperlite[vad]'"
+# The file is a zip archive, with the numbers of each tensor in an entry of its own, `data/2` and on in this order. Of
+# the rest, the TorchScript in it and the network for 8 kHz, nothing is looked at.
+_FIRST_ENTRY = 2
+_SHAPES = {
+    "stft.weight": (258, 1, 256),
+    "conv1.weight": (128, 129, 3),
+    "conv1.bias": (128,),
+    "conv2.weight": (64, 128, 3),
+    "conv2.bias": (64,),
+    "conv3.weight": (64, 64, 3),
+    "conv3.bias": (64,),
+    "conv4.weight": (128, 64, 3),
+    "conv4.bias": (128,),
+    "lstm.weight_ih": (512, 128),
+    "lstm.weight_hh": (512, 128),
+    "lstm.bias_ih": (512,),
+    "lstm.bias_hh": (512,),
+    "last.weight": (1, 128),
+    "last.bias": (1,),
+}
+
+
+@cache
+def _network() -> _Network:
+    """Loaded once, and shared by all threads."""
+    path = _weights_file()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); install {_DISTRIBUTION} again.") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != _SHA256:
+        raise CheckpointError(
+            f"{path} of {_DISTRIBUTION} {metadata.version(_DISTRIBUTION)} has SHA-256 {found}, expected {_SHA256}: "
+            f"it is damaged, or of a version with other weights; {_INSTALL} --force-reinstall"
+        )
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        folder = archive.namelist()[0].split("/")[0]
+        entries = [archive.read(f"{folder}/data/{n}") for n in range(_FIRST_ENTRY, _FIRST_ENTRY + len(_SHAPES))]
+    return _Network(
+        {
+            name: torch.from_numpy(np.frombuffer(entry, dtype="<f4").astype(np.float32).reshape(shape))
+            for (name, shape), entry in zip(_SHAPES.items(), entries, strict=True)
+        }
+    )
+
+
+def _weights_file() -> Path:
+    """Found by its place in the installed distribution, which is not imported."""
+    try:
+        distribution = metadata.distribution(_DISTRIBUTION)
+    except metadata.PackageNotFoundError as error:
+        raise MissingPackageError(
+            f"vad_filter needs the package {_DISTRIBUTION}, which is not installed: {_INSTALL}"
+        ) from error
+    path = Path(str(distribution.locate_file(_WEIGHTS)))
+    if not path.is_file():
+        raise MissingPackageError(
+            f"vad_filter needs {_WEIGHTS}, which the installed {_DISTRIBUTION} {distribution.version} lacks: {_INSTALL}"
+            " --force-reinstall"
+        )
+    return path
+
+
+# Probabilities → spans
+
+
+def spans_of_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[Span]:
+    """Spans of samples, from the probabilities of frames (silero-vad: `get_speech_timestamps_from_probs`).
+
+    Differs where speech is divided: see `_divided`. Differs where the padding of two spans meets: they become one,
+    as there is nothing between them, unless that would be longer than `max_speech_duration_s`.
+    """
+    least = options.min_speech_duration_ms * _SAMPLES_PER_MS
+    padding = options.speech_pad_ms * _SAMPLES_PER_MS
+    most = options.max_speech_duration_s * SAMPLE_RATE
+    found = [speech for speech in _find_speech(probabilities, n_samples, options) if speech.end - speech.start > least]
+    pieces = [(speech.start, speech.end) for speech in found]
+    if most < math.inf:
+        # Whole frames, and one at the least, where padding leaves nothing of the limit.
+        limit = max(int(most - 2 * padding) // _FRAME_SAMPLES, 1) * _FRAME_SAMPLES
+        pieces = [piece for speech in found for piece in _divided(speech, limit)]
+    return _joined(_padded(pieces, padding, n_samples), most)
+
+
+@dataclass(slots=True)
+class _Speech:
+    """From one long pause to the next, in samples, with the shorter pauses in it."""
+
+    start: int
+    end: int
+    pauses: list[Span] = field(default_factory=list)
+
+
+def _find_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[_Speech]:
+    """Speech begins at a frame that reaches `threshold`, and ends at one below `neg_threshold` if it has not come back
+    when a later frame, `min_silence_duration_ms` or more behind, is below it too.
+
+    Differs for a `threshold` under 0.01, where that of silero-vad for the end would be above that for the beginning.
+    """
+    threshold, neg_threshold = options.threshold, options.neg_threshold
+    if neg_threshold is None:
+        neg_threshold = max(threshold - 0.15, 0.01)
+    least_pause = options.min_silence_duration_ms * _SAMPLES_PER_MS
+    found: list[_Speech] = []
+    current: _Speech | None = None
+    pause: int | None = None
+    for frame, probability in enumerate(probabilities.tolist()):
+        now = frame * _FRAME_SAMPLES
+        if probability >= threshold:
+            if current is None:
+                found.append(current := _Speech(now, n_samples))
+            elif pause is not None:
+                current.pauses.append((pause, now))
+                pause = None
+        elif probability < neg_threshold and current is not None:
+            pause = now if pause is None else pause
+            if now - pause >= least_pause:
+                current.end = pause
+                current = pause = None
+    if current is not None and pause is not None:
+        current.pauses.append((pause, n_samples))
+    return found
+
+
+def _divided(speech: _Speech, limit: int) -> list[Span]:
+    """Pieces of at most `limit` samples: cut at the longest pause among those that begin within the limit, which falls
+    away, or at the limit where there is none.
+
+    Differs from silero-vad, which divides while it does not yet know where speech ends: nothing is divided that a pause
+    ends in time, pauses are remembered after a cut, and a cut amid speech loses neither a frame nor a short rest.
+    """
+    pieces: list[Span] = []
+    pauses = [pause for pause in speech.pauses if pause[1] - pause[0] > _LEAST_PAUSE_TO_DIVIDE_AT]
+    starts = [start for start, _ in pauses]
+    start = speech.start
+    while speech.end - start > limit:
+        near = pauses[bisect_right(starts, start) : bisect_right(starts, start + limit)]
+        uncut = start + limit
+        cut, resumed = max(near, key=lambda pause: pause[1] - pause[0], default=(uncut, uncut))
+        pieces.append((start, cut))
+        start = resumed
+    return [*pieces, (start, speech.end)] if start < speech.end else pieces
+
+
+def _padded(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
+    """Wider on either side by `padding`, but by no more than half of what lies between two of them."""
+    shares = [min(padding, (second[0] - first[1]) // 2) for first, second in pairwise(spans)]
+    return [
+        (max(start - before, 0), min(end + after, n_samples))
+        for (start, end), before, after in zip(spans, [padding, *shares], [*shares, padding], strict=False)
+    ]
+
+
+def _joined(spans: list[Span], most: float) -> list[Span]:
+    """Those that touch made one, unless longer than `most`."""
+    joined: list[Span] = []
+    for start, end in spans:
+        if joined and joined[-1][1] == start and end - joined[-1][0] <= most:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined

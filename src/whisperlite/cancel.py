@@ -1,0 +1,65 @@
+"""Stopping a transcription: from another thread, or after a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from whisperlite.errors import CancelledError, TimeoutExceededError
+
+
+class CancelToken:
+    """Stops the calls that it was given to, from any thread: `transcribe(…, cancel=token)`, then `token.cancel()`.
+
+    They raise `CancelledError` within one step of the model. A token stays cancelled: take a new one for the next call.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Stop; calling it again does nothing."""
+        self._event.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._event.is_set()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """When one call has to stop.
+
+    Attributes:
+        token: of the caller, or None.
+        timeout_s: as the caller gave it, for the message; None: no limit.
+        deadline_s: when that is over, on the clock of `time.monotonic`.
+    """
+
+    token: CancelToken | None = None
+    timeout_s: float | None = None
+    deadline_s: float = float("inf")
+
+    @staticmethod
+    def after(timeout_s: float | None, token: CancelToken | None = None) -> Stop:
+        """A limit that begins now."""
+        return Stop(token, timeout_s, float("inf") if timeout_s is None else time.monotonic() + timeout_s)
+
+    def check(self) -> None:
+        """Go on, or stop.
+
+        Raises:
+            CancelledError: the token was cancelled.
+            TimeoutExceededError: the time is over.
+        """
+        if self.token is not None and self.token.is_cancelled:
+            raise CancelledError("The transcription was cancelled. What there was then is in `partial`.")
+        if time.monotonic() >= self.deadline_s:
+            raise TimeoutExceededError(
+                f"The transcription took longer than timeout_s={self.timeout_s:g}. What there was then is in `partial`."
+            )
+
+
+NEVER = Stop()

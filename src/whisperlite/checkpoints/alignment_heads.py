@@ -1,0 +1,61 @@
+"""Which cross-attention heads follow the audio, by official name. Data, and the rule for checkpoints that have none.
+
+Source: openai-whisper 20250625, `whisper/__init__.py`, `_ALIGNMENT_HEADS` (MIT licence, copyright OpenAI), decoded to
+(layer, head). Nobody published any for the Distil-Whisper models: those in their `generation_config.json` are their
+teachers', of layers that they do not have.
+"""
+
+from __future__ import annotations
+
+from whisperlite.checkpoints.published import PUBLISHED
+from whisperlite.nn.config import ModelDimensions
+
+Heads = tuple[tuple[int, int], ...]
+
+
+def _heads(text: str) -> Heads:
+    """`layer: head head …; layer: head …`"""
+    layers = (part.split(":") for part in text.split(";"))
+    return tuple((int(layer), int(head)) for layer, heads in layers for head in heads.split())
+
+
+_PUBLISHED: dict[str, Heads] = {
+    "tiny.en": _heads("1: 0; 2: 0 5; 3: 0 1 2 3 4"),
+    "tiny": _heads("2: 2; 3: 0 2 3 4 5"),
+    "base.en": _heads("3: 3; 4: 7; 5: 1 5 7"),
+    "base": _heads("3: 1; 4: 2 3 7; 5: 1 2 4 6"),
+    "small.en": _heads("6: 6; 7: 0 3 8; 8: 2 5 7; 9: 0 4 8 10; 10: 0 1 2 3 6 11; 11: 2 4"),
+    "small": _heads("5: 3 9; 8: 0 4 7 8; 9: 0 7 9; 10: 5"),
+    "medium.en": _heads(
+        "11: 4; 14: 1 12 14; 15: 4; 16: 0 4 9; 17: 12 14; 18: 7 10 15; 20: 0 3 9 14; 21: 12",
+    ),
+    "medium": _heads("13: 15; 15: 4 15; 16: 1; 20: 0; 23: 4"),
+    "large-v1": _heads("9: 19; 11: 2 4 17; 22: 7 11 17; 23: 2 15"),
+    "large-v2": _heads(
+        "10: 12; 13: 17; 16: 11 12 13; 17: 15 16; 18: 4 11 19; 19: 11; 21: 2 3; 22: 3 9 12; 23: 5 7 13; 25: 5; "
+        "26: 1 12; 27: 15"
+    ),
+    "large-v3": _heads("7: 0; 10: 17; 12: 18; 13: 12; 16: 1; 17: 14; 19: 11; 21: 4; 24: 1; 25: 6"),
+    "large-v3-turbo": _heads("2: 4 11; 3: 3 6 11 14"),
+}
+
+
+def choose_heads(own: Heads | None, name: str, dims: ModelDimensions) -> Heads:
+    """The heads that word times are read from.
+
+    Args:
+        own: those of the checkpoint itself; they come first where all of them are heads of this network.
+        name: an official one, or any other.
+        dims: of the network; the published heads count only for a network of the published shape.
+
+    Returns:
+        (layer, head) pairs, ascending. For a checkpoint of which nothing is known, all heads of the upper half of the
+        layers, as in the reference.
+    """
+    if own and all(0 <= layer < dims.n_text_layer and 0 <= head < dims.n_text_head for layer, head in own):
+        return tuple(sorted(set(own)))
+    published = PUBLISHED.get(name)
+    if published is not None and published.dims == dims and published.name in _PUBLISHED:
+        return _PUBLISHED[published.name]
+    upper = range(dims.n_text_layer // 2, dims.n_text_layer)
+    return tuple((layer, head) for layer in upper for head in range(dims.n_text_head))

@@ -1,0 +1,32 @@
+"""A transcription as LRC, the format of song lyrics; openai-whisper does not write it."""
+
+from __future__ import annotations
+
+import re
+
+from whisperlite.formats.subtitle_options import SubtitleOptions
+from whisperlite.results import Segment, Transcription, Word
+
+
+def to_lrc(transcription: Transcription, options: SubtitleOptions) -> str:
+    """`[mm:ss.xx]text`, one line a segment; minutes go on behind 59, and an empty line clears the display.
+
+    With `highlight_words` each word has its time too, `<mm:ss.xx>word`, as in the enhanced format.
+    """
+    return "".join(_line(segment, options.highlight_words) for segment in transcription.segments)
+
+
+def _line(segment: Segment, is_enhanced: bool) -> str:
+    text = "".join(map(_timed, segment.words)) if is_enhanced and segment.words else segment.text
+    one_line = re.sub(r"[\r\n]+", " ", text.strip())
+    return f"[{_clock(segment.start)}]{one_line}\n"
+
+
+def _timed(word: Word) -> str:
+    bare = word.word.lstrip()
+    return f"{word.word[: len(word.word) - len(bare)]}<{_clock(word.start)}>{bare}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, hundredths = divmod(round(max(seconds, 0.0) * 100), 6000)
+    return f"{minutes:02d}:{hundredths // 100:02d}.{hundredths % 100:02d}"

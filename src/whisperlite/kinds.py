@@ -1,0 +1,177 @@
+"""What the values of options may be: how each kind is checked, and read from the text of a command line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import Any
+
+from whisperlite.languages import language_code
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the values of an option are checked, and read from the text of a command line.
+
+    Attributes:
+        label: what is allowed, for messages and `--help`.
+        check: value → the value as it is kept; raises ValueError or TypeError.
+        parse: text → value.
+        choices: the allowed values where they are few.
+    """
+
+    label: str
+    check: Callable[[Any], Any]
+    parse: Callable[[str], Any]
+    choices: tuple[str, ...] | None = None
+
+
+def _reject(reason: str) -> ValueError:
+    return ValueError(reason)
+
+
+def number(minimum: float = -math.inf, maximum: float = math.inf, *, finite: bool = False) -> Kind:
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            raise TypeError
+        number = float(value)
+        if not minimum <= number <= maximum or (finite and math.isinf(number)):  # NaN compares false
+            raise _reject("out of range")
+        return number
+
+    if maximum < math.inf:
+        label = f"a number from {minimum:g} to {maximum:g}"
+    elif minimum > -math.inf:
+        label = f"a number of at least {minimum:g}"
+    else:
+        label = "a number"
+    return Kind(label, check, float)
+
+
+def integer(minimum: int, maximum: int | None = None) -> Kind:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError
+        number = int(value.__index__())
+        if number < minimum or (maximum is not None and number > maximum):
+            raise _reject("out of range")
+        return number
+
+    return Kind(f"a whole number from {minimum}" + (f" to {maximum}" if maximum is not None else " up"), check, int)
+
+
+def optional(kind: Kind) -> Kind:
+    return Kind(
+        f"{kind.label}, or None",
+        lambda value: None if value is None else kind.check(value),
+        lambda text: None if text == "None" else kind.parse(text),
+        kind.choices,
+    )
+
+
+def _check_flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _parse_flag(text: str) -> bool:
+    if text not in ("True", "False"):
+        raise _reject("not True or False")
+    return text == "True"
+
+
+def _check_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _check_task(value: Any) -> str:
+    if value not in ("transcribe", "translate"):
+        raise _reject("unknown")
+    return str(value)
+
+
+def _check_temperature(value: Any) -> float | tuple[float, ...]:
+    temperature = number(0.0, finite=True)
+    if isinstance(value, str):
+        raise TypeError
+    if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
+        return float(temperature.check(value))
+    if len(value) == 0:
+        raise _reject("empty")
+    return tuple(float(temperature.check(number)) for number in value)
+
+
+def _check_token_ids(value: Any) -> str | tuple[int, ...]:
+    ids = integer(-1)
+    if isinstance(value, str):
+        return tuple(int(ids.check(int(text))) for text in value.split(",") if text.strip())
+    return tuple(int(ids.check(number)) for number in value)
+
+
+def _parse_temperature(text: str) -> float | tuple[float, ...]:
+    numbers = tuple(float(part) for part in text.split(","))
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _check_text_or_ids(value: Any) -> str | tuple[int, ...]:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bytes, bytearray)):
+        raise TypeError
+    return tuple(int(integer(0).check(token)) for token in value)
+
+
+def _check_languages(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    codes = tuple(dict.fromkeys(language_code(_check_text(name)) for name in names))
+    if not codes:
+        raise _reject("empty")
+    return codes
+
+
+def _check_pattern(value: Any) -> str:
+    try:
+        re.compile(_check_text(value))
+    except re.error as error:
+        raise _reject(str(error)) from error
+    return str(value)
+
+
+def _check_times(value: Any) -> tuple[float, ...]:
+    time = number(0.0, finite=True)
+    given = [float(text) for text in value.split(",") if text.strip()] if isinstance(value, str) else list(value)
+    numbers = list(chain.from_iterable(map(_pair, given))) if any(map(_is_pair, given)) else given
+    times = tuple(float(time.check(number)) for number in numbers)
+    if any(later < earlier for earlier, later in pairwise(times)):
+        raise _reject("not ascending")
+    return times
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _pair(value: Any) -> Sequence[Any]:
+    if not _is_pair(value) or len(value) != 2:
+        raise _reject("not all are pairs")
+    return value  # type: ignore[no-any-return]
+
+
+FLAG = Kind("True or False", _check_flag, _parse_flag, ("True", "False"))
+TEXT = Kind("a text", _check_text, str)
+TEXT_OR_IDS = Kind("a text, or a sequence of token ids", _check_text_or_ids, str)
+TASK = Kind("'transcribe' or 'translate'", _check_task, str, ("transcribe", "translate"))
+LANGUAGE = Kind("a language's code or English name", lambda value: language_code(_check_text(value)), str)
+LANGUAGES = Kind("codes or English names of languages, as a sequence or separated by commas", _check_languages, str)
+TEMPERATURE = Kind("a number of at least 0, or a sequence of such numbers", _check_temperature, _parse_temperature)
+TOKEN_IDS = Kind(
+    "token ids, as a sequence or separated by commas, -1 standing for the non-speech set", _check_token_ids, str
+)
+PATTERN = Kind("a regular expression", _check_pattern, str)
+TIMES = Kind("ascending times in seconds: start, end, start, end, …, or pairs of them", _check_times, str)

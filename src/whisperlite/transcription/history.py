@@ -1,0 +1,73 @@
+"""The text so far, and what of it a window is told (reference: `transcribe`, `all_tokens`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from whisperlite.options import Options
+from whisperlite.text.prompt import MAX_PREVIOUS
+from whisperlite.text.tokenizer import Tokenizer
+
+
+def prompt_tokens(text: str | Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """An `initial_prompt`, or `hotwords`, as ids."""
+    return tokenizer.encode(" " + text.strip()) if isinstance(text, str) else list(text)
+
+
+@dataclass(slots=True)
+class History:
+    """What was written, `initial_prompt` first.
+
+    Attributes:
+        tokens: of all accepted segments.
+        start: windows are told what comes from here on.
+        language: of the last window, where that may change.
+    """
+
+    options: Options
+    tokenizer: Tokenizer
+    tokens: list[int] = field(init=False)
+    start: int = 0
+    language: str | None = None
+    _initial_length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        initial = self.options.initial_prompt
+        self.tokens = [] if initial is None else prompt_tokens(initial, self.tokenizer)
+        self._initial_length = len(self.tokens)
+
+    @property
+    def text(self) -> str:
+        """All that was written, without the initial prompt."""
+        return self.tokenizer.decode(self.tokens[self._initial_length :])
+
+    def add(self, tokens: Sequence[int], last_temperature: float) -> None:
+        """Write on.
+
+        Args:
+            last_temperature: that the ladder ended with, also where an earlier attempt was kept: if it is high, windows
+                to come are not told what was written.
+        """
+        self.tokens += tokens
+        if not self.options.condition_on_previous_text or last_temperature > self.options.prompt_reset_on_temperature:
+            self.start = len(self.tokens)
+
+    def speak(self, language: str) -> None:
+        """The next window is in this language. It is not told what was said in another."""
+        if self.language not in (None, language):
+            self.start = len(self.tokens)
+        self.language = language
+
+    def previous(self) -> list[int]:
+        """What the next window is told: hot words, the initial prompt if it is carried on, and the text before."""
+        lead = [] if self.options.hotwords is None else prompt_tokens(self.options.hotwords, self.tokenizer)
+        start = self.start
+        if self.options.carry_initial_prompt:
+            lead += self.tokens[: self._initial_length]
+            start = max(self._initial_length, start)
+        # Differs: where the first fill the space nothing is left for the rest, and no wrong part of it is taken
+        # (correction 3).
+        room = max(MAX_PREVIOUS - len(lead), 0)
+        rest = self.tokens[start:]
+        return lead + (rest[-room:] if room else [])

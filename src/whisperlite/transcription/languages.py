@@ -1,0 +1,86 @@
+"""Which language is spoken: in a recording, and where it changes. No tensors: probabilities only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+SPAN_S = 3.0  # of audio that one opinion is formed on
+HOP_S = 1.0
+
+# A change of language has to be worth it: some three seconds of clear evidence. Single spans, silent ones above all,
+# give any language at all.
+_CHANGE = math.log(1e-3)
+_LEAST = 1e-2
+
+Probabilities = Mapping[str, float]
+
+
+def average(found: Sequence[Probabilities]) -> dict[str, float]:
+    """The mean of several windows' probabilities."""
+    return {code: sum(each[code] for each in found) / len(found) for code in found[0]}
+
+
+def among(probabilities: Probabilities, allowed: Sequence[str] | None) -> dict[str, float]:
+    """Those of the languages that may be detected, as the model gave them."""
+    return {code: value for code, value in probabilities.items() if allowed is None or code in allowed}
+
+
+def likeliest(probabilities: Probabilities) -> tuple[str, float]:
+    """The most probable language and its probability; the first of equals."""
+    return max(probabilities.items(), key=lambda item: item[1])
+
+
+def spans_of(length_s: float) -> tuple[tuple[float, float], ...]:
+    """(start, end) of the spans that a window's content is heard in; one at least."""
+    count = max(math.ceil((length_s - SPAN_S) / HOP_S), 0) + 1
+    return tuple((index * HOP_S, min(index * HOP_S + SPAN_S, length_s)) for index in range(count))
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The language that a window begins in.
+
+    Attributes:
+        language: its code.
+        probability: the mean over the spans in which it is spoken.
+        end_s: where another language begins, seconds into the window; None: it does not change.
+    """
+
+    language: str
+    probability: float
+    end_s: float | None
+
+
+def beginning_of(found: Sequence[Probabilities]) -> Beginning:
+    """The first of the languages that explain the spans of a window best, where each change has its price.
+
+    Args:
+        found: of each span of `spans_of`.
+    """
+    labels = _best_labels(found)
+    length = next((index for index, label in enumerate(labels) if label != labels[0]), len(labels))
+    probability = sum(each[labels[0]] for each in found[:length]) / length
+    # Between the middles of the last span in one language and the first in the other.
+    end_s = None if length == len(labels) else (length - 0.5) * HOP_S + SPAN_S / 2
+    return Beginning(labels[0], probability, end_s)
+
+
+def _best_labels(found: Sequence[Probabilities]) -> list[str]:
+    """A language for each span, by dynamic programming (Viterbi 1967)."""
+    codes = sorted({likeliest(each)[0] for each in found})
+    scores = dict.fromkeys(codes, 0.0)
+    origins: list[dict[str, str]] = []
+    for each in found:
+        best = max(codes, key=lambda code: scores[code])
+        origin = {code: code if scores[code] >= scores[best] + _CHANGE else best for code in codes}
+        scores = {
+            code: scores[origin[code]] + _CHANGE * (origin[code] != code) + math.log(max(each[code], _LEAST))
+            for code in codes
+        }
+        origins.append(origin)
+    labels = [max(codes, key=lambda code: scores[code])]
+    for origin in reversed(origins[1:]):
+        labels.append(origin[labels[-1]])
+    return labels[::-1]

@@ -1,0 +1,23 @@
+"""Which tokens are never produced, from the options that say so."""
+
+from __future__ import annotations
+
+from whisperlite.options import Options
+from whisperlite.text.tokenizer import Tokenizer
+
+# Digits of any script, and the signs that are read out as words beside them.
+_NUMERALS = r"[\d%‰$€£¥₹¢]"
+
+
+def suppressed_tokens(options: Options, tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids of `suppress_tokens`, -1 replaced by the non-speech set, `suppress_regex` and `suppress_numerals`."""
+    given = options.suppress_tokens
+    assert isinstance(given, tuple), "options are normalised when they are made"
+    ids = frozenset(token for token in given if token >= 0)
+    if -1 in given:
+        ids |= frozenset(tokenizer.non_speech_tokens)
+    if options.suppress_regex is not None:
+        ids |= tokenizer.matching(options.suppress_regex)
+    if options.suppress_numerals:
+        ids |= tokenizer.matching(_NUMERALS)
+    return ids

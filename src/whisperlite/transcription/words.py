@@ -1,0 +1,166 @@
+"""Times of tokens → words of segments (reference: `add_word_timestamps`). No tensors: numbers and texts only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
+
+from whisperlite.decoding.asks import Aligned
+from whisperlite.results import Word
+from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.segments import Draft
+
+_SENTENCE_ENDS = ".。!！?？"
+_LONGEST_MEDIAN_S = 0.7
+_PREFERENCE_S = 0.5  # a segment's own time is believed where a word lies so much further out
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A word before it belongs to a segment.
+
+    Attributes:
+        text: with the space before it.
+        n_tokens: of which it is made.
+        start, end: seconds from the beginning of its window.
+        probability: the average of its tokens'.
+    """
+
+    text: str
+    n_tokens: int
+    start: float
+    end: float
+    probability: float
+
+    @property
+    def duration(self) -> float:
+        return self.end - self.start
+
+
+def add_words(
+    drafts: Sequence[Draft],
+    words: Sequence[TimedWord],
+    *,
+    offset_s: float,
+    last_speech_end_s: float,
+    prepended: str,
+    appended: str,
+) -> list[Draft]:
+    """Give each segment of a window its words, and times that agree with theirs.
+
+    Args:
+        drafts: of the window.
+        words: of all of them, in order.
+        offset_s: where the window begins.
+        last_speech_end_s: where speech ended in the window before.
+        prepended, appended: punctuation that belongs to the word after it, and before it.
+    """
+    durations = [word.duration for word in words if word.duration != 0]
+    usual = min(median(durations), _LONGEST_MEDIAN_S) if durations else 0.0
+    merged = merge_punctuation(shorten_at_sentence_ends(words, 2 * usual), prepended, appended)
+    found = []
+    for draft, own in zip(drafts, _shared_out(drafts, merged), strict=True):
+        timed = [
+            Word(word.text, round(offset_s + word.start, 2), round(offset_s + word.end, 2), word.probability)
+            for word in own
+        ]
+        if timed:
+            draft = _fitted(draft, timed, usual, last_speech_end_s)
+            last_speech_end_s = draft.end
+        found.append(draft)
+    return found
+
+
+def timed_words(tokens: Sequence[int], aligned: Aligned, tokenizer: Tokenizer, language: str) -> list[TimedWord]:
+    """Join tokens, each with its time, to words."""
+    texts, groups = tokenizer.split_to_words([*tokens, tokenizer.eot], language)
+    found, first = [], 0
+    for text, group in zip(texts[:-1], groups[:-1], strict=True):  # the last is the end
+        end = first + len(group)
+        probability = sum(aligned.probabilities[first:end]) / len(group)
+        found.append(TimedWord(text, len(group), aligned.times[first], aligned.times[end], probability))
+        first = end
+    return found
+
+
+def speech_end(drafts: Sequence[Draft]) -> float | None:
+    """Where the last word of a window ends, or without words its last segment; None without segments."""
+    ends = [draft.words[-1].end for draft in drafts if draft.words]
+    return ends[-1] if ends else (drafts[-1].end if drafts else None)
+
+
+def shorten_at_sentence_ends(words: Sequence[TimedWord], longest_s: float) -> list[TimedWord]:
+    """The path through the audio leaves a pause to the mark that ends a sentence, or to the word behind that mark."""
+    if not any(word.duration for word in words):
+        return list(words)
+    found = list(words[:1])
+    for before, word in pairwise(words):
+        if word.duration > longest_s and word.text in _SENTENCE_ENDS:
+            word = replace(word, end=word.start + longest_s)
+        elif word.duration > longest_s and before.text in _SENTENCE_ENDS:
+            word = replace(word, start=word.end - longest_s)
+        found.append(word)
+    return found
+
+
+def merge_punctuation(words: Sequence[TimedWord], prepended: str, appended: str) -> list[TimedWord]:
+    """Punctuation becomes a part of the word after it, or before it, which keeps its own times and probability."""
+    backwards: list[TimedWord] = []
+    for word in reversed(words):
+        if backwards and word.text.startswith(" ") and word.text.strip() in prepended:
+            after = backwards[-1]
+            backwards[-1] = replace(after, text=word.text + after.text, n_tokens=word.n_tokens + after.n_tokens)
+        else:
+            backwards.append(word)
+    merged: list[TimedWord] = []
+    for word in reversed(backwards):
+        if merged and not merged[-1].text.endswith(" ") and word.text in appended:
+            before = merged[-1]
+            merged[-1] = replace(before, text=before.text + word.text, n_tokens=before.n_tokens + word.n_tokens)
+        else:
+            merged.append(word)
+    return merged
+
+
+def _shared_out(drafts: Sequence[Draft], words: Sequence[TimedWord]) -> Iterator[list[TimedWord]]:
+    """The words of each segment, by its number of text tokens; a word across a border belongs to the earlier one.
+
+    Differs: what such a word takes from the later segment is counted there, where the reference lets that segment take
+    as much from the next one.
+    """
+    waiting, surplus = iter(words), 0
+    for draft in drafts:
+        own, count = [], surplus
+        while count < len(draft.text_tokens) and (word := next(waiting, None)) is not None:
+            own.append(word)
+            count += word.n_tokens
+        surplus = max(count - len(draft.text_tokens), 0)
+        yield own
+
+
+def _fitted(draft: Draft, words: list[Word], usual_s: float, last_speech_end_s: float) -> Draft:
+    """Make the times of a segment and of its first and last words agree."""
+    longest_s = 2 * usual_s
+    first, second = words[0], words[1] if len(words) > 1 else None
+    is_long = first.end - first.start > longest_s or (second is not None and second.end - first.start > 2 * longest_s)
+    if first.end - last_speech_end_s > 4 * usual_s and is_long:
+        # After a pause the first two words are not longer than twice the usual.
+        if second is not None and second.end - second.start > longest_s:
+            # Differs: half of its duration, where the reference takes half of the time since the beginning of the
+            # recording (correction 13).
+            border = max((second.start + second.end) / 2, second.end - longest_s)
+            first, words[1] = replace(first, end=border), replace(second, start=border)
+        first = replace(first, start=max(0.0, first.end - longest_s))
+    if draft.start < first.end and draft.start - _PREFERENCE_S > first.start:
+        words[0] = replace(first, start=max(0.0, min(first.end - usual_s, draft.start)))
+    else:
+        words[0] = first
+        draft = replace(draft, start=first.start)
+    last = words[-1]
+    if draft.end > last.start and draft.end + _PREFERENCE_S < last.end:
+        words[-1] = replace(last, end=max(last.start + usual_s, draft.end))
+    else:
+        draft = replace(draft, end=last.end)
+    return replace(draft, words=tuple(words))
