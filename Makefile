@@ -11,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 DEMO = build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs package pythons peers parity bench stress clean
+.PHONY: help demo test check docs package pythons peers parity words silence pauses languages bench stress clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,11 +64,24 @@ package: $(VENV)/.dev  ## build the wheel and the source archive into dist/ and 
 pythons: package  ## test the wheel on every Python (PYTHONS="3.12" chooses; LOWEST=1: oldest dependencies)
 	BUILD_PYTHON=$(BIN)/python ARGS="$(ARGS)" .ci/pythons $(PYTHONS)
 
-peers: $(VENV)/.dev $(PEERS_VENV)/.ready  ## run what the "coming from" pages show, in the other libraries too
+peers: $(VENV)/.dev $(PEERS_VENV)/.ready  ## compare what the "coming from" pages show, and subtitles, with the other libraries
 	OMP_NUM_THREADS=1 PEERS_PYTHON=$(PEERS_VENV)/bin/python $(BIN)/python -m pytest tests/peers -o python_files='peers_*.py' $(ARGS)
 
 parity: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare tokens with openai-whisper's (ARGS=--all: every run)
 	$(BIN)/python -m benchmarks.parity $(ARGS)
+
+words: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare times of words with openai-whisper's
+	$(BIN)/python -m benchmarks.words $(ARGS)
+
+silence pauses languages: export PEERS_PYTHON = $(PEERS_VENV)/bin/python
+silence: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.ready  ## count words made up and lost, against two peers
+	$(BIN)/python -m benchmarks.silence $(ARGS)
+
+pauses: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.ready  ## long pauses between sentences: what is lost, and when it begins
+	$(BIN)/python -m benchmarks.pauses $(ARGS)
+
+languages: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.ready  ## recordings that change their language
+	$(BIN)/python -m benchmarks.languages $(ARGS)
 
 bench: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare speed and word error rate with openai-whisper's
 	$(BIN)/python -m benchmarks.speed $(ARGS)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import whisperlite
-from whisperlite.errors import OptionError, WhisperliteError
+from whisperlite.errors import CancelledError, DecodingError, OptionError, WhisperliteError
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
 from whisperlite.kinds import FLAG, Kind
@@ -235,6 +235,9 @@ def _transcribe(
     except (WhisperliteError, OSError) as error:
         bar.clear()
         print(f"whisperlite: {file}: {error}", file=sys.stderr)
+        if isinstance(error, (CancelledError, DecodingError)) and error.partial is not None and error.partial.segments:
+            _write(error.partial, subtitles, targets)
+            print(f"whisperlite: {file}: what there was was written; it is not the whole.", file=sys.stderr)
         return _FAILED
     for warning in result.warnings:
         print(f"whisperlite: {file}: {warning}", file=sys.stderr)

@@ -206,7 +206,11 @@ class Options:
     )
     vad_filter: bool = _option(False, FLAG, "Transcribe only where Silero VAD hears speech; needs the extra `vad`.")
     vad_options: VadOptions | Mapping[str, Any] | None = _option(
-        None, optional(_VAD_OPTIONS), "What counts as speech, for vad_filter; None: the defaults below."
+        None,
+        optional(_VAD_OPTIONS),
+        "What counts as speech, for vad_filter. Defaults: "
+        + ", ".join(f"{each.name}={each.default}" for each in fields(VadOptions))
+        + ".",
     )
     word_timestamps: bool = _option(False, FLAG, "Find out when each word was said.")
     prepend_punctuations: str = _option(

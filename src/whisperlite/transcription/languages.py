@@ -9,10 +9,11 @@ from dataclasses import dataclass
 SPAN_S = 3.0  # of audio that one opinion is formed on
 HOP_S = 1.0
 
-# A change of language has to be worth it: some three seconds of clear evidence. Single spans, silent ones above all,
-# give any language at all.
+# A change of language has to be worth it: two spans of clear evidence against the other. A single one, of silence or of
+# a name, may give any language at all; and one in which no language is as probable as all others says nothing.
 _CHANGE = math.log(1e-3)
 _LEAST = 1e-2
+_CLEAR = 0.5
 
 Probabilities = Mapping[str, float]
 
@@ -69,16 +70,15 @@ def beginning_of(found: Sequence[Probabilities]) -> Beginning:
 
 def _best_labels(found: Sequence[Probabilities]) -> list[str]:
     """A language for each span, by dynamic programming (Viterbi 1967)."""
-    codes = sorted({likeliest(each)[0] for each in found})
+    clear = [each for each in found if likeliest(each)[1] >= _CLEAR]
+    codes = sorted({likeliest(each)[0] for each in clear}) or [likeliest(average(found))[0]]
     scores = dict.fromkeys(codes, 0.0)
     origins: list[dict[str, str]] = []
     for each in found:
         best = max(codes, key=lambda code: scores[code])
         origin = {code: code if scores[code] >= scores[best] + _CHANGE else best for code in codes}
-        scores = {
-            code: scores[origin[code]] + _CHANGE * (origin[code] != code) + math.log(max(each[code], _LEAST))
-            for code in codes
-        }
+        evidence = {code: math.log(max(each[code], _LEAST)) if likeliest(each)[1] >= _CLEAR else 0.0 for code in codes}
+        scores = {code: scores[origin[code]] + _CHANGE * (origin[code] != code) + evidence[code] for code in codes}
         origins.append(origin)
     labels = [max(codes, key=lambda code: scores[code])]
     for origin in reversed(origins[1:]):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 from typing import TypeVar
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Window
@@ -17,14 +16,16 @@ from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decod
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.options import Options
-from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
+from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import MAX_NEW_TOKENS, Prompt, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
-from whisperlite.transcription.bounds import Bounds, Clip, words_inside
+from whisperlite.transcription.bounds import Bounds, Clip
 from whisperlite.transcription.fallback import best_attempt, failed_thresholds, is_silent, strategy_at
 from whisperlite.transcription.hallucination import View, without_hallucinations
 from whisperlite.transcription.history import History
 from whisperlite.transcription.languages import among, average, beginning_of, likeliest, spans_of
+from whisperlite.transcription.outcome import Outcome, Place
+from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP, Draft, Piece, cut_window, ends_alone
 from whisperlite.transcription.suppression import suppressed_tokens
 from whisperlite.transcription.words import TimedWord, add_words, speech_end, timed_words
@@ -81,47 +82,6 @@ def session(
     return _Session(features, options, tokenizer, duration, model, list(warnings), speech).steps()
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A window: where it begins and how much of it is content, in frames, and the language that it is decoded in."""
-
-    seek: int
-    n_frames: int
-    language: str
-
-    @property
-    def offset_s(self) -> float:
-        return self.seek / FRAMES_PER_SECOND
-
-    @property
-    def end_s(self) -> float:
-        return (self.seek + self.n_frames) / FRAMES_PER_SECOND
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What became of a window.
-
-    Attributes:
-        decoded: the attempt that decides.
-        last_temperature: that the ladder ended with.
-        has_failed: every attempt failed a threshold.
-        encoding: of the window.
-        pieces: of its output.
-        moved: by how many frames to move on.
-        is_complete: the output says that no speech follows.
-    """
-
-    place: _Place
-    decoded: Decoded
-    last_temperature: float
-    has_failed: bool
-    encoding: Encoding
-    pieces: list[Piece]
-    moved: int
-    is_complete: bool
-
-
 @dataclass(slots=True)
 class _Session:
     features: Features
@@ -132,41 +92,37 @@ class _Session:
     warnings: list[str]
     speech: Sequence[tuple[float, float]] | None
 
-    language: str = ""
-    language_probability: float | None = None
-    segments: list[Segment] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    tokens_input: int = 0
-    tokens_generated: int = 0
-
     history: History = field(init=False)
-    bounds: Bounds = field(init=False)
+    record: Record = field(init=False)
     suppressed: frozenset[int] = field(init=False)
     is_first: bool = True  # of the windows: the one that gets the prefix
     detected: tuple[Window, Encoding] | None = None
-    heard: list[tuple[str, float]] = field(default_factory=list)  # language and probability of each window
     last_speech_end_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.history = History(self.options, self.tokenizer)
-        self.bounds = Bounds(self.features.content_frames, self.duration)
+        self.record = Record(Bounds(self.features.content_frames, self.duration), self.warnings)
         self.suppressed = suppressed_tokens(self.options, self.tokenizer)
 
     def steps(self) -> Session:
         try:
             yield from self._recording()
         except CancelledError:
-            pass  # the driver, which threw it in, raises it with what there is
+            return self._result(is_partial=True)  # the driver, which threw it in, raises it with this
         except DecodingError as error:
-            error.partial = self._result()
+            error.partial = self._result(is_partial=True)
             raise
         return self._result()
 
+    def _result(self, *, is_partial: bool = False) -> Transcription:
+        return self.record.result(
+            text=self.history.text, task=self.options.task, model=self.model, is_partial=is_partial
+        )
+
     def _recording(self) -> _Steps[None]:
-        clips, cut, silence = self.bounds.clips(self.options.clips, self.speech)
+        clips, cut, silence = self.record.bounds.clips(self.options.clips, self.speech)
         self.warnings += cut
-        self.skipped += silence
+        self.record.skipped += silence
         yield from self._find_language(clips)
         longest = round(self.options.chunk_length * FRAMES_PER_SECOND)
         for start, end in clips:
@@ -182,10 +138,10 @@ class _Session:
 
     def _find_language(self, clips: Sequence[Clip]) -> _Steps[None]:
         if not self.tokenizer.is_multilingual:
-            self.language = "en"
+            self.record.language = "en"
             self._warn_of_english()
         elif self.options.language is not None:
-            self.language = self.options.language
+            self.record.language = self.options.language
         elif not (self._is_multilingual and clips):  # else each window is listened to
             yield from self._detect(clips)
 
@@ -206,7 +162,7 @@ class _Session:
             window = self.features.detection_window(seek)
             answer = yield Detect(window)
             assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-            self.tokens_input += 1
+            self.record.tokens_input += 1
             if not found:
                 # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
                 self.detected = (window, answer.encoding)
@@ -214,7 +170,7 @@ class _Session:
             if likeliest(found[-1])[1] >= self.options.language_detection_threshold:
                 found = found[-1:]
                 break
-        self.language, self.language_probability = likeliest(average(found))
+        self.record.language, self.record.language_probability = likeliest(average(found))
 
     def _listening_places(self, clips: Sequence[Clip]) -> list[int]:
         """Where the language is listened for, in windows of 30 s: from the beginning on, or where speech is."""
@@ -241,21 +197,21 @@ class _Session:
         positions = ((round(start * steps_per_second), round(end * steps_per_second)) for start, end in spans)
         answer = yield Detect(window, spans=tuple((first, max(end, first + 1)) for first, end in positions))
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        self.tokens_input += 1 + len(spans)
+        self.record.tokens_input += 1 + len(spans)
         self.detected = (window, answer.encoding)
         found = beginning_of([self._allowed(each) for each in answer.of_spans])
-        self.heard.append((found.language, found.probability))
+        self.record.heard.append((found.language, found.probability))
         return found.language, found.end_s
 
     # One window
 
     def _window(self, seek: int, n_frames: int) -> _Steps[int]:
         """Transcribe the window at `seek`; returns by how many frames to move on."""
-        language, change_s = self.language, None
+        language, change_s = self.record.language, None
         if self._is_multilingual:
             language, change_s = yield from self._listen(seek, n_frames)
             self.history.speak(language)
-        outcome = yield from self._decode(_Place(seek, n_frames, language))
+        outcome = yield from self._decode(Place(seek, n_frames, language))
         if change_s is not None:
             outcome = yield from self._until_change(outcome, change_s)
         self.is_first = False
@@ -264,32 +220,34 @@ class _Session:
         accepted: tuple[Segment, ...] = ()
         if is_silent(outcome.decoded, self.options):
             moved = place.n_frames
-            self._skip(place.offset_s, place.end_s, "no_speech")
+            self.record.skip(place.offset_s, place.end_s, "no_speech")
         else:
             drafts = [self._draft(piece, outcome) for piece in outcome.pieces]
             if self.options.word_timestamps:
                 drafts, moved = yield from self._with_words(drafts, outcome)
-            accepted = self._accept(drafts, outcome)
+            accepted = self.record.accept(drafts, outcome)
             self.history.add([token for each in accepted for token in each.tokens], outcome.last_temperature)
         # The rules make timestamps advance, so that 0 cannot come from decoding; words may end where the window begins
         # (correction 24). Then the window is passed.
         moved = moved if moved > 0 else place.n_frames
-        yield Accepted(accepted, min((seek + moved) / FRAMES_PER_SECOND, self.duration), self.duration)
+        self.record.done_s = min((seek + moved) / FRAMES_PER_SECOND, self.duration)
+        yield Accepted(accepted, self.record.done_s, self.duration)
         return moved
 
-    def _until_change(self, outcome: _Outcome, change_s: float) -> _Steps[_Outcome]:
+    def _until_change(self, outcome: Outcome, change_s: float) -> _Steps[Outcome]:
         """What was said in the language that the window begins in."""
         place = outcome.place
-        before = _Place(place.seek, max(round(change_s * FRAMES_PER_SECOND), 1), place.language)
+        before = Place(place.seek, max(round(change_s * FRAMES_PER_SECOND), 1), place.language)
         if is_silent(outcome.decoded, self.options):
             return replace(outcome, place=before)
         kept = [piece for piece in outcome.pieces if (piece.start + piece.end) / 2 < change_s]
         if not kept or kept[-1].end > change_s + _LATE_S:  # one segment in two languages
+            self.record.retract(place)
             return (yield from self._decode(before))
         moved = round(kept[-1].end * FRAMES_PER_SECOND) or before.n_frames
         return replace(outcome, pieces=kept, moved=moved, is_complete=False)
 
-    def _decode(self, place: _Place) -> _Steps[_Outcome]:
+    def _decode(self, place: Place) -> _Steps[Outcome]:
         """Up the ladder until an attempt passes, or the best one, and its pieces."""
         window = self.features.window(place.seek, place.n_frames)
         prompt = self._prompt(place.language)
@@ -316,15 +274,15 @@ class _Session:
             encoding = answer.encoding
             tried.append(answer)
             failures.append(failed_thresholds(answer, self.options))
-            self.tokens_input += len(prompt.tokens)
-            self.tokens_generated += len(answer.tokens) - len(prompt.forced)
+            self.record.tokens_input += len(prompt.tokens)
+            self.record.tokens_generated += len(answer.tokens) - len(prompt.forced)
             if not failures[-1]:
                 break
         chosen = len(tried) - 1 if not failures[-1] else best_attempt(tried, self.options)
-        self._note(place, tried, failures, chosen)
+        self.record.tried(place, tried, failures, chosen)
         tokens, begin = tried[chosen].tokens, self.tokenizer.timestamp_begin
         pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamp_begin=begin)
-        return _Outcome(
+        return Outcome(
             place=place,
             decoded=tried[chosen],
             last_temperature=tried[-1].temperature,
@@ -345,26 +303,9 @@ class _Session:
             prefix=self.options.prefix if self.is_first else None,
         )
 
-    def _note(self, place: _Place, tried: Sequence[Decoded], failures: Sequence[tuple[str, ...]], chosen: int) -> None:
-        self.attempts += [
-            Attempt(
-                seek=place.seek,
-                temperature=one.temperature,
-                avg_logprob=one.avg_logprob,
-                compression_ratio=one.compression_ratio,
-                no_speech_prob=one.no_speech_prob,
-                failed=failed,
-                accepted=index == chosen,
-            )
-            for index, (one, failed) in enumerate(zip(tried, failures, strict=True))
-        ]
-        if any(one.in_float32 for one in tried):
-            told = "Half precision gave numbers that are not finite; the windows concerned were run again in float32."
-            self.warnings += [told] if told not in self.warnings else []
-
     # Words
 
-    def _with_words(self, drafts: list[Draft], outcome: _Outcome) -> _Steps[tuple[list[Draft], int]]:
+    def _with_words(self, drafts: list[Draft], outcome: Outcome) -> _Steps[tuple[list[Draft], int]]:
         """Segments with words, without those that were made up, and by how many frames to move on."""
         place, moved = outcome.place, outcome.moved
         words = yield from self._timed_words(drafts, outcome)
@@ -385,7 +326,7 @@ class _Session:
         self.last_speech_end_s = self.last_speech_end_s if end_s is None else end_s
         return drafts, moved
 
-    def _timed_words(self, drafts: Sequence[Draft], outcome: _Outcome) -> _Steps[list[TimedWord]]:
+    def _timed_words(self, drafts: Sequence[Draft], outcome: Outcome) -> _Steps[list[TimedWord]]:
         place = outcome.place
         tokens = tuple(token for draft in drafts for token in draft.text_tokens)
         if not tokens:
@@ -398,7 +339,7 @@ class _Session:
         assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
         return timed_words(tokens, answer, self.tokenizer, place.language)
 
-    def _without_hallucinations(self, drafts: list[Draft], outcome: _Outcome, moved: int) -> tuple[list[Draft], int]:
+    def _without_hallucinations(self, drafts: list[Draft], outcome: Outcome, moved: int) -> tuple[list[Draft], int]:
         place, threshold_s = outcome.place, self.options.hallucination_silence_threshold
         assert threshold_s is not None, "the caller has looked"
         view = View(
@@ -410,7 +351,7 @@ class _Session:
         end_s = speech_end(drafts)
         if not outcome.is_complete and end_s is not None and end_s > place.offset_s and view.end - end_s <= threshold_s:
             moved = place.n_frames  # too little is left for speech
-            self._skip(end_s, place.end_s, "silence")
+            self.record.skip(end_s, place.end_s, "silence")
         verdict = without_hallucinations(
             drafts,
             view,
@@ -419,14 +360,12 @@ class _Session:
             punctuation=_PUNCTUATION,
         )
         if verdict.silence is not None:
-            self._skip(*verdict.silence, "silence")
+            self.record.skip(*verdict.silence, "silence")
         if verdict.next_s is not None:
             moved = round(verdict.next_s * FRAMES_PER_SECOND) - place.seek
         return verdict.kept, moved
 
-    # Results
-
-    def _draft(self, piece: Piece, outcome: _Outcome) -> Draft:
+    def _draft(self, piece: Piece, outcome: Outcome) -> Draft:
         offset_s = outcome.place.offset_s
         text_tokens = tuple(token for token in piece.tokens if self.tokenizer.is_text(token))
         return Draft(
@@ -437,66 +376,3 @@ class _Session:
             text_tokens=text_tokens,
             is_truncated=outcome.decoded.truncated and piece.is_last,
         )
-
-    def _accept(self, drafts: Sequence[Draft], outcome: _Outcome) -> tuple[Segment, ...]:
-        before = len(self.segments)
-        for draft in drafts:
-            self.segments.append(self._segment(draft, outcome))
-        accepted = tuple(self.segments[before:])
-        if accepted and not any(segment.text for segment in accepted):
-            place = outcome.place
-            self._skip(place.offset_s, place.end_s, "failed_thresholds" if outcome.has_failed else "no_text")
-        return accepted
-
-    def _segment(self, draft: Draft, outcome: _Outcome) -> Segment:
-        place, decoded = outcome.place, outcome.decoded
-        not_before = self.segments[-1].end if self.segments else 0.0
-        window = (place.seek, place.seek + place.n_frames)
-        start, end = self.bounds.kept_inside(draft.start, draft.end, window, not_before)
-        words = None if draft.words is None else words_inside(draft.words, start, end)
-        return Segment(
-            id=len(self.segments),
-            seek=place.seek,
-            start=start,
-            end=end,
-            text="" if draft.is_empty else draft.text,
-            tokens=() if draft.is_empty else draft.tokens,
-            temperature=decoded.temperature,
-            avg_logprob=decoded.avg_logprob,
-            compression_ratio=decoded.compression_ratio,
-            no_speech_prob=decoded.no_speech_prob,
-            language=place.language,
-            truncated=draft.is_truncated,
-            words=() if words is not None and draft.is_empty else words,
-        )
-
-    def _skip(self, start: float, end: float, reason: str) -> None:
-        start, end = (min(max(round(time, 3), 0.0), self.duration) for time in (start, end))
-        if end > start:
-            self.skipped.append(Skipped(start, end, reason))
-
-    def _result(self) -> Transcription:
-        language, probability = self.language, self.language_probability
-        if self.heard:
-            language, probability = self._most_spoken()
-        return Transcription(
-            text=self.history.text,
-            segments=tuple(self.segments),
-            language=language,
-            language_probability=probability,
-            duration=self.duration,
-            task=self.options.task,
-            model=self.model,
-            usage=Usage(self.tokens_input, self.tokens_generated, 0, round(self.duration * 1000)),
-            warnings=tuple(self.warnings),
-            skipped=tuple(sorted(self.skipped, key=lambda span: span.start)),
-            attempts=tuple(self.attempts),
-        )
-
-    def _most_spoken(self) -> tuple[str, float]:
-        """The language of most of the segments' time, and its mean probability in the windows that begin in it."""
-        spoken = dict.fromkeys((language for language, _ in self.heard), 0.0)
-        for segment in self.segments:
-            spoken[segment.language] += segment.end - segment.start
-        language = max(spoken, key=lambda code: spoken[code])
-        return language, fmean(probability for code, probability in self.heard if code == language)

@@ -1,0 +1,51 @@
+"""A window, and what became of it: what passes between the steps of a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whisperlite.audio.mel import FRAMES_PER_SECOND
+from whisperlite.decoding.asks import Decoded
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.transcription.segments import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A window: where it begins and how much of it is content, in frames, and the language that it is decoded in."""
+
+    seek: int
+    n_frames: int
+    language: str
+
+    @property
+    def offset_s(self) -> float:
+        return self.seek / FRAMES_PER_SECOND
+
+    @property
+    def end_s(self) -> float:
+        return (self.seek + self.n_frames) / FRAMES_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a window.
+
+    Attributes:
+        decoded: the attempt that decides.
+        last_temperature: that the ladder ended with.
+        has_failed: every attempt failed a threshold.
+        encoding: of the window.
+        pieces: of its output.
+        moved: by how many frames to move on.
+        is_complete: the output says that no speech follows.
+    """
+
+    place: Place
+    decoded: Decoded
+    last_temperature: float
+    has_failed: bool
+    encoding: Encoding
+    pieces: list[Piece]
+    moved: int
+    is_complete: bool

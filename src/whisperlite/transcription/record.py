@@ -1,0 +1,132 @@
+"""What a session has written down so far, and the `Transcription` that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+from whisperlite.decoding.asks import Decoded
+from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
+from whisperlite.transcription.bounds import Bounds, words_inside
+from whisperlite.transcription.outcome import Outcome, Place
+from whisperlite.transcription.segments import Draft
+
+
+@dataclass(slots=True)
+class Record:
+    """Of one recording.
+
+    Attributes:
+        bounds: that times keep within.
+        warnings, segments, skipped, attempts: of the result.
+        language, language_probability: of the recording, where it has one.
+        heard: language and probability of each window, where it may change.
+        tokens_input, tokens_generated: so far.
+        done_s: up to where windows are done.
+    """
+
+    bounds: Bounds
+    warnings: list[str]
+    segments: list[Segment] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    language: str = ""
+    language_probability: float | None = None
+    heard: list[tuple[str, float]] = field(default_factory=list)
+    tokens_input: int = 0
+    tokens_generated: int = 0
+    done_s: float = 0.0
+
+    def tried(
+        self, place: Place, attempts: Sequence[Decoded], failures: Sequence[tuple[str, ...]], chosen: int
+    ) -> None:
+        """The attempts at a window, the thresholds that each failed, and which one decides."""
+        self.attempts += [
+            Attempt(
+                seek=place.seek,
+                temperature=one.temperature,
+                avg_logprob=one.avg_logprob,
+                compression_ratio=one.compression_ratio,
+                no_speech_prob=one.no_speech_prob,
+                failed=failed,
+                accepted=index == chosen,
+            )
+            for index, (one, failed) in enumerate(zip(attempts, failures, strict=True))
+        ]
+        if any(one.in_float32 for one in attempts):
+            self.warn("Half precision gave numbers that are not finite; these windows were run again in float32.")
+
+    def retract(self, place: Place) -> None:
+        """A window is decoded once more, in another extent: what was tried so far does not decide it."""
+        self.attempts = [replace(one, accepted=False) if one.seek == place.seek else one for one in self.attempts]
+
+    def warn(self, text: str) -> None:
+        """Say it once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def skip(self, start: float, end: float, reason: str) -> None:
+        """A span, in seconds, that has no segment."""
+        start, end = (min(max(round(time, 3), 0.0), self.bounds.duration) for time in (start, end))
+        if end > start:
+            self.skipped.append(Skipped(start, end, reason))
+
+    def accept(self, drafts: Sequence[Draft], outcome: Outcome) -> tuple[Segment, ...]:
+        """The segments of a window, as they go out."""
+        before = len(self.segments)
+        for draft in drafts:
+            self.segments.append(self._segment(draft, outcome))
+        accepted = tuple(self.segments[before:])
+        if accepted and not any(segment.text for segment in accepted):
+            place = outcome.place
+            self.skip(place.offset_s, place.end_s, "failed_thresholds" if outcome.has_failed else "no_text")
+        return accepted
+
+    def _segment(self, draft: Draft, outcome: Outcome) -> Segment:
+        place, decoded = outcome.place, outcome.decoded
+        not_before = self.segments[-1].end if self.segments else 0.0
+        window = (place.seek, place.seek + place.n_frames)
+        start, end = self.bounds.kept_inside(draft.start, draft.end, window, not_before)
+        words = None if draft.words is None else words_inside(draft.words, start, end)
+        return Segment(
+            id=len(self.segments),
+            seek=place.seek,
+            start=start,
+            end=end,
+            text="" if draft.is_empty else draft.text,
+            tokens=() if draft.is_empty else draft.tokens,
+            temperature=decoded.temperature,
+            avg_logprob=decoded.avg_logprob,
+            compression_ratio=decoded.compression_ratio,
+            no_speech_prob=decoded.no_speech_prob,
+            language=place.language,
+            truncated=draft.is_truncated,
+            words=() if words is not None and draft.is_empty else words,
+        )
+
+    def result(self, *, text: str, task: str, model: str, is_partial: bool) -> Transcription:
+        """All of it; of a session that was stopped, nothing that lies behind its last window."""
+        language, probability = self._most_spoken() if self.heard else (self.language, self.language_probability)
+        skipped = [span for span in self.skipped if not is_partial or span.end <= self.done_s]
+        return Transcription(
+            text=text,
+            segments=tuple(self.segments),
+            language=language,
+            language_probability=probability,
+            duration=self.bounds.duration,
+            task=task,
+            model=model,
+            usage=Usage(self.tokens_input, self.tokens_generated, 0, round(self.bounds.duration * 1000)),
+            warnings=tuple(self.warnings),
+            skipped=tuple(sorted(skipped, key=lambda span: (span.start, span.end))),
+            attempts=tuple(self.attempts),
+        )
+
+    def _most_spoken(self) -> tuple[str, float]:
+        """The language of most of the segments' time, and its mean probability in the windows that begin in it."""
+        spoken = dict.fromkeys((language for language, _ in self.heard), 0.0)
+        for segment in self.segments:
+            spoken[segment.language] += segment.end - segment.start
+        language = max(spoken, key=lambda code: spoken[code])
+        return language, fmean(probability for code, probability in self.heard if code == language)
