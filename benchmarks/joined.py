@@ -27,7 +27,8 @@ class Utterance:
 def find_speech(samples: np.ndarray) -> tuple[float, float]:
     """Where speech begins and ends in a clip that holds an utterance, in seconds.
 
-    Speech is what lies above a third of the way, in decibels, from the clip's quiet frames to its loud ones.
+    Speech is what lies above half of the way, in decibels, from the clip's quiet frames to its loud ones: breath and
+    the handling of a microphone lie below.
 
     Raises:
         ValueError: nothing does for 60 ms.
@@ -37,7 +38,7 @@ def find_speech(samples: np.ndarray) -> tuple[float, float]:
     level_db = 10 * np.log10((frames**2).mean(axis=1) + 1e-12)
     quiet, loud = np.percentile(level_db, [5, 95])
     quiet = max(quiet, loud - 60)
-    above = level_db > quiet + (loud - quiet) / 3
+    above = level_db > (quiet + loud) / 2
     steady = np.flatnonzero(np.convolve(above, np.ones(_STEADY_FRAMES), mode="valid") == _STEADY_FRAMES)
     if not len(steady):
         raise ValueError("nothing in the clip is louder than the rest")

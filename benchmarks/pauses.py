@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +55,24 @@ SETTINGS: dict[Library, dict[str, Setting]] = {
     "openai-whisper": {"hallucination": Setting(words=True, hallucination=True)},
     "faster-whisper": {"vad": _VAD, "vad, words": _VAD_WORDS, "vad+hallucination": _VAD_HALLUCINATION},
 }
+AROUND_S = 0.3  # that a sentence alone has before and after it
 NEAR_S = 1.0  # text within it of a sentence belongs to it
 ALLOWED_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A recording and its sentences."""
+    """A recording and its sentences.
+
+    Attributes:
+        alone: each sentence as a recording of its own.
+    """
 
     name: str
     lang: str
     recording: Recording
     sentences: tuple[Utterance, ...]
+    alone: tuple[Recording, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ class Outcome:
     """What one answer made of a talk.
 
     Attributes:
-        lost: sentences of which less than half of the words were found in their place.
+        lost: sentences of which less than half of the words were found in their place, though the model finds them in
+            the sentence alone.
         made_up: words away from every sentence, and phrases of three words and more inside them that nobody says.
         inserted: words within sentences that the truth has nothing for, phrases or not.
         starts: error of the first segment of each sentence in seconds, early is negative; None: it has none.
@@ -103,7 +111,7 @@ def main() -> None:
         for talk in talks
     ]
     requests = desk.answer(requests, cached=arguments.cached)
-    outcomes = judge_all(desk, talks, requests, named)
+    outcomes = judge_all(desk, talks, requests, named, find_unheard(desk, talks))
     summary = summarise(outcomes, desk, requests, named)
     for outcome in outcomes:
         if outcome.library == "whisperlite":
@@ -141,8 +149,7 @@ def find_talks(folder: Path, desk: Desk) -> list[Talk]:
         random = np.random.default_rng(number)
         pauses = [make_pause(sound, random.uniform(*PAUSE_S), random) for _ in clips[1:]]
         samples, sentences = join(clips, pauses)
-        recording = desk.record(f"pauses--{lang}-{sound.replace(' ', '-')}", samples)
-        talks.append(Talk(f"{lang}, {sound}", lang, recording, tuple(sentences)))
+        talks.append(_talk(f"{lang}, {sound}", lang, samples, sentences, desk))
     ready = [line for line in lines if "segments_file" in line and "/pauses/" in line["file"]]
     return talks + [_ready_talk(folder, line, desk) for line in ready]
 
@@ -154,8 +161,16 @@ def _ready_talk(folder: Path, line: dict[str, Any], desk: Desk) -> Talk:
         first, last = (round(part[name] * SAMPLING_RATE) for name in ("start", "end"))
         start, end = find_speech(samples[first:last])
         sentences.append(Utterance(part["start"] + start, part["start"] + end, part["text"], line["lang"]))
-    recording = desk.record(line["file"].replace("/", "--"), samples)
-    return Talk(Path(line["file"]).stem, line["lang"], recording, tuple(sentences))
+    return _talk(Path(line["file"]).stem, line["lang"], samples, sentences, desk)
+
+
+def _talk(name: str, lang: str, samples: np.ndarray, sentences: Sequence[Utterance], desk: Desk) -> Talk:
+    file = f"pauses--{re.sub('[^a-z]+', '-', name)}"
+    alone = []
+    for number, sentence in enumerate(sentences):
+        first, last = (round(time * SAMPLING_RATE) for time in (sentence.start - AROUND_S, sentence.end + AROUND_S))
+        alone.append(desk.record(f"{file}--{number}", samples[max(first, 0) : last]))
+    return Talk(name, lang, desk.record(file, samples), tuple(sentences), tuple(alone))
 
 
 def make_pause(sound: str, seconds: float, random: np.random.Generator) -> np.ndarray:
@@ -169,8 +184,22 @@ def make_pause(sound: str, seconds: float, random: np.random.Generator) -> np.nd
     return np.zeros(len(times), dtype=np.float32)
 
 
+def find_unheard(desk: Desk, talks: Sequence[Talk]) -> set[Utterance]:
+    """The sentences of which the model finds less than half when it is given nothing else."""
+    requests = [Request("whisperlite", alone, talk.lang, _PLAIN) for talk in talks for alone in talk.alone]
+    desk.answer(requests)
+    sentences = [sentence for talk in talks for sentence in talk.sentences]
+    texts = ["".join(segment["text"] for segment in _found(desk, request)["segments"]) for request in requests]
+    lines = [
+        {"lang": sentence.lang, "truth": sentence.text, "text": text}
+        for sentence, text in zip(sentences, texts, strict=True)
+    ]
+    counts = desk.count_errors(lines)
+    return {sentence for sentence, count in zip(sentences, counts, strict=True) if count.found < count.length / 2}
+
+
 def judge_all(
-    desk: Desk, talks: Sequence[Talk], requests: Sequence[Request], named: dict[Setting, str]
+    desk: Desk, talks: Sequence[Talk], requests: Sequence[Request], named: dict[Setting, str], unheard: set[Utterance]
 ) -> list[Outcome]:
     """Every answer against its talk; the words are counted all at once."""
     by_recording = {talk.recording.sha256: talk for talk in talks}
@@ -184,7 +213,7 @@ def judge_all(
         lost = tuple(
             sentence.text
             for sentence, count in zip(talk.sentences, of_sentences, strict=True)
-            if count.found < count.length / 2
+            if count.found < count.length / 2 and sentence not in unheard
         )
         starts = find_starts(talk.sentences, answer["segments"])
         made_up = without.inserted + within.phrases
@@ -299,7 +328,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
         f"(`{summary['model']}`, language given, each library's own voice activity detection with its defaults). "
         "Made by `make pauses`.",
         "",
-        "*Lost*: sentences of which less than half of the words are found in their place. *Made up*: words away from "
+        "*Lost*: sentences of which less than half of the words are found in their place, although the model finds "
+        "them when it is given the sentence alone. *Made up*: words away from "
         "every sentence, and phrases of three words or more that nobody says. *Inserted*: all words that the truth has "
         f"nothing for. *Starts*: how many sentences have their first segment within {ALLOWED_S} s of where speech "
         "begins, which is known from its energy, and the worst of them.",

@@ -28,10 +28,14 @@ class Rules:
     timestamps: bool = True
     max_initial_index: int | None = None
     forced: tuple[int, ...] = ()
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
 
     def apply(self, logits: npt.NDArray[np.float32], chosen: Sequence[int]) -> Logits:
         """The logits that are left after `chosen` (the forced beginning not among them)."""
         left = logits.astype(np.float64)
+        answer = [*self.forced, *chosen]
+        repeated(left, answer, self.repetition_penalty, self.no_repeat_ngram_size, self.tokenizer.eot)
         is_first = len(chosen) == 0
         for token in (*self.suppressed, *self.tokenizer.control_tokens):
             left[token] = -math.inf
@@ -40,7 +44,7 @@ class Rules:
                 left[token] = -math.inf
         if self.timestamps:
             left[self.tokenizer.no_timestamps] = -math.inf
-            self._apply_timestamps(left, [*self.forced, *chosen])
+            self._apply_timestamps(left, answer)
         return left
 
     def _apply_timestamps(self, left: Logits, answer: Sequence[int]) -> None:
@@ -64,6 +68,16 @@ class Rules:
                 left[begin + self.max_initial_index + 1 :] = -math.inf
         if log_sum_exp(left[begin:]) > left[:begin].max():
             left[:begin] = -math.inf
+
+
+def repeated(left: Logits, answer: Sequence[int], penalty: float, size: int, n_text: int) -> None:
+    """Text of an answer is less probable a second time; no sequence of `size` tokens that ends in text comes twice."""
+    for token in {token for token in answer if token < n_text}:
+        left[token] = left[token] / penalty if left[token] > 0 else left[token] * penalty
+    for begin in range(len(answer) - size + 1) if size else ():
+        *before, last = answer[begin : begin + size]
+        if before == list(answer[len(answer) - size + 1 :]) and last < n_text:
+            left[last] = -math.inf
 
 
 def log_sum_exp(values: Logits) -> float:

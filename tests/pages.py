@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMING_FROM = sorted((ROOT / "docs" / "coming-from").glob("*.md"))
+# Each is about one library, which `make peers` installs; `others.md` is about several that it does not.
+COMING_FROM = [page for page in sorted((ROOT / "docs" / "coming-from").glob("*.md")) if page.stem != "others"]
 
 
 @dataclass(frozen=True)

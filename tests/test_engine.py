@@ -60,6 +60,8 @@ def table_asks(draw: st.DrawFn) -> Decode:
         max_initial_timestamp=draw(st.sampled_from([None, 0.0, 0.04, 1.0])),
         max_new_tokens=limit,
         seed=(draw(st.integers(0, 5)),),
+        repetition_penalty=draw(st.sampled_from([1.0, 1.0, 0.7, 1.5, 3.0])),
+        no_repeat_ngram_size=draw(st.sampled_from([0, 0, 1, 2, 3])),
     )
 
 

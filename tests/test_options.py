@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any, get_type_hints
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from whisperlite.errors import LanguageError, OptionError
 from whisperlite.kinds import Kind
-from whisperlite.options import Options, OptionsDict, make_options
+from whisperlite.options import Options, OptionsDict, VadOptions, make_options
 
 DEFAULTS: dict[str, Any] = {
     "task": "transcribe",
@@ -61,6 +62,12 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+def kind_of(name: str) -> Kind:
+    (definition,) = (each for each in fields(Options) if each.name == name)
+    kind: Kind = definition.metadata["kind"]
+    return kind
+
+
 def test_the_defaults_are_those_documented() -> None:
     assert asdict(Options()) == DEFAULTS
 
@@ -72,9 +79,8 @@ def test_the_typed_keyword_arguments_are_the_options() -> None:
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_every_option_has_help_and_says_what_it_takes(name: str) -> None:
     (definition,) = (each for each in fields(Options) if each.name == name)
-    kind: Kind = definition.metadata["kind"]
     assert definition.metadata["help"].endswith(".")
-    assert kind.label
+    assert kind_of(name).label
 
 
 @pytest.mark.parametrize(
@@ -130,6 +136,50 @@ def test_every_option_has_help_and_says_what_it_takes(name: str) -> None:
         ("clip_timestamps", None, "ascending times in seconds"),
         ("seed", -1, "a whole number from 0 up"),
         ("seed", 0.5, "a whole number from 0 up"),
+        ("multilingual", 1, "True or False"),
+        ("allowed_languages", (), "codes or English names of languages"),
+        ("allowed_languages", 5, "codes or English names of languages"),
+        ("allowed_languages", ["en", 5], "codes or English names of languages"),
+        ("language_detection_segments", 0, "a whole number from 1 up"),
+        ("language_detection_segments", None, "a whole number from 1 up"),
+        ("language_detection_segments", 1.0, "a whole number from 1 up"),
+        ("language_detection_threshold", 1.1, "a number from 0 to 1"),
+        ("language_detection_threshold", None, "a number from 0 to 1"),
+        ("suppress_regex", "(", "a regular expression, or None"),
+        ("suppress_regex", 5, "a regular expression, or None"),
+        ("suppress_numerals", "yes", "True or False"),
+        ("repetition_penalty", 0, "a number from 0.01 to 100"),
+        ("repetition_penalty", 101, "a number from 0.01 to 100"),
+        ("repetition_penalty", None, "a number from 0.01 to 100"),
+        ("repetition_penalty", math.nan, "a number from 0.01 to 100"),
+        ("no_repeat_ngram_size", -1, "a whole number from 0 to 448"),
+        ("no_repeat_ngram_size", 449, "a whole number from 0 to 448"),
+        ("no_repeat_ngram_size", None, "a whole number from 0 to 448"),
+        ("initial_prompt", 5, "a text, or a sequence of token ids, or None"),
+        ("initial_prompt", [1, -1], "a text, or a sequence of token ids, or None"),
+        ("initial_prompt", [1.5], "a text, or a sequence of token ids, or None"),
+        ("initial_prompt", ["names"], "a text, or a sequence of token ids, or None"),
+        ("hotwords", ["names"], "a text, or None"),
+        ("chunk_length", 0.5, "a number from 1 to 30"),
+        ("chunk_length", 31, "a number from 1 to 30"),
+        ("chunk_length", None, "a number from 1 to 30"),
+        ("clip_timestamps", [(0, 1), 2], "ascending times in seconds: start, end, start, end, …, or pairs of them"),
+        ("clip_timestamps", [2, (3, 4)], "ascending times in seconds"),
+        ("clip_timestamps", [(0, 1), (2,)], "ascending times in seconds"),
+        ("clip_timestamps", [(0, 1, 2)], "ascending times in seconds"),
+        ("clip_timestamps", [(3, 4), (1, 2)], "ascending times in seconds"),
+        ("clip_timestamps", [(0, None)], "ascending times in seconds"),
+        ("vad_filter", 0, "True or False"),
+        ("vad_options", 0.5, "a VadOptions or a dict of its fields"),
+        ("vad_options", "threshold=0.5", "a VadOptions or a dict of its fields"),
+        ("word_timestamps", None, "True or False"),
+        ("prepend_punctuations", None, "a text"),
+        ("append_punctuations", [","], "a text"),
+        ("hallucination_silence_threshold", -1, "a number of at least 0, or None"),
+        ("hallucination_silence_threshold", math.inf, "a number of at least 0, or None"),
+        ("timeout_s", -0.1, "a number of at least 0, or None"),
+        ("timeout_s", math.inf, "a number of at least 0, or None"),
+        ("timeout_s", "60", "a number of at least 0, or None"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed(name: str, value: Any, allowed: str) -> None:
@@ -142,6 +192,18 @@ def test_a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed(name:
 def test_a_language_that_whisper_does_not_have_is_a_language_error() -> None:
     with pytest.raises(LanguageError, match=r"'klingon'.*'French'"):
         Options(language="klingon")
+
+
+def test_an_allowed_language_that_whisper_does_not_have_is_a_language_error() -> None:
+    with pytest.raises(LanguageError, match="'klingon'"):
+        Options(allowed_languages=["en", "klingon"])
+
+
+@pytest.mark.parametrize(
+    "value", ["de,fr", "German, French", ["de", "French"], ("DE", "fr", "german"), iter(["de", "fr"])]
+)
+def test_allowed_languages_are_kept_as_their_codes_each_once(value: Any) -> None:
+    assert Options(allowed_languages=value).allowed_languages == ("de", "fr")
 
 
 @pytest.mark.parametrize("language", ["fr", "FR", "French", " french "])
@@ -157,6 +219,113 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:
     with pytest.raises(OptionError, match=r"no option 'zzz'\. Options: task, language, .*, timeout_s\.$"):
         make_options({"zzz": 5})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hallucination_silence_threshold": 2.0}, r"hallucination_silence_threshold .* give word_timestamps=True"),
+        ({"hallucination_silence_threshold": 0.0}, r"hallucination_silence_threshold .* give word_timestamps=True"),
+        ({"vad_options": {"threshold": 0.4}}, r"vad_options .* give vad_filter=True"),
+        ({"vad_options": VadOptions()}, r"vad_options .* give vad_filter=True"),
+        ({"language": "de", "multilingual": True}, r"language='de' leaves nothing to detect: .* multilingual=True"),
+        ({"language": "de", "allowed_languages": ["de"]}, r"language='de' leaves nothing .* allowed_languages"),
+        ({"language": "de", "language_detection_segments": 2}, r"language='de' .* language_detection_segments"),
+        ({"multilingual": True, "language_detection_segments": 2}, r"multilingual=True .* language_detection_segments"),
+    ],
+)
+def test_an_option_that_cannot_apply_is_a_contradiction(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        make_options(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hallucination_silence_threshold": 2.0, "word_timestamps": True},
+        {"vad_options": {}, "vad_filter": True},
+        {"multilingual": True, "allowed_languages": ["de", "en"]},
+        {"language_detection_segments": 4, "allowed_languages": ["de", "en"]},
+        {"language": "de", "language_detection_segments": 1, "multilingual": False},
+    ],
+)
+def test_options_that_go_together_are_no_contradiction(values: dict[str, Any]) -> None:
+    make_options(values)
+
+
+# Voice activity
+
+
+def test_how_speech_is_found_is_only_told_where_it_is_looked_for() -> None:
+    assert Options().vad is None
+    assert Options(vad_filter=True).vad == VadOptions()
+
+
+@pytest.mark.parametrize(
+    "value", [{"threshold": 0.6, "speech_pad_ms": 100}, VadOptions(threshold=0.6, speech_pad_ms=100)]
+)
+def test_options_of_voice_activity_may_be_a_dict_or_an_object(value: Any) -> None:
+    options = Options(vad_filter=True, vad_options=value)
+    assert options.vad == options.vad_options == VadOptions(threshold=0.6, speech_pad_ms=100)
+    assert hash(options) == hash(pickle.loads(pickle.dumps(options)))
+
+
+def test_the_dict_of_the_caller_is_copied() -> None:
+    mine = {"threshold": 0.6}
+    options = Options(vad_filter=True, vad_options=mine)
+    mine["threshold"] = 0.1
+    assert options.vad == VadOptions(threshold=0.6)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("threshold=0.6,speech_pad_ms=100", VadOptions(threshold=0.6, speech_pad_ms=100)),
+        (" threshold = 0.6 , speech_pad_ms=100, ", VadOptions(threshold=0.6, speech_pad_ms=100)),
+        ("neg_threshold=None,max_speech_duration_s=30", VadOptions(max_speech_duration_s=30.0)),
+        ("max_speech_duration_s=inf", VadOptions()),
+        ("", VadOptions()),
+    ],
+)
+def test_options_of_voice_activity_are_read_from_text(text: str, expected: VadOptions) -> None:
+    assert make_options({"vad_filter": True, "vad_options": kind_of("vad_options").parse(text)}).vad == expected
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: kind_of("vad_options").parse("treshold=0.6"),
+        lambda: Options(vad_filter=True, vad_options={"treshold": 0.6}),
+    ],
+)
+def test_an_unknown_option_of_voice_activity_is_refused_with_the_nearest(read: Callable[[], object]) -> None:
+    with pytest.raises(OptionError, match=r"no option 'treshold'\. Did you mean 'threshold'\?"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("threshold", 1.5, "a number from 0 to 1"),
+        ("threshold", None, "a number from 0 to 1"),
+        ("neg_threshold", -0.1, "a number from 0 to 1, or None"),
+        ("min_speech_duration_ms", -1, "a whole number from 0 up"),
+        ("min_speech_duration_ms", 2.5, "a whole number from 0 up"),
+        ("min_silence_duration_ms", "100", "a whole number from 0 up"),
+        ("speech_pad_ms", True, "a whole number from 0 up"),
+        ("max_speech_duration_s", 0.5, "a number of at least 1"),
+    ],
+)
+def test_a_wrong_value_of_voice_activity_is_refused(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        Options(vad_filter=True, vad_options={name: value})
+    assert str(caught.value) == f"{name}={value!r} is not allowed: it takes {allowed}."
+
+
+def test_speech_that_would_end_at_once_is_a_contradiction() -> None:
+    with pytest.raises(OptionError, match=r"neg_threshold=0\.6 is above threshold=0\.5"):
+        VadOptions(neg_threshold=0.6)
+    assert VadOptions(neg_threshold=0.5).neg_threshold == 0.5
 
 
 @pytest.mark.parametrize("beam_size", [1, None])
@@ -222,6 +391,11 @@ def test_a_ladder_starts_where_asked_rises_by_the_increment_and_ends_by_one(firs
         ("1, 2.5 ,4", ((1.0, 2.5), (4.0, None))),
         ([0, 3, 3, 8], ((0.0, 3.0), (3.0, 8.0))),
         (np.array([1.0, 2.0]), ((1.0, 2.0),)),
+        ([(0, 3), (3, 8)], ((0.0, 3.0), (3.0, 8.0))),
+        ([[1.5, 2]], ((1.5, 2.0),)),
+        (((0, 3), [4, 8]), ((0.0, 3.0), (4.0, 8.0))),
+        (np.array([[0.0, 3.0], [4.0, 8.0]]), ((0.0, 3.0), (4.0, 8.0))),
+        ([1, 2, 3], ((1.0, 2.0), (3.0, None))),
     ],
 )
 def test_clips(clip_timestamps: Any, clips: tuple[tuple[float, float | None], ...]) -> None:
@@ -277,16 +451,44 @@ def test_options_are_frozen_hashable_and_picklable() -> None:
         ("suppress_tokens", "-1,7", (-1, 7)),
         ("clip_timestamps", "0,5,9", (0.0, 5.0, 9.0)),
         ("task", "translate", "translate"),
+        ("temperature", "0,0.5,1", (0.0, 0.5, 1.0)),
+        ("temperature", "0.0", 0.0),
+        ("allowed_languages", "de,French", ("de", "fr")),
+        ("allowed_languages", "None", None),
+        ("multilingual", "True", True),
+        ("suppress_regex", r"^\d+$", r"^\d+$"),
+        ("suppress_regex", "None", None),
+        ("repetition_penalty", "1.2", 1.2),
+        ("no_repeat_ngram_size", "3", 3),
+        ("initial_prompt", "Names", "Names"),
+        ("hotwords", "Dashwood", "Dashwood"),
+        ("chunk_length", "15", 15.0),
+        ("word_timestamps", "True", True),
+        ("prepend_punctuations", "«", "«"),
+        ("timeout_s", "2.5", 2.5),
+        ("timeout_s", "None", None),
     ],
 )
 def test_every_option_is_read_from_the_text_of_a_command_line(name: str, text: str, value: object) -> None:
-    (definition,) = (each for each in fields(Options) if each.name == name)
-    kind: Kind = definition.metadata["kind"]
-    assert getattr(make_options({name: kind.parse(text)}), name) == value
+    assert getattr(make_options({name: kind_of(name).parse(text)}), name) == value
+
+
+@pytest.mark.parametrize("text", ["0,", "", "0;1", "zero"])
+def test_a_temperature_is_not_read_from_any_other_text(text: str) -> None:
+    with pytest.raises(ValueError):
+        kind_of("temperature").parse(text)
 
 
 def test_a_flag_is_not_read_from_any_other_text() -> None:
-    (definition,) = (each for each in fields(Options) if each.name == "suppress_blank")
-    kind: Kind = definition.metadata["kind"]
     with pytest.raises(ValueError, match="not True or False"):
-        kind.parse("yes")
+        kind_of("suppress_blank").parse("yes")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [("Names", "Names"), ([1, 2], (1, 2)), ((), ()), (np.array([3, 4]), (3, 4)), (range(2), (0, 1)), (None, None)],
+)
+def test_an_initial_prompt_may_be_text_or_ids(value: Any, kept: object) -> None:
+    options = Options(initial_prompt=value)
+    assert options.initial_prompt == kept
+    assert hash(options) == hash(Options(initial_prompt=options.initial_prompt))

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.literal import Rules
+from tests.literal import Rules, repeated
 from tests.models import small_tokenizer
 from whisperlite.decoding.rules import (
     NEVER,
     TimestampState,
+    apply_repetition_rules,
     apply_timestamp_rules,
     first_token_mask,
     suppression_mask,
@@ -125,6 +126,86 @@ def test_a_timestamp_comes_where_all_of_them_together_beat_every_text_token() ->
     apply_timestamp_rules(logits, states_of([[2], [2]]), torch.tensor([True, True]), TOKENIZER)
     assert logits[0, 1] == NEVER
     assert logits[1, 1] == 1.0
+
+
+# Repetition
+
+
+def applied(rows: list[list[int]], penalties: list[float], ngrams: list[int], logits: Tensor) -> Tensor:
+    """The logits after the rules, of rows of unequal lengths with leftovers behind them."""
+    longest = max(map(len, rows), default=0)
+    history = torch.tensor([[*row, *[3] * (longest - len(row))] for row in rows]).view(len(rows), longest)
+    lengths = torch.tensor([len(row) for row in rows])
+    left = logits.clone()
+    apply_repetition_rules(left, history.long(), lengths, torch.tensor(penalties), ngrams, EOT)
+    return left
+
+
+repeating_rows = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from([0, 1, 2, 3, BEGIN, BEGIN + 1]), max_size=12),
+        st.sampled_from([1.0, 0.5, 1.3, 4.0]),
+        st.integers(0, 5),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(rows=repeating_rows, seed=st.integers(0, 10_000))
+def test_repetition_rules_equal_the_literal_ones(rows: list[tuple[list[int], float, int]], seed: int) -> None:
+    logits = random_logits(len(rows), seed)
+    logits[:, 5] = NEVER
+    expected = logits.double().numpy()
+    for row, (history, penalty, size) in zip(expected, rows, strict=True):
+        repeated(row, history, penalty, size, EOT)
+    histories, penalties, ngrams = (list(each) for each in zip(*rows, strict=True))
+    np.testing.assert_allclose(applied(histories, penalties, ngrams, logits).numpy(), expected, rtol=1e-6)
+
+
+@settings(deadline=None)
+@given(rows=repeating_rows, seed=st.integers(0, 10_000))
+def test_rows_without_repetition_rules_are_left_alone(rows: list[tuple[list[int], float, int]], seed: int) -> None:
+    logits = random_logits(len(rows), seed)
+    assert torch.equal(applied([row for row, _, _ in rows], [1.0] * len(rows), [0] * len(rows), logits), logits)
+
+
+def test_what_is_repeated_is_less_probable_whatever_the_sign_of_its_logit() -> None:
+    logits = torch.tensor([[2.0, -2.0, 1.0, *[0.0] * (V - 3)]])
+    assert applied([[0, 1]], [2.0], [0], logits)[0, :3].tolist() == [1.0, -4.0, 1.0]
+
+
+def test_text_that_came_twice_is_not_penalised_twice() -> None:
+    logits = torch.full((1, V), 2.0)
+    assert applied([[1, 1, 1]], [2.0], [0], logits)[0, 1] == 1.0
+
+
+def test_timestamps_come_again_as_they_please() -> None:
+    logits = random_logits(1, seed=1)
+    left = applied([[BEGIN, 1, BEGIN + 1, BEGIN + 1]], [5.0], [1], logits)
+    assert torch.equal(left[:, EOT:], logits[:, EOT:])
+
+
+@pytest.mark.parametrize(
+    ("history", "size", "banned"),
+    [
+        ([], 1, []),
+        ([1, 2, 1], 1, [1, 2]),
+        ([1, 2, 1], 2, [2]),
+        ([1, 2, 1], 3, []),
+        ([1, 2, 3, 1, 2], 3, [3]),
+        ([1, 2, 3, 1, 4, 1], 2, [2, 4]),
+        ([1, 1], 2, [1]),
+        ([1, 1], 3, []),
+        ([1, 1, 1], 3, [1]),
+        ([1], 5, []),
+        ([BEGIN, 1, 2, BEGIN, BEGIN, 1], 3, [2]),  # a sequence may begin with a timestamp
+    ],
+)
+def test_no_sequence_comes_twice(history: list[int], size: int, banned: list[int]) -> None:
+    left = applied([history], [1.0], [size], torch.zeros(1, V))
+    assert (left[0] == NEVER).nonzero()[:, 0].tolist() == banned
 
 
 # The corrections

@@ -46,6 +46,8 @@ def logits_after(table: Table, ask: Decode, tokenizer: Tokenizer) -> literal.Log
         ask.timestamps,
         None if limit is None else round(limit * 50),
         ask.prompt.forced,
+        ask.repetition_penalty,
+        ask.no_repeat_ngram_size,
     )
     return lambda chosen: rules.apply(table.logits(window, (*ask.prompt.tokens, *chosen)), chosen)
 

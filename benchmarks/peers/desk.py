@@ -67,14 +67,16 @@ class Desk:
         """Let the libraries answer what the cache lacks; the requests, repeated with every seed where one sampled.
 
         Args:
-            cached: the other libraries answer nothing new, and a request that they did not answer is left out.
+            cached: the other libraries answer nothing new, and a recording that one of them has not answered in all
+                settings is left out for all; further seeds are taken as far as they are there.
         """
+        if cached:
+            left_out = {each.recording for each in requests if each.library != "whisperlite" and not self.find(each)}
+            requests = [request for request in requests if request.recording not in left_out]
         for asked in (list, self.with_seeds):
             for library in dict.fromkeys(request.library for request in requests):
                 if library == "whisperlite" or not cached:
                     self._work(library, [each for each in asked(requests) if each.library == library])
-            if cached:
-                requests = [request for request in requests if self.find(request) is not None]
         return [request for request in self.with_seeds(requests) if self.find(request) is not None]
 
     def with_seeds(self, requests: Iterable[Request]) -> list[Request]:

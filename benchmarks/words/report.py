@@ -145,7 +145,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
             "|---|---:|---:|---:|---:|---:|---:|",
             *(f"| {name} | {_as_cells(each[what])} |" for name, each in rows),
         ]
-    lines += ["", *_as_reasons(total)]
+    lines += ["", *_as_reasons(summary)]
     if summary["tokens_by_code"]:
         lines += ["", "| other tokens | reason |", "|---|---|"]
         lines += [f"| {each['run']} | {each['code']} |" for each in summary["tokens_by_code"]]
@@ -162,18 +162,21 @@ def _as_cells(counts: dict[str, Any]) -> str:
     return " | ".join(map(str, cells))
 
 
-def _as_reasons(total: dict[str, Any]) -> Iterator[str]:
+def _as_reasons(summary: dict[str, Any]) -> Iterator[str]:
     yield (
-        "A reason is computed, not judged: the reference runs once more with its error corrected, and its times (or "
-        "tokens) are then ours. Numbers are those of the list of the reference's errors."
+        "A reason is computed, not judged. The reference runs again with its error corrected, and if that gives our "
+        "times or tokens, the error is the reason; a time that is out of place in the reference's own answer is moved "
+        "to the nearest place that is not. Numbers are those of the project's list of the reference's errors."
     )
+    explained = [summary["all"][what]["explained"] for what in ("words", "segments")]
+    runs = Counter(each["code"] for each in summary["tokens_by_code"])
     yield ""
-    yield "| reason | words | segments | |"
-    yield "|---|---:|---:|---|"
-    for code in sorted({*total["words"]["explained"], *total["segments"]["explained"]}):
+    yield "| reason | words | segments | runs of other tokens | |"
+    yield "|---|---:|---:|---:|---|"
+    for code in sorted({*explained[0], *explained[1], *runs}):
         meaning = "; ".join(REASONS[name] for name in code.split("+"))
-        counts = [total[what]["explained"].get(code, 0) for what in ("words", "segments")]
-        yield f"| {code} | {counts[0]} | {counts[1]} | {meaning} |"
+        counts = " | ".join(str(each.get(code, 0)) for each in (*explained, runs))
+        yield f"| {code} | {counts} | {meaning} |"
 
 
 def write(summary: dict[str, Any], folder: Path) -> None:

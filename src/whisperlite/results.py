@@ -46,8 +46,8 @@ class Segment:
         no_speech_prob: probability that its window holds no speech, 0 to 1.
         truncated: the window's output was cut at the token limit within this segment: words may be missing.
         language: code of the language that it was decoded in; with `multilingual=True` the one that was detected.
-        words: with `word_timestamps=True`, in order and inside the segment; joined they are its text, but for a word that
-            reaches into the next segment. None: not asked for.
+        words: with `word_timestamps=True`, in order and inside the segment; joined they are its text, but for a word
+            that reaches into the next segment. None: not asked for.
     """
 
     id: int

@@ -1,0 +1,128 @@
+"""What a window is told: hot words, an initial prompt as text or ids, and the text before, in the space there is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.scripted import GOOD, GOOD_30, MULTILINGUAL, UNSURE, Said, at, drive, text
+from whisperlite.options import Options
+from whisperlite.text.prompt import MAX_PREVIOUS, build_prompt
+from whisperlite.transcription.history import History
+
+HOT = tuple(text(" Dashwood Marianne"))
+NAMES = tuple(text(" Names"))
+FULL = tuple(GOOD_30.tokens)
+
+
+def test_hot_words_come_before_the_text_in_every_window() -> None:
+    run = drive([GOOD_30, GOOD_30, GOOD], seconds=65, hotwords=" Dashwood Marianne ")
+    assert run.previous == [HOT, HOT + FULL, HOT + FULL + FULL]
+    assert run.result.text == " Full. Full. Hello."
+
+
+def test_hot_words_come_before_a_carried_prompt_and_that_before_the_text() -> None:
+    run = drive(
+        [GOOD_30, GOOD], seconds=40, hotwords="Dashwood Marianne", initial_prompt="Names", carry_initial_prompt=True
+    )
+    assert run.previous == [HOT + NAMES, HOT + NAMES + FULL]
+
+
+def test_a_prompt_for_the_first_window_comes_behind_the_hot_words() -> None:
+    run = drive(
+        [GOOD_30, GOOD],
+        seconds=40,
+        hotwords="Dashwood Marianne",
+        initial_prompt="Names",
+        condition_on_previous_text=False,
+    )
+    assert run.previous == [HOT + NAMES, HOT]
+
+
+def test_hot_words_are_told_without_previous_text() -> None:
+    run = drive([GOOD_30, GOOD], seconds=40, hotwords="Dashwood Marianne", condition_on_previous_text=False)
+    assert run.previous == [HOT, HOT]
+
+
+def test_hot_words_outlive_a_reset() -> None:
+    run = drive([GOOD_30, UNSURE, GOOD_30, GOOD], seconds=65, temperature=[0.0, 0.9], hotwords="Dashwood Marianne")
+    assert run.previous[-1] == HOT
+
+
+def test_hot_words_outlive_a_change_of_language() -> None:
+    run = drive(
+        [GOOD_30, GOOD],
+        seconds=40,
+        language=None,
+        multilingual=True,
+        languages=lambda _, span: {"en": 0.99, "de": 0.01} if span[0] < 30 else {"en": 0.01, "de": 0.99},
+        hotwords="Dashwood Marianne",
+    )
+    assert run.previous == [HOT, HOT]
+
+
+@pytest.mark.parametrize("hotwords", ["", "  "])
+def test_no_hot_words_are_nothing_to_be_told(hotwords: str) -> None:
+    assert drive([GOOD], hotwords=hotwords).previous == [()]
+
+
+def test_an_initial_prompt_may_be_given_as_ids_which_are_told_as_they_are() -> None:
+    run = drive([GOOD_30, GOOD], seconds=40, initial_prompt=[11, 22, 33])
+    assert run.previous == [(11, 22, 33), (11, 22, 33, *FULL)]
+    assert run.result.text == " Full. Hello."
+
+
+def test_ids_can_be_carried_too() -> None:
+    run = drive(
+        [GOOD_30, GOOD],
+        seconds=40,
+        initial_prompt=(11, 22),
+        carry_initial_prompt=True,
+        condition_on_previous_text=False,
+    )
+    assert run.previous == [(11, 22), (11, 22)]
+
+
+def test_no_ids_are_no_prompt() -> None:
+    assert drive([GOOD], initial_prompt=[]).previous == [()]
+
+
+def test_the_text_before_gives_way_to_hot_words() -> None:
+    long = [at(0), *text(" word") * 222, at(30)]
+    run = drive([Said(long), GOOD], seconds=40, hotwords="Dashwood Marianne")
+    assert run.previous[1] == (*HOT, *long[-(MAX_PREVIOUS - len(HOT)) :])
+
+
+@settings(deadline=None)
+@given(
+    hot=st.integers(0, 240),
+    initial=st.integers(0, 240),
+    before=st.integers(0, 460),
+    carried=st.booleans(),
+)
+def test_what_is_told_never_exceeds_its_space_and_keeps_its_order(
+    hot: int, initial: int, before: int, carried: bool
+) -> None:
+    """Three different ids stand for the three parts."""
+    word = text(" word")[0]
+    options = Options(
+        hotwords="word" + " word" * (hot - 1) if hot else None,
+        initial_prompt=[1] * initial,
+        carry_initial_prompt=carried,
+    )
+    history = History(options, MULTILINGUAL)
+    history.add([2] * before, last_temperature=0.0)
+    prompt = build_prompt(
+        MULTILINGUAL,
+        language="en",
+        task="transcribe",
+        without_timestamps=False,
+        previous=history.previous(),
+    )
+    told = list(prompt.tokens[1 : prompt.sot_index])
+    assert len(told) == min(hot + initial + before, MAX_PREVIOUS)
+    assert told == sorted(told, key=[word, 1, 2].index)
+    if hot <= MAX_PREVIOUS and (not carried or hot + initial <= MAX_PREVIOUS):
+        assert told.count(word) == hot
+    assert prompt.tokens[prompt.sot_index] == MULTILINGUAL.sot
