@@ -168,7 +168,7 @@ def ours() -> set[str]:
     return {field.name for field in fields(Options)} | (parameters - {"self", "options"})
 
 
-@pytest.mark.parametrize("page", COMING_FROM, ids=name_of)
+@pytest.mark.parametrize("page", [*COMING_FROM, ROOT / "docs" / "coming-from" / "others.md"], ids=name_of)
 def test_what_a_table_sends_to_exists_here(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])

@@ -72,6 +72,8 @@ def _check_vad_options(value: Any) -> VadOptions:
         return value
     if isinstance(value, Mapping):
         return _from_names(VadOptions, value)
+    if isinstance(value, str):
+        return _parse_vad_options(value)
     raise TypeError
 
 
@@ -86,7 +88,7 @@ def _parse_vad_options(text: str) -> VadOptions:
 
 
 _VAD_OPTIONS = Kind(
-    "a VadOptions or a dict of its fields; on the command line name=value,name=value",
+    "a VadOptions, a dict of its fields, or text such as 'threshold=0.6,speech_pad_ms=100'",
     _check_vad_options,
     _parse_vad_options,
 )
@@ -105,7 +107,9 @@ class Options:
 
     task: Task = _option("transcribe", TASK, "Write down what is said, or translate it into English.")
     language: str | None = _option(
-        None, optional(LANGUAGE), "The language spoken; None: detected from the first 30 seconds."
+        None,
+        optional(LANGUAGE),
+        "The language spoken; None: detected, from the first 30 seconds unless you say otherwise.",
     )
     multilingual: bool = _option(
         False, FLAG, "Detect the language of every window, and of its segments, where a recording changes it."
@@ -336,6 +340,11 @@ def _refuse_contradictions(options: Options) -> None:
         raise OptionError(
             "hallucination_silence_threshold looks at the times of words: give word_timestamps=True with it."
         )
+    changed = {name for name in ("prepend_punctuations", "append_punctuations") if _is_changed(options, name)}
+    if changed and not options.word_timestamps:
+        raise OptionError(f"{min(changed)} is about the words of word_timestamps: give word_timestamps=True with it.")
+    if options.carry_initial_prompt and options.initial_prompt is None:
+        raise OptionError("carry_initial_prompt=True carries initial_prompt on: give an initial_prompt with it.")
     if options.vad_options is not None and not options.vad_filter:
         raise OptionError("vad_options say how vad_filter works: give vad_filter=True with them.")
     if options.language is not None:
@@ -351,6 +360,11 @@ def _refuse_contradictions(options: Options) -> None:
         raise OptionError(
             "multilingual=True detects the language of every window: leave language_detection_segments out."
         )
+
+
+def _is_changed(options: Options, name: str) -> bool:
+    (definition,) = (each for each in fields(options) if each.name == name)
+    return bool(getattr(options, name) != definition.default)
 
 
 _T = TypeVar("_T")

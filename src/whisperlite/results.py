@@ -341,10 +341,17 @@ def _matches(text: str, pieces: Sequence[Match]) -> Iterator[Match]:
 
 
 def _folded(text: str, with_signs: bool) -> str:
-    """What is compared: every space is " "."""
+    """What is compared: every space is " ", and so is a dash where signs do not count."""
     return "".join(
-        " " if letter.isspace() else letter for letter in text.casefold() if with_signs or not _is_sign(letter)
+        " " if letter.isspace() or (_is_dash(letter) and not with_signs) else letter
+        for letter in text.casefold()
+        if with_signs or _is_dash(letter) or not _is_sign(letter)
     )
+
+
+def _is_dash(letter: str) -> bool:
+    """What stands between two words: "ill-disposed", "yes—no", "and/or"."""
+    return unicodedata.category(letter) == "Pd" or letter in "/…"
 
 
 def _is_sign(letter: str) -> bool:

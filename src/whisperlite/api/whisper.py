@@ -39,7 +39,10 @@ from whisperlite.transcription.suppression import suppressed_tokens
 _MOST_SLOTS = 16  # windows of one `decode` that are in memory at a time
 
 # Options that belong to a whole recording: `decode`, which takes windows, refuses them.
-_OF_RECORDINGS = ("word_timestamps", "vad_filter", "multilingual", "timeout_s")
+_OF_RECORDINGS = (
+    *("word_timestamps", "vad_filter", "multilingual", "language_detection_segments"),
+    *("chunk_length", "clip_timestamps", "timeout_s"),
+)
 
 
 class Recipe(Protocol):
@@ -329,8 +332,9 @@ class Whisper:
 
 
 def _refuse_options_of_recordings(options: Options) -> None:
+    defaults = Options()
     for name in _OF_RECORDINGS:
-        if getattr(options, name):
+        if getattr(options, name) != getattr(defaults, name):
             raise OptionError(
                 f"{name}={getattr(options, name)!r} is for whole recordings: leave it out, or transcribe."
             )
