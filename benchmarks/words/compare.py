@@ -3,7 +3,8 @@
 The reference has answered as published and with each combination of its known errors corrected (`reference`).
 A time that differs from the published answer and equals a corrected one has the correction's name as its reason code;
 the smallest combination counts. The code `9` is added where the reference's time lies behind the end of the recording,
-outside of its own segment or out of order, and ours is that time, moved to the nearest place that is none of these.
+outside of its own segment, short of its own words or out of order, and ours is that time, moved to the nearest place
+that is none of these.
 A run that leaves the reference's where its next window does not advance has the code `24`.
 """
 
@@ -21,6 +22,8 @@ from benchmarks.parity.store import Answer
 ALLOWED_S = 0.02
 ALLOWED_PROBABILITY = 1e-2
 _ROUNDING = 1e-6  # of differences between times that have two decimals
+
+_NOTHING = (inf, -inf)
 
 Span = dict[str, Any]
 
@@ -156,13 +159,14 @@ class _Row:
 
     spans: Sequence[Span]
     limits: Sequence[tuple[float, float]]
+    holds: Sequence[tuple[float, float]]  # what each has to reach around
 
     def bounds(self, at: int, side: str) -> tuple[float, float]:
         """Between which times a start or an end keeps the order, and its limits."""
         if side == "start":
-            before, after = (self.spans[at - 1]["end"] if at else 0.0), self.spans[at]["end"]
+            before, after = (self.spans[at - 1]["end"] if at else 0.0), min(self.spans[at]["end"], self.holds[at][0])
         else:
-            before = self.spans[at]["start"]
+            before = max(self.spans[at]["start"], self.holds[at][1])
             after = self.spans[at + 1]["start"] if at + 1 < len(self.spans) else inf
         lowest, highest = self.limits[at]
         return max(before, lowest), min(after, highest)
@@ -181,7 +185,14 @@ class _Spans:
         pairs = [(index, word) for index, segment in enumerate(segments) for word in segment["words"]]
         homes = [index for index, _ in pairs]
         limits = [(segments[home]["start"], min(segments[home]["end"], duration)) for home in homes]
-        return cls(_Row(segments, [(0.0, duration)] * len(segments)), _Row([word for _, word in pairs], limits), homes)
+        edges = [
+            (each["words"][0]["start"], each["words"][-1]["end"]) if each["words"] else _NOTHING for each in segments
+        ]
+        return cls(
+            _Row(segments, [(0.0, duration)] * len(segments), edges),
+            _Row([word for _, word in pairs], limits, [_NOTHING] * len(pairs)),
+            homes,
+        )
 
 
 def _compare_span(text: str, ours: _Row, theirs: dict[str, _Row], at: int) -> Compared:

@@ -12,11 +12,19 @@ from whisperlite.transcription.segments import Piece
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A window: where it begins and how much of it is content, in frames, and the language that it is decoded in."""
+    """A window, in frames.
+
+    Attributes:
+        seek: where it begins.
+        n_frames: its content.
+        language: code of the language that it is decoded in.
+        clip_end: where the part of the recording ends that it belongs to.
+    """
 
     seek: int
     n_frames: int
     language: str
+    clip_end: int
 
     @property
     def offset_s(self) -> float:

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from whisperlite.decoding.asks import Decoded
 from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
-from whisperlite.transcription.bounds import Bounds, words_inside
+from whisperlite.transcription.bounds import Bounds, holding_their_words, words_inside
 from whisperlite.transcription.outcome import Outcome, Place
 from whisperlite.transcription.segments import Draft
 
@@ -75,7 +75,7 @@ class Record:
     def accept(self, drafts: Sequence[Draft], outcome: Outcome) -> tuple[Segment, ...]:
         """The segments of a window, as they go out."""
         before = len(self.segments)
-        for draft in drafts:
+        for draft in holding_their_words(drafts):
             self.segments.append(self._segment(draft, outcome))
         accepted = tuple(self.segments[before:])
         if accepted and not any(segment.text for segment in accepted):

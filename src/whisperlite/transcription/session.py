@@ -128,7 +128,7 @@ class _Session:
         for start, end in clips:
             seek = start
             while seek < end:
-                seek += yield from self._window(seek, min(longest, end - seek))
+                seek += yield from self._window(seek, min(longest, end - seek), end)
 
     # Language
 
@@ -205,13 +205,13 @@ class _Session:
 
     # One window
 
-    def _window(self, seek: int, n_frames: int) -> _Steps[int]:
-        """Transcribe the window at `seek`; returns by how many frames to move on."""
+    def _window(self, seek: int, n_frames: int, clip_end: int) -> _Steps[int]:
+        """Transcribe the window at `seek` of a clip; returns by how many frames to move on."""
         language, change_s = self.record.language, None
         if self._is_multilingual:
             language, change_s = yield from self._listen(seek, n_frames)
             self.history.speak(language)
-        outcome = yield from self._decode(Place(seek, n_frames, language))
+        outcome = yield from self._decode(Place(seek, n_frames, language, clip_end))
         if change_s is not None:
             outcome = yield from self._until_change(outcome, change_s)
         self.is_first = False
@@ -237,7 +237,7 @@ class _Session:
     def _until_change(self, outcome: Outcome, change_s: float) -> _Steps[Outcome]:
         """What was said in the language that the window begins in."""
         place = outcome.place
-        before = Place(place.seek, max(round(change_s * FRAMES_PER_SECOND), 1), place.language)
+        before = replace(place, n_frames=max(round(change_s * FRAMES_PER_SECOND), 1))
         if is_silent(outcome.decoded, self.options):
             return replace(outcome, place=before)
         kept = [piece for piece in outcome.pieces if (piece.start + piece.end) / 2 < change_s]
@@ -319,7 +319,9 @@ class _Session:
         )
         end_s = speech_end(drafts)
         if not outcome.is_complete and end_s is not None and end_s > place.offset_s:
-            moved = round(end_s * FRAMES_PER_SECOND) - place.seek
+            # Without words it is the time of a segment, which the model may put behind the content.
+            farthest = place.clip_end if any(draft.words for draft in drafts) else place.seek + place.n_frames
+            moved = min(round(end_s * FRAMES_PER_SECOND), farthest) - place.seek
         if self.options.hallucination_silence_threshold is not None:
             drafts, moved = self._without_hallucinations(drafts, outcome, moved)
         end_s = speech_end(drafts)
@@ -348,10 +350,6 @@ class _Session:
             content_end=place.end_s,
             recording_end=self.features.content_frames / FRAMES_PER_SECOND,
         )
-        end_s = speech_end(drafts)
-        if not outcome.is_complete and end_s is not None and end_s > place.offset_s and view.end - end_s <= threshold_s:
-            moved = place.n_frames  # too little is left for speech
-            self.record.skip(end_s, place.end_s, "silence")
         verdict = without_hallucinations(
             drafts,
             view,
@@ -359,10 +357,16 @@ class _Session:
             last_speech_end_s=self.last_speech_end_s,
             punctuation=_PUNCTUATION,
         )
-        if verdict.silence is not None:
-            self.record.skip(*verdict.silence, "silence")
-        if verdict.next_s is not None:
-            moved = round(verdict.next_s * FRAMES_PER_SECOND) - place.seek
+        end_s = speech_end(drafts)
+        if verdict.next_s is not None and verdict.silence is not None:
+            next_frame = min(round(verdict.next_s * FRAMES_PER_SECOND), place.clip_end)
+            self.record.skip(verdict.silence[0], min(verdict.silence[1], next_frame / FRAMES_PER_SECOND), "silence")
+            moved = next_frame - place.seek
+        elif (
+            not outcome.is_complete and end_s is not None and place.offset_s < end_s and view.end - end_s <= threshold_s
+        ):
+            moved = place.n_frames  # too little is left for speech
+            self.record.skip(end_s, place.end_s, "silence")
         return verdict.kept, moved
 
     def _draft(self, piece: Piece, outcome: Outcome) -> Draft:

@@ -69,7 +69,7 @@ def add_words(
         if timed:
             draft = _fitted(draft, timed, usual, last_speech_end_s)
             last_speech_end_s = draft.end
-        found.append(draft)
+        found.append(draft if timed else replace(draft, words=()))
     return found
 
 
