@@ -170,8 +170,8 @@ def test_every_option_has_help_and_says_what_it_takes(name: str) -> None:
         ("clip_timestamps", [(3, 4), (1, 2)], "ascending times in seconds"),
         ("clip_timestamps", [(0, None)], "ascending times in seconds"),
         ("vad_filter", 0, "True or False"),
-        ("vad_options", 0.5, "a VadOptions or a dict of its fields"),
-        ("vad_options", "threshold=0.5", "a VadOptions or a dict of its fields"),
+        ("vad_options", 0.5, "a VadOptions, a dict of its fields, or text such as 'threshold=0.6,speech_pad_ms=100'"),
+        ("vad_options", "threshold=high", "a VadOptions, a dict of its fields, or text such as"),
         ("word_timestamps", None, "True or False"),
         ("prepend_punctuations", None, "a text"),
         ("append_punctuations", [","], "a text"),
@@ -226,6 +226,9 @@ def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:
     [
         ({"hallucination_silence_threshold": 2.0}, r"hallucination_silence_threshold .* give word_timestamps=True"),
         ({"hallucination_silence_threshold": 0.0}, r"hallucination_silence_threshold .* give word_timestamps=True"),
+        ({"prepend_punctuations": "«"}, r"prepend_punctuations .* give word_timestamps=True"),
+        ({"append_punctuations": ""}, r"append_punctuations .* give word_timestamps=True"),
+        ({"carry_initial_prompt": True}, r"carry_initial_prompt=True .* give an initial_prompt"),
         ({"vad_options": {"threshold": 0.4}}, r"vad_options .* give vad_filter=True"),
         ({"vad_options": VadOptions()}, r"vad_options .* give vad_filter=True"),
         ({"language": "de", "multilingual": True}, r"language='de' leaves nothing to detect: .* multilingual=True"),
@@ -244,6 +247,9 @@ def test_an_option_that_cannot_apply_is_a_contradiction(values: dict[str, Any], 
     [
         {"hallucination_silence_threshold": 2.0, "word_timestamps": True},
         {"vad_options": {}, "vad_filter": True},
+        {"vad_options": "threshold=0.5", "vad_filter": True},
+        {"append_punctuations": "", "word_timestamps": True},
+        {"carry_initial_prompt": True, "initial_prompt": "Names"},
         {"multilingual": True, "allowed_languages": ["de", "en"]},
         {"language_detection_segments": 4, "allowed_languages": ["de", "en"]},
         {"language": "de", "language_detection_segments": 1, "multilingual": False},
@@ -464,13 +470,17 @@ def test_options_are_frozen_hashable_and_picklable() -> None:
         ("hotwords", "Dashwood", "Dashwood"),
         ("chunk_length", "15", 15.0),
         ("word_timestamps", "True", True),
-        ("prepend_punctuations", "«", "«"),
         ("timeout_s", "2.5", 2.5),
         ("timeout_s", "None", None),
     ],
 )
 def test_every_option_is_read_from_the_text_of_a_command_line(name: str, text: str, value: object) -> None:
     assert getattr(make_options({name: kind_of(name).parse(text)}), name) == value
+
+
+def test_punctuation_is_read_from_text_as_it_is() -> None:
+    read = {"prepend_punctuations": kind_of("prepend_punctuations").parse("« ")}
+    assert make_options({"word_timestamps": True, **read}).prepend_punctuations == "« "
 
 
 @pytest.mark.parametrize("text", ["0,", "", "0;1", "zero"])

@@ -154,13 +154,13 @@ def _check_times(value: Any) -> tuple[float, ...]:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return hasattr(value, "__len__") and not isinstance(value, str)
 
 
-def _pair(value: Any) -> Sequence[Any]:
+def _pair(value: Any) -> list[Any]:
     if not _is_pair(value) or len(value) != 2:
         raise _reject("not all are pairs")
-    return value  # type: ignore[no-any-return]
+    return list(value)
 
 
 FLAG = Kind("True or False", _check_flag, _parse_flag, ("True", "False"))

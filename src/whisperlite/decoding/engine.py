@@ -172,7 +172,7 @@ def _is_finite(answer: Answer) -> bool:
         return math.isfinite(answer.avg_logprob) and math.isfinite(answer.no_speech_prob)
     if isinstance(answer, Aligned):
         return all(map(math.isfinite, answer.probabilities))
-    return all(map(math.isfinite, answer.probabilities.values()))
+    return all(math.isfinite(value) for each in (answer.probabilities, *answer.of_spans) for value in each.values())
 
 
 def _marked_exact(answer: Answer) -> Answer:

@@ -61,7 +61,8 @@ class History:
 
     def previous(self) -> list[int]:
         """What the next window is told: hot words, the initial prompt if it is carried on, and the text before."""
-        lead = [] if self.options.hotwords is None else prompt_tokens(self.options.hotwords, self.tokenizer)
+        words = self.options.hotwords
+        lead = prompt_tokens(words, self.tokenizer) if words is not None and words.strip() else []
         start = self.start
         if self.options.carry_initial_prompt:
             lead += self.tokens[: self._initial_length]

@@ -65,7 +65,7 @@ def drive(
                 sessions[index].throw(error)
             except StopIteration as end:
                 finish(index, end.value)
-        error.partial = results[0] if len(sessions) == 1 else None
+        error.partial = results.get(0) if len(sessions) == 1 else None
         raise
     return [results[index] for index in range(len(sessions))]
 
