@@ -21,7 +21,6 @@ SETTINGS = {
     "plain": Setting(thresholds=False),
     "thresholds": Setting(),
     "vad": Setting(vad=True),
-    "hallucination": Setting(words=True, hallucination=True),
     "vad+hallucination": Setting(vad=True, words=True, hallucination=True),
 }
 NAMES = {setting: name for name, setting in SETTINGS.items()}

@@ -89,7 +89,7 @@ def find_failures(rows: Sequence[Row]) -> list[str]:
         best = min(row["made up"] for row in rows)
         if ours[setting]["made up"] > best:
             failures.append(f"{setting}: {ours[setting]['made up']:g} words made up, the best of all {best:g}")
-        without = ours.get(setting.removeprefix("vad+") if "+" in setting else "thresholds")
+        without = ours.get("thresholds")
         if without and ours[setting]["lost"] > without["lost"] + ALLOWED_LOSS * without["words"]:
             failures.append(f"{setting}: {ours[setting]['lost']:g} words lost, without {without['lost']:g}")
     return failures
@@ -114,8 +114,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "",
         "*plain*: temperature 0, no threshold. *thresholds*: the three thresholds and the ladder of temperatures, the "
         "defaults. *vad*: with voice activity detection, each library's own with its defaults; openai-whisper has "
-        "none. *hallucination*: the thresholds, word timestamps and "
-        f"`hallucination_silence_threshold={HALLUCINATION_SILENCE_S}`.",
+        "none. *vad+hallucination*: with word timestamps and "
+        f"`hallucination_silence_threshold={HALLUCINATION_SILENCE_S}` too.",
         "",
         "A recording in which a window falls back to a temperature above 0 is *sampled*; the libraries draw different "
         f"random numbers, so its words are averages over {summary['seeds']} seeds.",
