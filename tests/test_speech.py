@@ -159,13 +159,13 @@ def test_samples_that_overflow_are_an_error_and_not_silence() -> None:
 # What it finds
 
 
-def test_speech_is_found_between_silences_to_a_tenth_of_a_second(librivox: Samples) -> None:
+def test_speech_is_found_between_silences_to_a_fifth_of_a_second(librivox: Samples) -> None:
     (alone,) = speech_spans(librivox, VadOptions(speech_pad_ms=0))
     recording = np.concatenate([silence(10), librivox, silence(20), librivox, silence(5)])
     first, second = speech_spans(recording, VadOptions(speech_pad_ms=0))
     offset = 30 + len(librivox) / RATE
-    assert first[0] == pytest.approx(alone[0] + 10, abs=0.1)
-    assert second[0] == pytest.approx(alone[0] + offset, abs=0.1)
+    assert first[0] == pytest.approx(alone[0] + 10, abs=0.2)
+    assert second[0] == pytest.approx(alone[0] + offset, abs=0.2)
     assert 10 + alone[1] - 1.0 < first[1] < 10.1 + len(librivox) / RATE
     assert offset + alone[1] - 1.0 < second[1] < offset + 0.1 + len(librivox) / RATE
 

@@ -10,7 +10,7 @@ SPAN_S = 3.0  # of audio that one opinion is formed on
 HOP_S = 1.0
 
 # A change of language has to be worth it: two spans of clear evidence against the other. A single one, of silence or of
-# a name, may give any language at all; and one in which no language is as probable as all others says nothing.
+# a name, may give any language at all; and one in which no language is as probable as all others brings none in.
 _CHANGE = math.log(1e-3)
 _LEAST = 1e-2
 _CLEAR = 0.5
@@ -54,13 +54,14 @@ class Beginning:
     end_s: float | None
 
 
-def beginning_of(found: Sequence[Probabilities]) -> Beginning:
+def beginning_of(found: Sequence[Probabilities], before: str | None = None) -> Beginning:
     """The first of the languages that explain the spans of a window best, where each change has its price.
 
     Args:
         found: of each span of `spans_of`.
+        before: the language of the window before, to begin in another than which is a change too; None: there is none.
     """
-    labels = _best_labels(found)
+    labels = _best_labels([_normalised(each) for each in found], before)
     length = next((index for index, label in enumerate(labels) if label != labels[0]), len(labels))
     probability = sum(each[labels[0]] for each in found[:length]) / length
     # Between the middles of the last span in one language and the first in the other.
@@ -68,17 +69,26 @@ def beginning_of(found: Sequence[Probabilities]) -> Beginning:
     return Beginning(labels[0], probability, end_s)
 
 
-def _best_labels(found: Sequence[Probabilities]) -> list[str]:
+def _normalised(probabilities: Probabilities) -> dict[str, float]:
+    """To a sum of 1 among the languages that are allowed."""
+    total = sum(probabilities.values())
+    return {code: value / total if total else 1 / len(probabilities) for code, value in probabilities.items()}
+
+
+def _best_labels(found: Sequence[Probabilities], before: str | None) -> list[str]:
     """A language for each span, by dynamic programming (Viterbi 1967)."""
-    clear = [each for each in found if likeliest(each)[1] >= _CLEAR]
-    codes = sorted({likeliest(each)[0] for each in clear}) or [likeliest(average(found))[0]]
-    scores = dict.fromkeys(codes, 0.0)
+    clear = {likeliest(each)[0] for each in found if likeliest(each)[1] >= _CLEAR}
+    codes = sorted(clear | ({before} if before is not None else set())) or [likeliest(average(found))[0]]
+    scores = {code: 0.0 if before in (None, code) else _CHANGE for code in codes}
     origins: list[dict[str, str]] = []
     for each in found:
         best = max(codes, key=lambda code: scores[code])
+        # Of equal ways the one that changed earlier: what is said after a silence is not cut at its beginning.
         origin = {code: code if scores[code] >= scores[best] + _CHANGE else best for code in codes}
-        evidence = {code: math.log(max(each[code], _LEAST)) if likeliest(each)[1] >= _CLEAR else 0.0 for code in codes}
-        scores = {code: scores[origin[code]] + _CHANGE * (origin[code] != code) + evidence[code] for code in codes}
+        scores = {
+            code: scores[origin[code]] + _CHANGE * (origin[code] != code) + math.log(max(each[code], _LEAST))
+            for code in codes
+        }
         origins.append(origin)
     labels = [max(codes, key=lambda code: scores[code])]
     for origin in reversed(origins[1:]):

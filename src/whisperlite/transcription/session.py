@@ -199,7 +199,7 @@ class _Session:
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
         self.record.tokens_input += 1 + len(spans)
         self.detected = (window, answer.encoding)
-        found = beginning_of([self._allowed(each) for each in answer.of_spans])
+        found = beginning_of([self._allowed(each) for each in answer.of_spans], self.history.language)
         self.record.heard.append((found.language, found.probability))
         return found.language, found.end_s
 
