@@ -174,7 +174,7 @@ def test_a_recording_in_half_precision_says_once_that_it_overflowed() -> None:
     (warning,) = result.warnings
     assert "float32" in warning
     assert len(result.attempts) >= 2
-    assert all(np.isfinite(attempt.avg_logprob) for attempt in result.attempts)
+    assert all(attempt.avg_logprob is not None for attempt in result.attempts)
     assert result.text == expected.text
     assert result.language == expected.language
     assert expected.warnings == ()

@@ -236,12 +236,19 @@ def _transcribe(
         bar.clear()
         print(f"whisperlite: {file}: {error}", file=sys.stderr)
         if isinstance(error, (CancelledError, DecodingError)) and error.partial is not None and error.partial.segments:
-            _write(error.partial, subtitles, targets)
-            print(f"whisperlite: {file}: what there was was written; it is not the whole.", file=sys.stderr)
+            _write_partial(error.partial, file, subtitles, targets)
         return _FAILED
     for warning in result.warnings:
         print(f"whisperlite: {file}: {warning}", file=sys.stderr)
     return 0
+
+
+def _write_partial(partial: Transcription, file: str, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
+    try:
+        _write(partial, subtitles, targets)
+        print(f"whisperlite: {file}: what there was was written; it is not the whole.", file=sys.stderr)
+    except OSError as error:
+        print(f"whisperlite: {file}: {error}", file=sys.stderr)
 
 
 def _write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:

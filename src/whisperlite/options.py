@@ -233,7 +233,7 @@ class Options:
     timeout_s: float | None = _option(
         None,
         optional(number(0.0, finite=True)),
-        "Stop after so many seconds of work; what there is comes with the error.",
+        "Stop so many seconds after the call; what there is by then comes with the error.",
     )
 
     def __post_init__(self) -> None:
@@ -352,6 +352,7 @@ def _refuse_contradictions(options: Options) -> None:
             "multilingual=True": options.multilingual,
             "allowed_languages": options.allowed_languages is not None,
             "language_detection_segments": options.language_detection_segments > 1,
+            "language_detection_threshold": _is_changed(options, "language_detection_threshold"),
         }
         for name, is_given in detecting.items():
             if is_given:

@@ -89,7 +89,7 @@ class Attempt:
     Attributes:
         seek: where the window begins, in frames of 10 ms.
         temperature: that it was decoded at.
-        avg_logprob, compression_ratio, no_speech_prob: what the thresholds were compared with.
+        avg_logprob, compression_ratio, no_speech_prob: what the thresholds were compared with; None: not a number.
         failed: names of the thresholds that it failed, "not_finite" where its probabilities were not numbers; empty:
             passed. A window taken for silence passes.
         accepted: the window was decided by it: by its tokens, or by its being taken for silence. Where every attempt
@@ -98,9 +98,9 @@ class Attempt:
 
     seek: int
     temperature: float
-    avg_logprob: float
+    avg_logprob: float | None
     compression_ratio: float
-    no_speech_prob: float
+    no_speech_prob: float | None
     failed: tuple[str, ...]
     accepted: bool
 
@@ -280,6 +280,8 @@ class Transcription:
         Raises:
             ValueError: of another schema version, or not such a dict.
         """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"This is not the dict of a Transcription, but a {type(data).__name__}.")
         if data.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(
                 f"schema_version is {data.get('schema_version')!r}; this release of whisperlite reads {SCHEMA_VERSION}."
@@ -323,8 +325,12 @@ def _pieces(segment: Segment) -> list[Match]:
     return [Match(segment.start, segment.end, segment.text)]
 
 
+_APOSTROPHES = "'’ʼ＇"
+_ONE_APOSTROPHE = dict.fromkeys(map(ord, _APOSTROPHES), "'")
+
+
 def _matches(text: str, pieces: Sequence[Match]) -> Iterator[Match]:
-    with_signs = any(map(_is_sign, text))
+    with_signs = any(_is_sign(letter) and letter not in _APOSTROPHES for letter in text)
     wanted = " ".join(_folded(text, with_signs).split())
     if not wanted:
         return
@@ -344,7 +350,7 @@ def _folded(text: str, with_signs: bool) -> str:
     """What is compared: every space is " ", and so is a dash where signs do not count."""
     return "".join(
         " " if letter.isspace() or (_is_dash(letter) and not with_signs) else letter
-        for letter in text.casefold()
+        for letter in unicodedata.normalize("NFC", text).casefold().translate(_ONE_APOSTROPHE)
         if with_signs or _is_dash(letter) or not _is_sign(letter)
     )
 

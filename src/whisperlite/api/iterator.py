@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from types import TracebackType
 
+from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.results import Segment, Transcription
 from whisperlite.transcription.session import Accepted
 
@@ -22,6 +23,7 @@ class SegmentIterator(Iterator[Segment]):
         self._waiting: deque[Segment] = deque()
         self._result: Transcription | None = None
         self._progress = (0.0, duration)
+        self._error: CancelledError | DecodingError | None = None
 
     def __iter__(self) -> SegmentIterator:
         return self
@@ -51,9 +53,12 @@ class SegmentIterator(Iterator[Segment]):
 
         Raises:
             ValueError: it was closed before the end.
+            CancelledError, DecodingError: what ended it while it was iterated, once more, with its `partial`.
         """
         while self._next_window() is not None:
             pass
+        if self._error is not None:
+            raise self._error
         if self._result is None:
             raise ValueError("The iterator was closed before the end of the recording: there is no whole result.")
         return self._result
@@ -67,6 +72,9 @@ class SegmentIterator(Iterator[Segment]):
         """Transcribe one more window; None where there is none left."""
         try:
             _, window = next(self._windows)
+        except (CancelledError, DecodingError) as error:
+            self._error = error
+            raise
         except StopIteration as end:
             if end.value is not None:
                 (self._result,) = end.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
@@ -20,7 +21,7 @@ from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine, as_window
-from whisperlite.errors import AudioFormatError, LanguageError, OptionError
+from whisperlite.errors import AudioFormatError, DecodingError, LanguageError, OptionError
 from whisperlite.nn.build import in_float32
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.network import Network
@@ -171,13 +172,17 @@ class Whisper:
         Raises:
             LanguageError: the model is English-only.
             AudioError: the audio cannot be read.
+            DecodingError: the network gave no usable answer.
         """
         if not self.is_multilingual:
             raise LanguageError(f"{self.name!r} is English-only: it cannot tell languages apart.")
         features = Features(read_audio(audio, sampling_rate=sampling_rate).samples, self.dims.n_mels)
         (answer,) = self._engine().run([Detect(features.detection_window())])
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        return LanguageDetection(*likeliest(answer.probabilities), answer.probabilities)
+        language, probability = likeliest(answer.probabilities)
+        if not math.isfinite(probability):
+            raise DecodingError("The probabilities of the languages are not finite; samples belong in [-1, 1].")
+        return LanguageDetection(language, probability, answer.probabilities)
 
     def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.
@@ -216,7 +221,7 @@ class Whisper:
             self._check_options(each)
         engine = self._engine(slots=max(min(len(windows), _MOST_SLOTS), 1))
         encodings = [window if isinstance(window, Encoding) else None for window in windows]
-        if any(encoding is not None and not encoding.belongs_to(self.network.decoder) for encoding in encodings):
+        if any(encoding is not None and not self._made(encoding) for encoding in encodings):
             raise OptionError("An encoding was made by another model; each model reads only its own.")
         lacking = [as_window(self._checked(window)) for window in windows if not isinstance(window, Encoding)]
         fresh = iter(engine.encode(lacking))
@@ -276,12 +281,12 @@ class Whisper:
         found = []
         if options.task == "translate" and self._is_distilled:
             found.append("task='translate': this model was not trained to translate; expect the spoken language.")
-        elif options.task == "translate" and options.word_timestamps:
+        elif options.task == "translate" and options.word_timestamps and self.is_multilingual:
             found.append(
                 "task='translate': words of a translation have no times of their own; those given are guesses."
             )
         own = self.generation_config.alignment_heads
-        if options.word_timestamps and own is not None and set(own) != set(self.alignment_heads):
+        if options.word_timestamps and own and set(own) != set(self.alignment_heads):
             found.append(
                 "The checkpoint's alignment_heads are of layers that it does not have; others give the times of words."
             )
@@ -300,6 +305,12 @@ class Whisper:
             slots=slots,
             heads=self.alignment_heads,
             in_float32=self._network_in_float32 if is_half else None,
+        )
+
+    def _made(self, encoding: Encoding) -> bool:
+        """Whether an encoding is of this network, or of the same in float32."""
+        return any(
+            network is not None and encoding.belongs_to(network.decoder) for network in (self.network, self._float32)
         )
 
     def _network_in_float32(self) -> Network:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from whisperlite.audio import ffmpeg
-from whisperlite.errors import AudioDecodeError, AudioFormatError, AudioNotFoundError
+from whisperlite.errors import AudioDecodeError, AudioFormatError, AudioNotFoundError, WhisperliteError
 
 if TYPE_CHECKING:
     import torch
@@ -120,6 +120,8 @@ def _from_path(path: str, check: ffmpeg.Check) -> Audio:
         try:
             with Path(path).open("rb") as pipe:
                 return _from_content(pipe, repr(path), check)
+        except WhisperliteError:
+            raise
         except OSError as error:
             raise AudioDecodeError(f"{path!r} could not be read: {error}") from error
     return _decode(Path(path).absolute(), status.st_size, repr(path), check)
@@ -135,6 +137,8 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check) -> Audio:
                     copy.write(chunk)
                     if check is not None:
                         check()
+            except WhisperliteError:  # of `check`: one of its errors is a TimeoutError, and so an OSError
+                raise
             except TypeError as error:
                 raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
             except (OSError, ValueError) as error:

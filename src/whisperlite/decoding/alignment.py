@@ -5,6 +5,7 @@ Reference: `find_alignment`. Axes: N heads, T tokens, S frames of 20 ms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +39,8 @@ def align(network: Network, tokenizer: Tokenizer, encoding: Encoding, ask: Align
     matrix = attention_matrix(scores.float(), n_frames=max(ask.n_frames // 2, 1))[before.start : -1]
     frames = first_frames(-matrix.nan_to_num().cpu().numpy().astype(np.float64))
     probabilities = _probabilities(network.decoder.logits(hidden[0, before]), text, tokenizer)
+    if not scores.isfinite().all():  # of half precision; the engine tries again
+        probabilities = (math.nan,) * len(text)
     times = tuple(float(frame) / FRAMES_PER_SECOND for frame in frames)
     padding = max(rest, 0)
     return Aligned((*times, *times[-1:] * padding), (*probabilities, *[0.0] * padding), encoding)

@@ -129,11 +129,13 @@ class Detected:
         probabilities: code → probability, in the order of the tokens; they sum to 1.
         of_spans: the same of each span.
         encoding: of the window, for the next ask about it.
+        in_float32: as in `Decoded`.
     """
 
     probabilities: dict[str, float]
     encoding: Encoding
     of_spans: tuple[dict[str, float], ...] = ()
+    in_float32: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +166,13 @@ class Aligned:
             ascending, one more than there are tokens.
         probabilities: of each token, given those before and the audio, among the tokens of text.
         encoding: of the window, for the next ask about it.
+        in_float32: as in `Decoded`.
     """
 
     times: tuple[float, ...]
     probabilities: tuple[float, ...]
     encoding: Encoding
+    in_float32: bool = False
 
 
 Ask = Decode | Detect | Align

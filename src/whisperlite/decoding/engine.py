@@ -55,8 +55,8 @@ class Engine:
     def submit(self, ask: Ask) -> int:
         """Put an ask into the queue; returns the ticket that its answer will carry."""
         self._tickets += 1
-        if self._exact is not None and ask.encoding is not None and self._exact.made(ask.encoding):
-            self._owners[self._exact.submit(ask)] = self._tickets  # what began in float32 goes on in it
+        if self._in_float32 is not None and ask.encoding is not None and not self.made(ask.encoding):
+            self._owners[self._exactly().submit(ask)] = self._tickets  # what began in float32 goes on in it
         else:
             self._waiting.append((self._tickets, ask))
         return self._tickets
@@ -70,7 +70,7 @@ class Engine:
         answers += self._take_finished()
         if self._owners and self._exact is not None:
             exact = self._exact.step()
-            answers += [(self._owners.pop(ticket), _marked_exact(answer)) for ticket, answer in exact]
+            answers += [(self._owners.pop(ticket), replace(answer, in_float32=True)) for ticket, answer in exact]
         return answers
 
     def run(self, asks: Sequence[Ask]) -> list[Answer]:
@@ -133,15 +133,20 @@ class Engine:
         """The answer; or nothing yet, where it is not finite and the window is run again in float32."""
         if self._in_float32 is None or _is_finite(answer):
             return [(ticket, answer)]
-        if self._exact is None:
-            self._exact = Engine(self._in_float32(), self.tokenizer, slots=self.slots, heads=self.heads)
-        self._owners[self._exact.submit(replace(ask, window=answer.encoding.window, encoding=None))] = ticket
+        self._owners[self._exactly().submit(replace(ask, window=answer.encoding.window, encoding=None))] = ticket
         return []
 
     def _lane(self, queries: int) -> Lane:
         if queries not in self._lanes:
             self._lanes[queries] = Lane(self.network, self.tokenizer, queries=queries, width=self.slots)
         return self._lanes[queries]
+
+    def _exactly(self) -> Engine:
+        """The engine in float32."""
+        if self._exact is None:
+            assert self._in_float32 is not None, "the caller has looked"
+            self._exact = Engine(self._in_float32(), self.tokenizer, slots=self.slots, heads=self.heads)
+        return self._exact
 
     @torch.inference_mode()
     def _answered_at_once(self, ask: Detect | Align, encoding: Encoding) -> Detected | Aligned:
@@ -173,10 +178,6 @@ def _is_finite(answer: Answer) -> bool:
     if isinstance(answer, Aligned):
         return all(map(math.isfinite, answer.probabilities))
     return all(math.isfinite(value) for each in (answer.probabilities, *answer.of_spans) for value in each.values())
-
-
-def _marked_exact(answer: Answer) -> Answer:
-    return replace(answer, in_float32=True) if isinstance(answer, Decoded) else answer
 
 
 def compression_ratio(text: str) -> float:

@@ -62,10 +62,11 @@ class History:
     def previous(self) -> list[int]:
         """What the next window is told: hot words, the initial prompt if it is carried on, and the text before."""
         words = self.options.hotwords
-        lead = prompt_tokens(words, self.tokenizer) if words is not None and words.strip() else []
+        lead = prompt_tokens(words, self.tokenizer)[:MAX_PREVIOUS] if words is not None and words.strip() else []
         start = self.start
         if self.options.carry_initial_prompt:
-            lead += self.tokens[: self._initial_length]
+            room = MAX_PREVIOUS - len(lead)
+            lead += self.tokens[: self._initial_length][-room:] if room else []
             start = max(self._initial_length, start)
         # Differs: where the first fill the space nothing is left for the rest, and no wrong part of it is taken
         # (correction 3).

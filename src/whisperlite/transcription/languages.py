@@ -54,16 +54,22 @@ class Beginning:
     end_s: float | None
 
 
-def beginning_of(found: Sequence[Probabilities], before: str | None = None) -> Beginning:
+def beginning_of(
+    found: Sequence[Probabilities], *, whole: Probabilities | None = None, before: str | None = None
+) -> Beginning:
     """The first of the languages that explain the spans of a window best, where each change has its price.
 
     Args:
         found: of each span of `spans_of`.
+        whole: of all of the window. Spans are short: they tell where the language changes, and where it does not, the
+            whole window knows better which it is. None: it was not heard.
         before: the language of the window before, to begin in another than which is a change too; None: there is none.
     """
     labels = _best_labels([_normalised(each) for each in found], before)
     length = next((index for index, label in enumerate(labels) if label != labels[0]), len(labels))
     probability = sum(each[labels[0]] for each in found[:length]) / length
+    if length == len(labels) and whole is not None and likeliest(whole)[1] >= _CLEAR * sum(whole.values()):
+        return Beginning(*likeliest(whole), None)
     # Between the middles of the last span in one language and the first in the other.
     end_s = None if length == len(labels) else (length - 0.5) * HOP_S + SPAN_S / 2
     return Beginning(labels[0], probability, end_s)

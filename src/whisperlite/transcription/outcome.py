@@ -47,6 +47,7 @@ class Outcome:
         pieces: of its output.
         moved: by how many frames to move on.
         is_complete: the output says that no speech follows.
+        is_cut: what follows in the window is in another language.
     """
 
     place: Place
@@ -57,3 +58,4 @@ class Outcome:
     pieces: list[Piece]
     moved: int
     is_complete: bool
+    is_cut: bool = False

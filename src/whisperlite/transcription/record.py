@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from whisperlite.decoding.asks import Decoded
+from whisperlite.decoding.asks import Answer, Decoded
 from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
 from whisperlite.transcription.bounds import Bounds, holding_their_words, words_inside
 from whisperlite.transcription.outcome import Outcome, Place
@@ -46,15 +47,20 @@ class Record:
             Attempt(
                 seek=place.seek,
                 temperature=one.temperature,
-                avg_logprob=one.avg_logprob,
+                avg_logprob=_finite(one.avg_logprob),
                 compression_ratio=one.compression_ratio,
-                no_speech_prob=one.no_speech_prob,
+                no_speech_prob=_finite(one.no_speech_prob),
                 failed=failed,
                 accepted=index == chosen,
             )
             for index, (one, failed) in enumerate(zip(attempts, failures, strict=True))
         ]
-        if any(one.in_float32 for one in attempts):
+        for one in attempts:
+            self.ran_in_float32(one)
+
+    def ran_in_float32(self, answer: Answer) -> None:
+        """Say so once if it did, because half precision failed."""
+        if answer.in_float32:
             self.warn("Half precision gave numbers that are not finite; these windows were run again in float32.")
 
     def retract(self, place: Place) -> None:
@@ -130,3 +136,7 @@ class Record:
             spoken[segment.language] += segment.end - segment.start
         language = max(spoken, key=lambda code: spoken[code])
         return language, fmean(probability for code, probability in self.heard if code == language)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None  # JSON has no NaN

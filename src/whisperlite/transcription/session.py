@@ -98,6 +98,7 @@ class _Session:
     is_first: bool = True  # of the windows: the one that gets the prefix
     detected: tuple[Window, Encoding] | None = None
     last_speech_end_s: float = 0.0
+    clear_language: str | None = None  # of the window before, where that was sure
 
     def __post_init__(self) -> None:
         self.history = History(self.options, self.tokenizer)
@@ -163,6 +164,7 @@ class _Session:
             answer = yield Detect(window)
             assert isinstance(answer, Detected), "a Detect is answered by a Detected"
             self.record.tokens_input += 1
+            self.record.ran_in_float32(answer)
             if not found:
                 # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
                 self.detected = (window, answer.encoding)
@@ -199,7 +201,11 @@ class _Session:
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
         self.record.tokens_input += 1 + len(spans)
         self.detected = (window, answer.encoding)
-        found = beginning_of([self._allowed(each) for each in answer.of_spans], self.history.language)
+        self.record.ran_in_float32(answer)
+        spoken = [self._allowed(each) for each in answer.of_spans]
+        whole = self._allowed(answer.probabilities)
+        found = beginning_of(spoken, whole=whole, before=self.clear_language)
+        self.clear_language = found.language if found.probability >= 0.5 else None
         self.record.heard.append((found.language, found.probability))
         return found.language, found.end_s
 
@@ -214,7 +220,6 @@ class _Session:
         outcome = yield from self._decode(Place(seek, n_frames, language, clip_end))
         if change_s is not None:
             outcome = yield from self._until_change(outcome, change_s)
-        self.is_first = False
         place, moved = outcome.place, outcome.moved
 
         accepted: tuple[Segment, ...] = ()
@@ -222,6 +227,7 @@ class _Session:
             moved = place.n_frames
             self.record.skip(place.offset_s, place.end_s, "no_speech")
         else:
+            self.is_first = False
             drafts = [self._draft(piece, outcome) for piece in outcome.pieces]
             if self.options.word_timestamps:
                 drafts, moved = yield from self._with_words(drafts, outcome)
@@ -243,9 +249,9 @@ class _Session:
         kept = [piece for piece in outcome.pieces if (piece.start + piece.end) / 2 < change_s]
         if not kept or kept[-1].end > change_s + _LATE_S:  # one segment in two languages
             self.record.retract(place)
-            return (yield from self._decode(before))
+            return replace((yield from self._decode(before)), is_cut=True)
         moved = round(kept[-1].end * FRAMES_PER_SECOND) or before.n_frames
-        return replace(outcome, pieces=kept, moved=moved, is_complete=False)
+        return replace(outcome, pieces=kept, moved=moved, is_complete=False, is_cut=True)
 
     def _decode(self, place: Place) -> _Steps[Outcome]:
         """Up the ladder until an attempt passes, or the best one, and its pieces."""
@@ -339,6 +345,7 @@ class _Session:
         window = self.features.window(place.seek, place.n_frames)
         answer = yield Align(window, prompt, tokens, place.n_frames, outcome.encoding)
         assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
+        self.record.ran_in_float32(answer)
         return timed_words(tokens, answer, self.tokenizer, place.language)
 
     def _without_hallucinations(self, drafts: list[Draft], outcome: Outcome, moved: int) -> tuple[list[Draft], int]:
@@ -363,7 +370,10 @@ class _Session:
             self.record.skip(verdict.silence[0], min(verdict.silence[1], next_frame / FRAMES_PER_SECOND), "silence")
             moved = next_frame - place.seek
         elif (
-            not outcome.is_complete and end_s is not None and place.offset_s < end_s and view.end - end_s <= threshold_s
+            not (outcome.is_complete or outcome.is_cut)
+            and end_s is not None
+            and place.offset_s < end_s
+            and view.end - end_s <= threshold_s
         ):
             moved = place.n_frames  # too little is left for speech
             self.record.skip(end_s, place.end_s, "silence")
