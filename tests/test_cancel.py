@@ -436,7 +436,7 @@ def test_an_iterator_can_be_cancelled_with_what_there_is(model: whisperlite.Whis
     assert caught.value.partial is not None
     assert caught.value.partial.segments == (first,)
     assert list(segments) == []
-    with pytest.raises(ValueError):
+    with pytest.raises(CancelledError):
         _ = segments.result
 
 
