@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -284,3 +285,25 @@ def test_files_are_written_though_nobody_reads_the_segments(tmp_path: Path) -> N
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
     assert "John Dashwood" in (tmp_path / "librivox.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
+def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "whisperlite.cli", str(RECORDING), "-f", "txt", "-o", str(tmp_path), *QUICK]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [*command, "--chunk_length", "5"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    written = (tmp_path / "librivox.txt").read_text(encoding="utf-8").splitlines()
+    assert first.split("] ", 1)[1].strip() == written[0]
+    assert len(written) < 6

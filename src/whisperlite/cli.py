@@ -10,13 +10,17 @@ import io
 import json
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import whisperlite
+from whisperlite.cancel import CancelToken
 from whisperlite.errors import CancelledError, DecodingError, OptionError, WhisperliteError
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
@@ -26,6 +30,7 @@ from whisperlite.results import ModelInfo, Segment, Transcription
 
 _FAILED = 1
 _WRONG_ARGUMENTS = 2
+_INTERRUPTED = 130  # as shells say it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 1 where a file could not be transcribed or written, or a model not converted; 2 where the
-        arguments are wrong or the model cannot be loaded.
+        arguments are wrong or the model cannot be loaded; 130 after Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows "?" where it lacks a character
@@ -63,10 +68,32 @@ def _transcribe_all(arguments: list[str]) -> int:
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _WRONG_ARGUMENTS
-    statuses = [
-        _transcribe(model, file, options, subtitles, values["verbose"], targets) for file, targets in outputs.items()
-    ]
-    return max(statuses)
+    status = 0
+    for file, targets in outputs.items():
+        with _interruptible() as token:
+            status = max(status, _transcribe(model, file, options, subtitles, values["verbose"], targets, token))
+        if token.is_cancelled:
+            return _INTERRUPTED
+    return status
+
+
+@contextmanager
+def _interruptible() -> Iterator[CancelToken]:
+    """The first Ctrl-C cancels, so that what there is can be written; the second one ends the program."""
+    token = CancelToken()
+    if threading.current_thread() is not threading.main_thread():  # which alone hears of it
+        yield token
+        return
+
+    def cancel(*_: object) -> None:
+        token.cancel()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, cancel)
+    try:
+        yield token
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -221,6 +248,7 @@ def _transcribe(
     subtitles: SubtitleOptions,
     verbose: bool,
     targets: dict[str, Path],
+    token: CancelToken,
 ) -> int:
     bar = _ProgressBar(Path(file).name)
 
@@ -229,7 +257,9 @@ def _transcribe(
         _print(timed_line(segment))
 
     try:
-        result = model.transcribe(file, on_segment=show if verbose else None, on_progress=bar.show, **options)
+        result = model.transcribe(
+            file, on_segment=show if verbose else None, on_progress=bar.show, cancel=token, **options
+        )
         bar.clear()
         _write(result, subtitles, targets)
     except (WhisperliteError, OSError) as error:
