@@ -186,7 +186,11 @@ def summarise(desk: Desk, medleys: Sequence[Medley], requests: Sequence[Request]
     missed = {text for medley in medleys for text, lang in _missed(medley)}
     return {
         "model": "base, float32, greedy",
-        "versions": {library: version_of(library) for library in LIBRARIES if library != "whisperlite"},
+        "versions": {
+            library: version_of(library)
+            for library in dict.fromkeys(request.library for request in requests)
+            if library != "whisperlite"
+        },
         "minutes": round(sum(medley.recording.seconds for medley in medleys) / 60, 1),
         "utterances": len(alone),
         "not_detected_alone": len(missed),
@@ -213,12 +217,12 @@ def _row(
 
 def as_markdown(summary: dict[str, Any]) -> str:
     """The summary as a page of the documentation."""
-    versions = " and ".join(f"{library} {version}" for library, version in summary["versions"].items())
+    libraries = ["whisperlite", *(f"{library} {version}" for library, version in summary["versions"].items())]
     lines = [
         "# Languages",
         "",
         f"{RECORDINGS} recordings, {summary['minutes']:.0f} minutes, that switch language: {CLIPS[0]} to {CLIPS[1]} "
-        f"utterances with {GAP_S:.0f} s between them. whisperlite and {versions} with the same weights on the same "
+        f"utterances with {GAP_S:.0f} s between them. {' and '.join(libraries)} with the same weights on the same "
         f"samples (`{summary['model']}`). Made by `make languages`.",
         "",
         "*Right*: segments that name the language of the utterance that they overlap most, of those in utterances "

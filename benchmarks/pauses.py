@@ -41,13 +41,11 @@ NOISE_DB = -60.0
 TONE_DB = -26.0
 DIAL_TONE_HZ = (350.0, 440.0)
 
-_PLAIN, _WORDS = Setting(), Setting(words=True)
+_PLAIN = Setting()
 _VAD, _VAD_WORDS = Setting(vad=True), Setting(vad=True, words=True)
 _VAD_HALLUCINATION = Setting(vad=True, words=True, hallucination=True)
 SETTINGS: dict[Library, dict[str, Setting]] = {
     "whisperlite": {
-        "thresholds": _PLAIN,
-        "thresholds, words": _WORDS,
         "vad": _VAD,
         "vad, words": _VAD_WORDS,
         "vad+hallucination": _VAD_HALLUCINATION,
@@ -282,7 +280,11 @@ def summarise(
     failures = find_failures(rows)
     return {
         "model": "base, float32, greedy",
-        "versions": {library: version_of(library) for library in LIBRARIES if library != "whisperlite"},
+        "versions": {
+            library: version_of(library)
+            for library in dict.fromkeys(request.library for request in requests)
+            if library != "whisperlite"
+        },
         "recordings": len({each.talk.name for each in outcomes}),
         "minutes": round(sum({each.talk.name: each.talk.recording.seconds for each in outcomes}.values()) / 60, 1),
         "passes": not failures,
@@ -318,13 +320,13 @@ def describe(outcome: Outcome) -> list[str]:
 
 def as_markdown(summary: dict[str, Any]) -> str:
     """The summary as a page of the documentation."""
-    versions = " and ".join(f"{library} {version}" for library, version in summary["versions"].items())
+    libraries = ["whisperlite", *(f"{library} {version}" for library, version in summary["versions"].items())]
     lines = [
         "# Pauses",
         "",
         f"{summary['recordings']} recordings, {summary['minutes']:.0f} minutes, of sentences with pauses of "
         f"{PAUSE_S[0]:.0f} to {PAUSE_S[1]:.0f} s between them: digital silence, noise at {NOISE_DB:.0f} dB or a dial "
-        f"tone, one language each. whisperlite, {versions} with the same weights on the same samples "
+        f"tone, one language each. {' and '.join(libraries)} with the same weights on the same samples "
         f"(`{summary['model']}`, language given, each library's own voice activity detection with its defaults). "
         "Made by `make pauses`.",
         "",
