@@ -118,8 +118,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
         f"`hallucination_silence_threshold={HALLUCINATION_SILENCE_S}` too.",
         "",
         "Where a window falls back to a temperature above 0, words are drawn, by each library from its own random "
-        f"numbers. *Sampled* are the recordings whose words are averages over up to {summary['seeds']} seeds; where that "
-        "column is 0 although the setting has thresholds, there was one seed, and the row is one draw.",
+        f"numbers. *Sampled* are the recordings whose words are averages over up to {summary['seeds']} seeds; where "
+        "that column is 0 although the setting has thresholds, there was one seed, and the row is one draw.",
         "",
         "| library | setting | silence | noise | tones | music | **made up** | **lost** | inserted | substituted | "
         "sampled |",
