@@ -7,8 +7,6 @@ that language when it is given the utterance alone.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,8 @@ import torch
 
 import whisperlite
 from benchmarks.joined import Utterance, join, overlap
-from benchmarks.parity.environment import ROOT, evaluation_folder
 from benchmarks.parity.store import Answer, read_lines
+from benchmarks.peers.command import parser_of, publish
 from benchmarks.peers.desk import Desk, version_of
 from benchmarks.peers.requests import SAMPLING_RATE, Library, Recording, Request, Setting
 from benchmarks.word_errors import WordErrors
@@ -80,7 +78,7 @@ class Verdict:
 
 
 def main() -> None:
-    arguments = _parse()
+    arguments = parser_of("languages", __doc__, LIBRARIES).parse_args()
     if arguments.eval is None:
         raise SystemExit("Recordings with their texts are needed: --eval FOLDER with a manifest.jsonl.")
     torch.set_num_threads(arguments.threads)
@@ -98,24 +96,7 @@ def main() -> None:
     page = as_markdown(summary)
     print(page)
     print("\n".join(summary["failures"]))
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "languages.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        (arguments.out / "languages.md").write_text(page, encoding="utf-8")
-    raise SystemExit(0 if summary["passes"] else 1)
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.languages", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--eval", type=Path, default=evaluation_folder(), help="folder with a manifest.jsonl")
-    parser.add_argument("--library", choices=LIBRARIES, action="append", help="only this one; may be repeated")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".parity")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="folder to write languages.md and languages.json into")
-    parser.add_argument("--cached", action="store_true", help="only what the other libraries have answered before")
-    return parser.parse_args()
+    publish("languages", summary, page, arguments.out)
 
 
 def find_medleys(folder: Path, desk: Desk) -> list[Medley]:

@@ -7,7 +7,6 @@ with voice activity detection, loses a sentence, makes one up or begins one more
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ import numpy as np
 
 import whisperlite
 from benchmarks.joined import Utterance, find_speech, join, overlap
-from benchmarks.parity.environment import ROOT, evaluation_folder
 from benchmarks.parity.store import Answer, read_lines
+from benchmarks.peers.command import parser_of, publish
 from benchmarks.peers.desk import Desk, version_of
 from benchmarks.peers.requests import LIBRARIES, SAMPLING_RATE, Library, Recording, Request, Setting
 
@@ -95,7 +94,7 @@ class Outcome:
 
 
 def main() -> None:
-    arguments = _parse()
+    arguments = parser_of("pauses", __doc__, LIBRARIES).parse_args()
     if arguments.eval is None:
         raise SystemExit("Recordings with their texts are needed: --eval FOLDER with a manifest.jsonl.")
     desk = Desk(arguments.cache, arguments.threads)
@@ -117,24 +116,7 @@ def main() -> None:
     page = as_markdown(summary)
     print(page)
     print("\n".join(summary["failures"]))
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "pauses.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        (arguments.out / "pauses.md").write_text(page, encoding="utf-8")
-    raise SystemExit(0 if summary["passes"] else 1)
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pauses", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--eval", type=Path, default=evaluation_folder(), help="folder with a manifest.jsonl")
-    parser.add_argument("--library", choices=LIBRARIES, action="append", help="only this one; may be repeated")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".parity")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="folder to write pauses.md and pauses.json into")
-    parser.add_argument("--cached", action="store_true", help="only what the other libraries have answered before")
-    return parser.parse_args()
+    publish("pauses", summary, page, arguments.out)
 
 
 def find_talks(folder: Path, desk: Desk) -> list[Talk]:

@@ -7,11 +7,7 @@ or if that detection loses words.
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
-
-from benchmarks.parity.environment import ROOT, evaluation_folder
+from benchmarks.peers.command import parser_of, publish
 from benchmarks.peers.desk import Desk
 from benchmarks.peers.requests import LIBRARIES, Library, Request, Setting
 from benchmarks.silence.clips import SOUNDS, Clip, find_clips
@@ -27,7 +23,9 @@ NAMES = {setting: name for name, setting in SETTINGS.items()}
 
 
 def main() -> None:
-    arguments = _parse()
+    parser = parser_of("silence", __doc__, LIBRARIES)
+    parser.add_argument("--clip", default="", help="only recordings whose path contains this")
+    arguments = parser.parse_args()
     if arguments.eval is None:
         raise SystemExit("Recordings with their texts are needed: --eval FOLDER with a manifest.jsonl.")
     desk = Desk(arguments.cache, arguments.threads)
@@ -47,25 +45,7 @@ def main() -> None:
     for row in summary["rows"]:
         print(f"{row['library']:15} {row['setting']:18} {row['seconds']:7.0f} s over {row['clips']} recordings")
     print("\n".join(summary["failures"]))
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "silence.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        (arguments.out / "silence.md").write_text(page, encoding="utf-8")
-    raise SystemExit(0 if summary["passes"] else 1)
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.silence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--eval", type=Path, default=evaluation_folder(), help="folder with a manifest.jsonl")
-    parser.add_argument("--clip", default="", help="only recordings whose path contains this")
-    parser.add_argument("--library", choices=LIBRARIES, action="append", help="only this one; may be repeated")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".parity")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="folder to write silence.md and silence.json into")
-    parser.add_argument("--cached", action="store_true", help="only what the other libraries have answered before")
-    return parser.parse_args()
+    publish("silence", summary, page, arguments.out)
 
 
 def choose_requests(clips: list[Clip], libraries: list[Library] | None) -> list[Request]:

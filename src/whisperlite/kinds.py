@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain, pairwise
 from typing import Any
 
+from whisperlite.errors import LanguageError, OptionError
 from whisperlite.languages import language_code
 
 
@@ -175,3 +176,22 @@ TOKEN_IDS = Kind(
 )
 PATTERN = Kind("a regular expression", _check_pattern, str)
 TIMES = Kind("ascending times in seconds: start, end, start, end, …, or pairs of them", _check_times, str)
+
+
+def check_fields(options: Any) -> None:
+    """Check every field of a frozen dataclass by the `Kind` in its metadata, and keep what that gives.
+
+    Raises:
+        OptionError: a value of a wrong type or range.
+        LanguageError: a language that Whisper does not have.
+    """
+    for definition in fields(options):
+        kind: Kind = definition.metadata["kind"]
+        value = getattr(options, definition.name)
+        try:
+            checked = kind.check(value)
+        except (OptionError, LanguageError):
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            raise OptionError(f"{definition.name}={value!r} is not allowed: it takes {kind.label}.") from error
+        object.__setattr__(options, definition.name, checked)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeVar
 
-from whisperlite.errors import LanguageError, OptionError
+from whisperlite.errors import OptionError
 from whisperlite.kinds import (
     FLAG,
     LANGUAGE,
@@ -26,6 +26,7 @@ from whisperlite.kinds import (
     TIMES,
     TOKEN_IDS,
     Kind,
+    check_fields,
     integer,
     number,
     optional,
@@ -60,7 +61,7 @@ class VadOptions:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if self.neg_threshold is not None and self.neg_threshold > self.threshold:
             raise OptionError(
                 f"neg_threshold={self.neg_threshold} is above threshold={self.threshold}: speech would end at once."
@@ -93,7 +94,7 @@ _VAD_OPTIONS = Kind(
     _parse_vad_options,
 )
 # openai-whisper's defaults (its `transcribe`), so that its words are ours.
-_PREPENDED, _APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
+PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +219,10 @@ class Options:
     )
     word_timestamps: bool = _option(False, FLAG, "Find out when each word was said.")
     prepend_punctuations: str = _option(
-        _PREPENDED, TEXT, "Punctuation that belongs to the word after it, with word_timestamps."
+        PREPENDED, TEXT, "Punctuation that belongs to the word after it, with word_timestamps."
     )
     append_punctuations: str = _option(
-        _APPENDED, TEXT, "Punctuation that belongs to the word before it, with word_timestamps."
+        APPENDED, TEXT, "Punctuation that belongs to the word before it, with word_timestamps."
     )
     hallucination_silence_threshold: float | None = _option(
         None,
@@ -237,7 +238,7 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         _refuse_contradictions(self)
         if self.patience not in (None, 1.0) and self.beams == 1:
             raise OptionError(f"patience={self.patience} needs a beam search: give beam_size of 2 or more.")
@@ -379,19 +380,3 @@ def _from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise OptionError(f"There is no option {name!r}. {hint}Options: {', '.join(names)}.")
     return kind(**values)
-
-
-def _check_fields(options: Options | VadOptions) -> None:
-    for definition in fields(options):
-        kind: Kind = definition.metadata["kind"]
-        checked = _checked(definition.name, getattr(options, definition.name), kind)
-        object.__setattr__(options, definition.name, checked)
-
-
-def _checked(name: str, value: Any, kind: Kind) -> Any:
-    try:
-        return kind.check(value)
-    except (OptionError, LanguageError):
-        raise
-    except (TypeError, ValueError, OverflowError) as error:
-        raise OptionError(f"{name}={value!r} is not allowed: it takes {kind.label}.") from error

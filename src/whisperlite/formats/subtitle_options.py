@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from whisperlite.errors import OptionError
-from whisperlite.kinds import FLAG, Kind, integer, optional
+from whisperlite.kinds import FLAG, check_fields, integer, optional
 
 _COUNT = optional(integer(1))
 
@@ -45,13 +45,7 @@ class SubtitleOptions:
     )
 
     def __post_init__(self) -> None:
-        for definition in fields(self):
-            kind: Kind = definition.metadata["kind"]
-            value = getattr(self, definition.name)
-            try:
-                object.__setattr__(self, definition.name, kind.check(value))
-            except (TypeError, ValueError) as error:
-                raise OptionError(f"{definition.name}={value!r} is not allowed: it takes {kind.label}.") from error
+        check_fields(self)
         if self.max_line_count is not None and self.max_line_width is None:
             raise OptionError(
                 f"max_line_count={self.max_line_count} counts lines that max_line_width makes: give that too."

@@ -53,6 +53,11 @@ class Beginning:
     probability: float
     end_s: float | None
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is as probable as all others together."""
+        return self.probability >= _CLEAR
+
 
 def beginning_of(
     found: Sequence[Probabilities], *, whole: Probabilities | None = None, before: str | None = None

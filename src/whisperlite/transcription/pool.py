@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 from whisperlite.cancel import NEVER, Stop
@@ -70,16 +70,12 @@ def drive(
     return [results[index] for index in range(len(sessions))]
 
 
-def run_sessions(
-    sessions: Sequence[Session], engine: Engine, *, on_accepted: Callable[[int, Accepted], None] | None = None
-) -> list[Transcription]:
-    """Drive sessions to their ends: `drive`, with a call for each window that is accepted."""
+def run_sessions(sessions: Sequence[Session], engine: Engine) -> list[Transcription]:
+    """Drive sessions to their ends, without looking at their windows one by one."""
     steps = drive(sessions, engine)
     try:
         while True:
-            index, window = next(steps)
-            if on_accepted is not None:
-                on_accepted(index, window)
+            next(steps)
     except StopIteration as end:
         results: list[Transcription] = end.value
         return results

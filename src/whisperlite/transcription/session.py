@@ -15,7 +15,7 @@ from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Wi
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.errors import CancelledError, DecodingError
-from whisperlite.options import Options
+from whisperlite.options import APPENDED, PREPENDED, Options
 from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import MAX_NEW_TOKENS, Prompt, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
@@ -31,7 +31,7 @@ from whisperlite.transcription.suppression import suppressed_tokens
 from whisperlite.transcription.words import TimedWord, add_words, speech_end, timed_words
 
 # What counts as no word of its own where hallucinations are looked for, as in the reference.
-_PUNCTUATION = "\"'“¿([{-\"'.。,，!！?？:：”)]}、"
+_PUNCTUATION = PREPENDED + APPENDED
 _LATE_S = 3.0  # a segment that goes on for so long behind a change of language belongs to neither
 
 
@@ -205,7 +205,7 @@ class _Session:
         spoken = [self._allowed(each) for each in answer.of_spans]
         whole = self._allowed(answer.probabilities)
         found = beginning_of(spoken, whole=whole, before=self.clear_language)
-        self.clear_language = found.language if found.probability >= 0.5 else None
+        self.clear_language = found.language if found.is_clear else None
         self.record.heard.append((found.language, found.probability))
         return found.language, found.end_s
 
