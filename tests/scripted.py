@@ -91,13 +91,15 @@ def half_a_second_each(ask: Align) -> tuple[tuple[float, ...], tuple[float, ...]
 
 
 def detected(ask: Detect, languages: dict[str, float] | Listener, encoding: Encoding) -> Detected:
-    if not callable(languages):
-        return Detected(languages, encoding, (languages,) * len(ask.spans))
-    assert isinstance(ask.window, Window), "sessions ask about places in their features"
-    begins = ask.window.start_frame / 100
-    whole = languages(ask, (begins, begins + 30))
-    parts = (languages(ask, (begins + first / 50, begins + end / 50)) for first, end in ask.spans)
-    return Detected(whole, encoding, tuple(parts))
+    def listen(start: float, end: float) -> dict[str, float]:
+        if not callable(languages):
+            return languages
+        assert isinstance(ask.window, Window), "sessions ask about places in their features"
+        begins = ask.window.start_frame / 100
+        return languages(ask, (begins + start, begins + end))
+
+    parts = tuple(listen(first / 50, end / 50) for first, end in ask.spans)
+    return Detected(listen(0, 30), encoding, of_spans=parts, no_speech_of_spans=(0.0,) * len(parts))
 
 
 DEFAULT = Said(spoken(0, " Hello.", 2))

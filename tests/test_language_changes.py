@@ -19,6 +19,7 @@ from whisperlite.transcription.languages import (
     HOP_S,
     SPAN_S,
     Beginning,
+    Heard,
     among,
     average,
     beginning_of,
@@ -37,8 +38,12 @@ def heard(code: str, probability: float = 0.98) -> dict[str, float]:
 UNCLEAR = {"en": 0.2, "de": 0.3, "fr": 0.25}
 
 
+def beginning(*found: dict[str, float], **arguments: Any) -> Beginning:
+    return beginning_of([Heard(each) for each in found], **arguments)
+
+
 def begins(*codes: str, probability: float = 0.98) -> Beginning:
-    return beginning_of([heard(code, probability) for code in codes])
+    return beginning(*(heard(code, probability) for code in codes))
 
 
 # The spans of a window
@@ -71,7 +76,7 @@ def test_the_spans_cover_the_window_and_none_goes_beyond_it(length: float) -> No
 
 
 def test_one_language_is_that_of_the_window_with_the_mean_of_its_probabilities() -> None:
-    found = beginning_of([heard("de", 0.8), heard("de", 0.9)])
+    found = beginning(heard("de", 0.8), heard("de", 0.9))
     assert (found.language, found.end_s) == ("de", None)
     assert found.probability == pytest.approx(0.85)
 
@@ -83,7 +88,7 @@ def test_a_change_lies_between_the_middles_of_the_spans_around_it() -> None:
 
 
 def test_the_probability_is_that_of_the_spans_before_the_change() -> None:
-    found = beginning_of([heard("en", 0.96), heard("en", 0.98), heard("de", 0.99), heard("de", 0.99)])
+    found = beginning(heard("en", 0.96), heard("en", 0.98), heard("de", 0.99), heard("de", 0.99))
     assert found.probability == pytest.approx(0.97)
 
 
@@ -109,21 +114,37 @@ def test_a_language_that_comes_back_is_two_changes() -> None:
 
 def test_unclear_spans_at_the_beginning_belong_to_the_language_that_follows() -> None:
     """Silence gives any language at all a little probability."""
-    found = beginning_of([UNCLEAR, UNCLEAR, heard("en"), heard("en")])
+    found = beginning(UNCLEAR, UNCLEAR, heard("en"), heard("en"))
     assert (found.language, found.end_s) == ("en", None)
 
 
 def test_unclear_spans_do_not_hide_a_change() -> None:
-    found = beginning_of([heard("en"), heard("en"), UNCLEAR, UNCLEAR, heard("de"), heard("de")])
+    found = beginning(heard("en"), heard("en"), UNCLEAR, UNCLEAR, heard("de"), heard("de"))
     assert found.language == "en"
     assert found.end_s is not None
     assert 2.0 < found.end_s < 6.0
 
 
 def test_where_nothing_is_clear_the_likeliest_on_average_is_taken() -> None:
-    found = beginning_of([UNCLEAR, {"en": 0.45, "de": 0.3, "fr": 0.25}, UNCLEAR])
+    found = beginning(UNCLEAR, {"en": 0.45, "de": 0.3, "fr": 0.25}, UNCLEAR)
     assert (found.language, found.end_s) == ("de", None)
     assert found.probability == pytest.approx(0.3)
+
+
+def test_what_is_said_of_a_language_where_nobody_speaks_is_said_of_noise() -> None:
+    noise = [Heard(heard("en", 0.9), no_speech=0.8)] * 5
+    speech = [Heard(heard("de"), no_speech=0.1)] * 3
+    found = beginning_of([*speech, *noise, *speech])
+    assert (found.language, found.end_s) == ("de", None)
+    assert found.probability == pytest.approx((6 * 0.9 * 0.98 + 5 * 0.2 * 0.05) / (6 * 0.9 + 5 * 0.2))
+    assert beginning_of(noise, before="de").language == "de"
+    assert beginning_of([*noise, *speech]).language == "de"
+
+
+def test_the_whole_of_a_window_decides_only_where_somebody_speaks() -> None:
+    speech = [Heard(heard("de"), no_speech=0.1)] * 3
+    assert beginning_of(speech, whole=Heard(heard("fr", 0.7), no_speech=0.1)) == Beginning("fr", 0.7, None)
+    assert beginning_of(speech, whole=Heard(heard("fr", 0.7), no_speech=0.7)).language == "de"
 
 
 def test_one_span_is_enough_for_a_language() -> None:
@@ -144,11 +165,11 @@ found_spans = st.lists(probabilities, min_size=1, max_size=12)
 @settings(deadline=None)
 @given(found_spans)
 def test_a_beginning_is_a_language_of_the_table_and_ends_inside_the_window(found: list[dict[str, float]]) -> None:
-    beginning = beginning_of(found)
-    assert beginning.language in CODES
-    assert 0 < beginning.probability <= 1
-    if beginning.end_s is not None:
-        assert SPAN_S / 2 < beginning.end_s < (len(found) - 1) * HOP_S + SPAN_S / 2
+    begun = beginning(*found)
+    assert begun.language in CODES
+    assert 0 < begun.probability <= 1
+    if begun.end_s is not None:
+        assert SPAN_S / 2 < begun.end_s < (len(found) - 1) * HOP_S + SPAN_S / 2
 
 
 @settings(deadline=None)
@@ -160,18 +181,18 @@ def test_the_order_of_the_languages_has_no_influence_where_none_are_equal(
     if len(set(values)) < len(values):
         return
     reordered = [{code: each[code] for code in order} for each in found]
-    assert beginning_of(reordered) == beginning_of(found)
+    assert beginning(*reordered) == beginning(*found)
 
 
 @settings(deadline=None)
 @given(found_spans)
 def test_the_end_of_the_first_language_is_a_beginning_of_the_next(found: list[dict[str, float]]) -> None:
     """What comes before a change, heard alone, is in the language that it was given."""
-    beginning = beginning_of(found)
-    if beginning.end_s is not None:
-        length = round(beginning.end_s - SPAN_S / 2 + 0.5)
-        alone = beginning_of(found[:length])
-        assert (alone.language, alone.end_s) == (beginning.language, None)
+    begun = beginning(*found)
+    if begun.end_s is not None:
+        length = round(begun.end_s - SPAN_S / 2 + 0.5)
+        alone = beginning(*found[:length])
+        assert (alone.language, alone.end_s) == (begun.language, None)
 
 
 @settings(deadline=None)
@@ -218,7 +239,7 @@ def test_every_window_is_listened_to_and_decoded_in_its_language() -> None:
     run = multilingual(
         [full(" One."), full(" Zwei."), full(" Trois.")], changing((30, "en"), (60, "de"), (90, "fr")), seconds=90
     )
-    assert [type(ask) for ask in run.asks] == [Detect, Decode] * 3
+    assert [type(ask) for ask in run.asks] == [Detect, Decode, Detect] * 3
     assert languages_asked(run) == ["en", "de", "fr"]
     assert [segment.language for segment in run.result.segments] == ["en", "de", "fr"]
 
@@ -234,7 +255,7 @@ def test_a_window_is_heard_whole_and_in_spans_of_its_content() -> None:
 
 def test_the_encoding_of_the_detection_is_that_of_the_decoding() -> None:
     run = multilingual([full(" One."), full(" Two.")], changing((99, "en")), seconds=45)
-    assert [ask.encoding for ask in run.decodes] == [run.encodings[0], run.encodings[2]]
+    assert [ask.encoding for ask in run.decodes] == [run.encodings[0], run.encodings[3]]
 
 
 def test_segments_before_a_change_are_accepted_and_the_next_window_begins_behind_them() -> None:
@@ -285,6 +306,38 @@ def test_only_one_attempt_of_a_window_that_is_decoded_again_decides_it() -> None
         (0, True),
         (1000, True),
     ]
+
+
+def test_a_segment_that_is_heard_in_another_language_is_decoded_again_in_that() -> None:
+    def listen(ask: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return heard("de" if ask.encoding is not None and span == (0, 10) else "en")
+
+    script = [Said(spoken(0, " Oh, in.", 10)), Said(spoken(0, " Ohne ihn.", 10)), Said(spoken(0, " Next.", 20))]
+    run = multilingual(script, listen)
+    windows = [(ask.window.start_frame, ask.window.n_frames) for ask in run.decodes]  # type: ignore[attr-defined]
+    assert windows == [(0, 3000), (0, 1000), (1000, 2000)]
+    assert languages_asked(run) == ["en", "de", "en"]
+    assert [(segment.text, segment.language) for segment in run.result.segments] == [
+        (" Ohne ihn.", "de"),
+        (" Next.", "en"),
+    ]
+    assert [attempt.accepted for attempt in run.result.attempts] == [False, True, True]
+    assert run.result.language == "en"
+
+
+def test_segments_before_one_that_is_heard_in_another_language_are_kept() -> None:
+    def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return heard("de" if span in {(5, 20), (5, 35)} else "en")
+
+    script = [Said([*spoken(0, " One.", 5), *spoken(5, " So I.", 20)]), Said(spoken(0, " Zwei.", 15))]
+    run = multilingual(script, listen, seconds=20)
+    assert run.seeks == [0, 500]
+    assert [(segment.text, segment.language) for segment in run.result.segments] == [(" One.", "en"), (" Zwei.", "de")]
+
+
+def test_segments_that_are_too_short_to_be_heard_alone_are_not() -> None:
+    run = multilingual([Said(spoken(0, " One.", 2.9))], changing((99, "en")), seconds=5.0)
+    assert [type(ask) for ask in run.asks] == [Detect, Decode]
 
 
 def test_a_silent_window_is_passed_over_up_to_the_change() -> None:
@@ -351,7 +404,7 @@ def test_without_a_window_there_is_one_detection_all_the_same() -> None:
 
 def test_detections_are_counted_as_input() -> None:
     run = multilingual([Said(spoken(0, " One.", 5))], changing((99, "en")), seconds=5.0)
-    assert run.result.usage.tokens_input == 1 + 3 + 3
+    assert run.result.usage.tokens_input == 1 + 3 + 3 + 1 + 1  # whole, spans, prompt; whole, the segment
 
 
 # Which languages may be detected

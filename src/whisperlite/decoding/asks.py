@@ -127,14 +127,17 @@ class Detected:
 
     Attributes:
         probabilities: code → probability, in the order of the tokens; they sum to 1.
-        of_spans: the same of each span.
+        no_speech_prob: that nobody speaks, 0 to 1.
+        of_spans, no_speech_of_spans: the same of each span.
         encoding: of the window, for the next ask about it.
         in_float32: as in `Decoded`.
     """
 
     probabilities: dict[str, float]
     encoding: Encoding
+    no_speech_prob: float = 0.0
     of_spans: tuple[dict[str, float], ...] = ()
+    no_speech_of_spans: tuple[float, ...] = ()
     in_float32: bool = False
 
 

@@ -18,7 +18,7 @@ from whisperlite.decoding.alignment import Heads, align
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.lane import Lane, Slot
-from whisperlite.decoding.language import language_probabilities
+from whisperlite.decoding.language import hear_language
 from whisperlite.decoding.search import Hypothesis
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
@@ -152,10 +152,14 @@ class Engine:
     def _answered_at_once(self, ask: Detect | Align, encoding: Encoding) -> Detected | Aligned:
         if isinstance(ask, Align):
             return align(self.network, self.tokenizer, encoding, ask, self.heads)
-        whole, *parts = (
-            language_probabilities(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans)
+        whole, *parts = (hear_language(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans))
+        return Detected(
+            whole[0],
+            encoding,
+            no_speech_prob=whole[1],
+            of_spans=tuple(probabilities for probabilities, _ in parts),
+            no_speech_of_spans=tuple(no_speech for _, no_speech in parts),
         )
-        return Detected(whole, encoding, tuple(parts))
 
     def _decoded(self, slot: Slot, best: Hypothesis) -> Decoded:
         tokens = slot.ask.prompt.forced + best.tokens

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 SPAN_S = 3.0  # of audio that one opinion is formed on
 HOP_S = 1.0
 
-# A change of language has to be worth it: two spans of clear evidence against the other. A single one, of silence or of
-# a name, may give any language at all; and one in which no language is as probable as all others brings none in.
+# A change of language has to be worth it: two spans of clear evidence against the other. A single one, of a name, may
+# give any language at all; and one without a clear language brings none in.
 _CHANGE = math.log(1e-3)
 _LEAST = 1e-2
 _CLEAR = 0.5
@@ -40,12 +41,37 @@ def spans_of(length_s: float) -> tuple[tuple[float, float], ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What the model says of a part of a recording.
+
+    Attributes:
+        probabilities: of each language that may be detected.
+        no_speech: the probability that nobody speaks. What is said of a language there is said of noise.
+    """
+
+    probabilities: Probabilities
+    no_speech: float = 0.0
+
+    @property
+    def clear_language(self) -> str | None:
+        """That which is as probable as all others together, where somebody speaks; None: there is none."""
+        code, probability = likeliest(_normalised(self.probabilities))
+        return code if probability >= _CLEAR and self.no_speech < _CLEAR else None
+
+    def evidence(self, codes: Sequence[str]) -> dict[str, float]:
+        """Log likelihoods of some languages. A span without speech may come from any of them."""
+        shares = _normalised(self.probabilities)
+        spoken = 1 - self.no_speech
+        return {code: math.log(max(spoken * shares[code] + self.no_speech / len(codes), _LEAST)) for code in codes}
+
+
+@dataclass(frozen=True, slots=True)
 class Beginning:
     """The language that a window begins in.
 
     Attributes:
         language: its code.
-        probability: the mean over the spans in which it is spoken.
+        probability: the mean over the spans in which it is spoken, weighed by how probable it is that somebody speaks.
         end_s: where another language begins, seconds into the window; None: it does not change.
     """
 
@@ -59,9 +85,7 @@ class Beginning:
         return self.probability >= _CLEAR
 
 
-def beginning_of(
-    found: Sequence[Probabilities], *, whole: Probabilities | None = None, before: str | None = None
-) -> Beginning:
+def beginning_of(found: Sequence[Heard], *, whole: Heard | None = None, before: str | None = None) -> Beginning:
     """The first of the languages that explain the spans of a window best, where each change has its price.
 
     Args:
@@ -70,11 +94,13 @@ def beginning_of(
             whole window knows better which it is. None: it was not heard.
         before: the language of the window before, to begin in another than which is a change too; None: there is none.
     """
-    labels = _best_labels([_normalised(each) for each in found], before)
+    labels = _best_labels(found, before)
     length = next((index for index, label in enumerate(labels) if label != labels[0]), len(labels))
-    probability = sum(each[labels[0]] for each in found[:length]) / length
-    if length == len(labels) and whole is not None and likeliest(whole)[1] >= _CLEAR * sum(whole.values()):
-        return Beginning(*likeliest(whole), None)
+    spoken = [1 - each.no_speech for each in found[:length]]
+    weights = spoken if any(spoken) else [1.0] * length
+    probability = fmean([each.probabilities[labels[0]] for each in found[:length]], weights)
+    if length == len(labels) and whole is not None and whole.clear_language is not None:
+        return Beginning(*likeliest(whole.probabilities), None)
     # Between the middles of the last span in one language and the first in the other.
     end_s = None if length == len(labels) else (length - 0.5) * HOP_S + SPAN_S / 2
     return Beginning(labels[0], probability, end_s)
@@ -86,20 +112,18 @@ def _normalised(probabilities: Probabilities) -> dict[str, float]:
     return {code: value / total if total else 1 / len(probabilities) for code, value in probabilities.items()}
 
 
-def _best_labels(found: Sequence[Probabilities], before: str | None) -> list[str]:
+def _best_labels(found: Sequence[Heard], before: str | None) -> list[str]:
     """A language for each span, by dynamic programming (Viterbi 1967)."""
-    clear = {likeliest(each)[0] for each in found if likeliest(each)[1] >= _CLEAR}
-    codes = sorted(clear | ({before} if before is not None else set())) or [likeliest(average(found))[0]]
+    clear = {code for each in found if (code := each.clear_language) is not None}
+    codes = sorted(clear | ({before} if before is not None else set()))
+    codes = codes or [likeliest(average([_normalised(each.probabilities) for each in found]))[0]]
     scores = {code: 0.0 if before in (None, code) else _CHANGE for code in codes}
     origins: list[dict[str, str]] = []
-    for each in found:
+    for evidence in (each.evidence(codes) for each in found):
         best = max(codes, key=lambda code: scores[code])
         # Of equal ways the one that changed earlier: what is said after a silence is not cut at its beginning.
         origin = {code: code if scores[code] >= scores[best] + _CHANGE else best for code in codes}
-        scores = {
-            code: scores[origin[code]] + _CHANGE * (origin[code] != code) + math.log(max(each[code], _LEAST))
-            for code in codes
-        }
+        scores = {code: scores[origin[code]] + _CHANGE * (origin[code] != code) + evidence[code] for code in codes}
         origins.append(origin)
     labels = [max(codes, key=lambda code: scores[code])]
     for origin in reversed(origins[1:]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.decoding.asks import Decoded
@@ -59,3 +59,12 @@ class Outcome:
     moved: int
     is_complete: bool
     is_cut: bool = False
+
+    def only(self, kept: list[Piece], *, otherwise: int) -> Outcome:
+        """Its first pieces alone; what follows them is in another language.
+
+        Args:
+            otherwise: by how many frames to move on where they take no time.
+        """
+        moved = round(kept[-1].end * FRAMES_PER_SECOND) or otherwise
+        return replace(self, pieces=kept, moved=moved, is_complete=False, is_cut=True)

@@ -6,14 +6,12 @@ input or output, so a session can be driven by scripted answers as well as by an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Window
-from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected
-from whisperlite.decoding.encoding import Encoding
+from whisperlite.audio.mel import FRAMES_PER_SECOND, Features
+from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded
 from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.options import APPENDED, PREPENDED, Options
 from whisperlite.results import Segment, Transcription
@@ -23,10 +21,10 @@ from whisperlite.transcription.bounds import Bounds, Clip
 from whisperlite.transcription.fallback import best_attempt, failed_thresholds, is_silent, strategy_at
 from whisperlite.transcription.hallucination import View, without_hallucinations
 from whisperlite.transcription.history import History
-from whisperlite.transcription.languages import among, average, beginning_of, likeliest, spans_of
+from whisperlite.transcription.listening import Listening
 from whisperlite.transcription.outcome import Outcome, Place
 from whisperlite.transcription.record import Record
-from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP, Draft, Piece, cut_window, ends_alone
+from whisperlite.transcription.segments import Draft, Piece, cut_window, ends_alone
 from whisperlite.transcription.suppression import suppressed_tokens
 from whisperlite.transcription.words import TimedWord, add_words, speech_end, timed_words
 
@@ -94,15 +92,15 @@ class _Session:
 
     history: History = field(init=False)
     record: Record = field(init=False)
+    listening: Listening = field(init=False)
     suppressed: frozenset[int] = field(init=False)
     is_first: bool = True  # of the windows: the one that gets the prefix
-    detected: tuple[Window, Encoding] | None = None
     last_speech_end_s: float = 0.0
-    clear_language: str | None = None  # of the window before, where that was sure
 
     def __post_init__(self) -> None:
         self.history = History(self.options, self.tokenizer)
         self.record = Record(Bounds(self.features.content_frames, self.duration), self.warnings)
+        self.listening = Listening(self.features, self.options, self.record)
         self.suppressed = suppressed_tokens(self.options, self.tokenizer)
 
     def steps(self) -> Session:
@@ -144,7 +142,7 @@ class _Session:
         elif self.options.language is not None:
             self.record.language = self.options.language
         elif not (self._is_multilingual and clips):  # else each window is listened to
-            yield from self._detect(clips)
+            yield from self.listening.recording(clips, is_speech=self.speech is not None)
 
     def _warn_of_english(self) -> None:
         options = self.options
@@ -156,70 +154,19 @@ class _Session:
         }
         self.warnings += [f"{name} was not used: the model is English-only." for name, given in unused.items() if given]
 
-    def _detect(self, clips: Sequence[Clip]) -> _Steps[None]:
-        """The recording's language, from as many windows as it takes, or may take."""
-        found: list[dict[str, float]] = []
-        for seek in self._listening_places(clips):
-            window = self.features.detection_window(seek)
-            answer = yield Detect(window)
-            assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-            self.record.tokens_input += 1
-            self.record.ran_in_float32(answer)
-            if not found:
-                # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
-                self.detected = (window, answer.encoding)
-            found.append(self._allowed(answer.probabilities))
-            if likeliest(found[-1])[1] >= self.options.language_detection_threshold:
-                found = found[-1:]
-                break
-        self.record.language, self.record.language_probability = likeliest(average(found))
-
-    def _listening_places(self, clips: Sequence[Clip]) -> list[int]:
-        """Where the language is listened for, in windows of 30 s: from the beginning on, or where speech is."""
-        parts = [(0, self.features.content_frames)] if self.speech is None else clips
-        places = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
-        apart: list[int] = []
-        for place in places or [0]:
-            if not apart or place >= apart[-1] + WINDOW_FRAMES:
-                apart.append(place)
-        return apart[: self.options.language_detection_segments]
-
-    def _allowed(self, probabilities: dict[str, float]) -> dict[str, float]:
-        if not all(map(math.isfinite, probabilities.values())):
-            raise DecodingError("The probabilities of the languages are not finite; try compute_type='float32'.")
-        allowed = self.options.allowed_languages
-        assert allowed is None or isinstance(allowed, tuple), "options are normalised when they are made"
-        return among(probabilities, allowed)
-
-    def _listen(self, seek: int, n_frames: int) -> _Steps[tuple[str, float | None]]:
-        """The language that a window begins in, and where another one begins, seconds into it."""
-        window = self.features.window(seek, n_frames)
-        spans = spans_of(n_frames / FRAMES_PER_SECOND)
-        steps_per_second = FRAMES_PER_SECOND // FRAMES_PER_TIMESTAMP
-        positions = ((round(start * steps_per_second), round(end * steps_per_second)) for start, end in spans)
-        answer = yield Detect(window, spans=tuple((first, max(end, first + 1)) for first, end in positions))
-        assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        self.record.tokens_input += 1 + len(spans)
-        self.detected = (window, answer.encoding)
-        self.record.ran_in_float32(answer)
-        spoken = [self._allowed(each) for each in answer.of_spans]
-        whole = self._allowed(answer.probabilities)
-        found = beginning_of(spoken, whole=whole, before=self.clear_language)
-        self.clear_language = found.language if found.is_clear else None
-        self.record.heard.append((found.language, found.probability))
-        return found.language, found.end_s
-
     # One window
 
     def _window(self, seek: int, n_frames: int, clip_end: int) -> _Steps[int]:
         """Transcribe the window at `seek` of a clip; returns by how many frames to move on."""
         language, change_s = self.record.language, None
         if self._is_multilingual:
-            language, change_s = yield from self._listen(seek, n_frames)
+            language, change_s = yield from self.listening.window(seek, n_frames)
             self.history.speak(language)
         outcome = yield from self._decode(Place(seek, n_frames, language, clip_end))
         if change_s is not None:
             outcome = yield from self._until_change(outcome, change_s)
+        if self._is_multilingual and not is_silent(outcome.decoded, self.options):
+            outcome = yield from self._in_its_language(outcome)
         place, moved = outcome.place, outcome.moved
 
         accepted: tuple[Segment, ...] = ()
@@ -250,15 +197,28 @@ class _Session:
         if not kept or kept[-1].end > change_s + _LATE_S:  # one segment in two languages
             self.record.retract(place)
             return replace((yield from self._decode(before)), is_cut=True)
-        moved = round(kept[-1].end * FRAMES_PER_SECOND) or before.n_frames
-        return replace(outcome, pieces=kept, moved=moved, is_complete=False, is_cut=True)
+        return outcome.only(kept, otherwise=before.n_frames)
+
+    def _in_its_language(self, outcome: Outcome) -> _Steps[Outcome]:
+        """The window without what turns out to be in another language; if that is its beginning, in that language."""
+        found = yield from self.listening.pieces(outcome)
+        if found is None:
+            return outcome
+        index, language = found
+        if index > 0:
+            return outcome.only(outcome.pieces[:index], otherwise=outcome.moved)
+        self.history.speak(language)
+        self.record.retract(outcome.place)
+        n_frames = min(round(outcome.pieces[0].end * FRAMES_PER_SECOND), outcome.place.n_frames)
+        return replace(
+            (yield from self._decode(replace(outcome.place, n_frames=n_frames, language=language))), is_cut=True
+        )
 
     def _decode(self, place: Place) -> _Steps[Outcome]:
         """Up the ladder until an attempt passes, or the best one, and its pieces."""
         window = self.features.window(place.seek, place.n_frames)
         prompt = self._prompt(place.language)
-        encoding = self.detected[1] if self.detected is not None and self.detected[0] == window else None
-        self.detected = None
+        encoding = self.listening.take_encoding(window)
         tried: list[Decoded] = []
         failures: list[tuple[str, ...]] = []
         for rung, temperature in enumerate(self.options.temperatures):

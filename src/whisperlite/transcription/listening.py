@@ -1,0 +1,143 @@
+"""Listens for the languages of one recording: generators that ask, as its session does, and are sent answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Window
+from whisperlite.decoding.asks import Answer, Ask, Detect, Detected
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.errors import DecodingError
+from whisperlite.options import Options
+from whisperlite.transcription.bounds import Clip
+from whisperlite.transcription.languages import (
+    SPAN_S,
+    Heard,
+    among,
+    average,
+    beginning_of,
+    likeliest,
+    spans_of,
+)
+from whisperlite.transcription.outcome import Outcome
+from whisperlite.transcription.record import Record
+from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP
+
+_POSITIONS_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_TIMESTAMP
+
+_T = TypeVar("_T")
+Asks = Generator[Ask, Answer | None, _T]
+
+
+@dataclass(slots=True)
+class Listening:
+    """What is known of the languages of a recording.
+
+    Attributes:
+        clear_language: of the window before, where that was sure.
+    """
+
+    features: Features
+    options: Options
+    record: Record
+    clear_language: str | None = None
+    _encoded: tuple[Window, Encoding] | None = None
+
+    def take_encoding(self, window: Window) -> Encoding | None:
+        """Of the window that was listened to last, if it is this one; once."""
+        encoded, self._encoded = self._encoded, None
+        return encoded[1] if encoded is not None and encoded[0] == window else None
+
+    def recording(self, clips: Sequence[Clip], *, is_speech: bool) -> Asks[None]:
+        """The recording's language, from as many windows as it takes, or may take.
+
+        Args:
+            is_speech: clips are where there is speech.
+        """
+        found: list[dict[str, float]] = []
+        for seek in self._places(clips if is_speech else [(0, self.features.content_frames)]):
+            window = self.features.detection_window(seek)
+            answer = yield from self._hear(Detect(window))
+            if not found:
+                # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
+                self._encoded = (window, answer.encoding)
+            found.append(self._allowed(answer.probabilities))
+            if likeliest(found[-1])[1] >= self.options.language_detection_threshold:
+                found = found[-1:]
+                break
+        self.record.language, self.record.language_probability = likeliest(average(found))
+
+    def window(self, seek: int, n_frames: int) -> Asks[tuple[str, float | None]]:
+        """The language that a window begins in, and where another one begins, seconds into it."""
+        window = self.features.window(seek, n_frames)
+        spans = tuple(_positions(*span) for span in spans_of(n_frames / FRAMES_PER_SECOND))
+        answer = yield from self._hear(Detect(window, spans=spans))
+        self._encoded = (window, answer.encoding)
+        whole = Heard(self._allowed(answer.probabilities), answer.no_speech_prob)
+        found = beginning_of(self._spans(answer), whole=whole, before=self.clear_language)
+        self.clear_language = found.language if found.is_clear else None
+        self.record.heard.append((found.language, found.probability))
+        return found.language, found.end_s
+
+    def pieces(self, outcome: Outcome) -> Asks[tuple[int, str] | None]:
+        """The first piece of a window that is clearly spoken in another language than it was written in.
+
+        Now that it is known where it begins and ends it is heard on its own, from its first to its last word. One that
+        is shorter than a span is not.
+
+        Returns:
+            Its index and language; None: there is none.
+        """
+        long = [index for index, piece in enumerate(outcome.pieces) if piece.end - piece.start >= SPAN_S]
+        if not long:
+            return None
+        place = outcome.place
+        spans = tuple(_positions(outcome.pieces[index].start, outcome.pieces[index].end) for index in long)
+        window = self.features.window(place.seek, place.n_frames)
+        answer = yield from self._hear(Detect(window, outcome.encoding, spans))
+        for index, heard in zip(long, self._spans(answer), strict=True):
+            if heard.clear_language not in (None, place.language):
+                language, probability = likeliest(heard.probabilities)
+                if index == 0:
+                    self.clear_language = language
+                    self.record.heard[-1] = (language, probability)
+                return index, language
+        return None
+
+    def _hear(self, ask: Detect) -> Asks[Detected]:
+        answer = yield ask
+        assert isinstance(answer, Detected), "a Detect is answered by a Detected"
+        self.record.tokens_input += 1 + len(ask.spans)
+        self.record.ran_in_float32(answer)
+        return answer
+
+    def _spans(self, answer: Detected) -> list[Heard]:
+        return [
+            Heard(self._allowed(each), no_speech)
+            for each, no_speech in zip(answer.of_spans, answer.no_speech_of_spans, strict=True)
+        ]
+
+    def _places(self, parts: Sequence[Clip]) -> list[int]:
+        """Where the recording's language is listened for, in windows of 30 s."""
+        places = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
+        apart: list[int] = []
+        for place in places or [0]:
+            if not apart or place >= apart[-1] + WINDOW_FRAMES:
+                apart.append(place)
+        return apart[: self.options.language_detection_segments]
+
+    def _allowed(self, probabilities: dict[str, float]) -> dict[str, float]:
+        if not all(map(math.isfinite, probabilities.values())):
+            raise DecodingError("The probabilities of the languages are not finite; try compute_type='float32'.")
+        allowed = self.options.allowed_languages
+        assert allowed is None or isinstance(allowed, tuple), "options are normalised when they are made"
+        return among(probabilities, allowed)
+
+
+def _positions(start: float, end: float) -> tuple[int, int]:
+    """A span in positions of 20 ms, one at least."""
+    first = round(start * _POSITIONS_PER_SECOND)
+    return first, max(round(end * _POSITIONS_PER_SECOND), first + 1)
