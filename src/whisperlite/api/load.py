@@ -25,7 +25,8 @@ from whisperlite.options import OptionsDict, make_options
 from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import N_TEXT_CTX
 
-_COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# All else than linear layers is in float32 beside "int8", on CUDA in float16.
+_COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.float32}
 
 
 def transcribe(
@@ -114,7 +115,8 @@ def load_model(
             f"{checkpoint.path} looks at {contexts[0]} positions of audio and {contexts[1]} of text at a time; "
             f"every Whisper has {WINDOW_FRAMES // 2} and {N_TEXT_CTX}, and its rules count on them."
         )
-    network = build_network(checkpoint.dims, checkpoint.tensors, device=place, dtype=dtype)
+    int8 = compute_type == "int8"
+    network = build_network(checkpoint.dims, checkpoint.tensors, device=place, dtype=dtype, int8=int8)
     # A path is kept whole: the working directory may be another when the model is unpickled.
     path = local_path(name)
     kept = os.fspath(name) if path is None else os.path.abspath(path)  # noqa: PTH100 - links stay: the Hub's cache has them
@@ -183,7 +185,7 @@ def _device(device: str | torch.device | None) -> torch.device:
 
 
 def _dtype(compute_type: str, device: torch.device) -> torch.dtype:
-    if compute_type == "auto":
+    if compute_type in ("auto", "int8"):
         return torch.float16 if device.type == "cuda" else torch.float32
     if compute_type not in _COMPUTE_TYPES:
         raise OptionError(f"compute_type={compute_type!r} is not one of: auto, {', '.join(_COMPUTE_TYPES)}.")

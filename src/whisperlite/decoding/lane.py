@@ -22,6 +22,7 @@ from whisperlite.decoding.rules import (
     TimestampState,
     apply_repetition_rules,
     apply_timestamp_rules,
+    as_penalty,
     first_token_mask,
     suppression_mask,
 )
@@ -93,7 +94,7 @@ class Lane:
         self.last = torch.zeros(rows, dtype=torch.long, device=device)
         self.sums = torch.zeros(rows, dtype=torch.float32, device=device)
         self.done = torch.zeros(rows, dtype=torch.bool, device=device)
-        self.suppressed = torch.zeros((width, dims.n_vocab), dtype=torch.bool, device=device)
+        self.suppressed = torch.zeros((width, dims.n_vocab), dtype=torch.float32, device=device)  # what is added
         self.timed = torch.zeros(rows, dtype=torch.bool, device=device)
         self.state = TimestampState.after((), tokenizer.timestamp_begin, rows=rows, device=device)
 
@@ -138,7 +139,7 @@ class Lane:
         mask = suppression_mask(
             self.tokenizer, ask.suppressed, timestamps=ask.timestamps, size=self.network.dims.n_vocab
         )
-        self.suppressed[len(self.slots) - 1] = mask.to(device)
+        self.suppressed[len(self.slots) - 1] = as_penalty(mask).to(device)
 
         logits = logits.masked_fill(self._first_mask(ask).to(device), NEVER).repeat(self.queries, 1)
         self._choose(logits, range(len(self.slots) - 1, len(self.slots)))
@@ -214,8 +215,8 @@ class Lane:
 
     def _choose(self, logits: Tensor, slots: range) -> None:
         """Apply the rules to the logits (R, V) of these slots and append a token to each of their rows."""
-        rows = torch.arange(slots.start * self.queries, slots.stop * self.queries, device=logits.device)
-        logits.view(len(slots), self.queries, -1).masked_fill_(self.suppressed[slots.start : slots.stop, None], NEVER)
+        rows = slice(slots.start * self.queries, slots.stop * self.queries)
+        logits.view(len(slots), self.queries, -1).add_(self.suppressed[slots.start : slots.stop, None])
         if any(self.slots[index].has_repetition_rules for index in slots):
             self._apply_repetition_rules(logits, rows, slots)
         apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
@@ -228,7 +229,7 @@ class Lane:
         for index in slots:
             self.slots[index].count += 1
 
-    def _apply_repetition_rules(self, logits: Tensor, rows: Tensor, slots: range) -> None:
+    def _apply_repetition_rules(self, logits: Tensor, rows: slice, slots: range) -> None:
         chosen = [self.slots[index] for index in slots for _ in range(self.queries)]
         lengths = torch.tensor([slot.written for slot in chosen], device=logits.device)
         penalties = logits.new_tensor([slot.ask.repetition_penalty for slot in chosen])
@@ -240,8 +241,10 @@ class Lane:
         grouped = logits.view(len(slots), self.queries, -1)
         return grouped if len(chosen) == len(slots) else grouped[[index - slots.start for index in chosen]]
 
-    def _rows_of(self, slots: list[int]) -> Tensor:
-        """(B·K,) the rows of these slots."""
+    def _rows_of(self, slots: list[int]) -> slice | Tensor:
+        """The rows of these slots: (B·K,), or a slice where they lie together, which is much faster."""
+        if slots[-1] - slots[0] == len(slots) - 1:
+            return slice(slots[0] * self.queries, (slots[-1] + 1) * self.queries)
         first = torch.tensor(slots, device=self.network.device)[:, None] * self.queries
         return (first + torch.arange(self.queries, device=self.network.device)).flatten()
 
@@ -280,7 +283,7 @@ class Lane:
             self._collect(slots[position], step.ended_sources[position][ended], step.ended_sums[position][ended])
 
         sources = (torch.tensor(slots, device=logits.device)[:, None] * self.queries + step.sources).flatten()
-        if not torch.equal(sources, rows):
+        if step.sources.tolist() != [list(range(self.queries))] * len(slots):
             self._reorder(rows, sources, start=min(len(self.slots[index].ask.prompt.tokens) for index in slots))
         self.sums[rows] = step.sums.flatten()
         self._append(rows, step.tokens.flatten(), slots)
@@ -301,17 +304,22 @@ class Lane:
         assert isinstance(slot.ask.strategy, Beam), "only beam searches collect candidates"
         return slot.ask.strategy.max_candidates
 
-    def _reorder(self, rows: Tensor, sources: Tensor, *, start: int) -> None:
+    def _reorder(self, rows: slice | Tensor, sources: Tensor, *, start: int) -> None:
         """Let `rows` continue what `sources` hold; positions before `start` are the prompt, the same for all."""
-        order = torch.arange(self._rows, device=rows.device)
+        order = torch.arange(self._rows, device=sources.device)
         order[rows] = sources
         self.tokens[rows] = self.tokens[sources]
         self.state.data[rows] = self.state.data[sources]
         self._cache().advanced(1).reordered(order, start=start)  # the last token's position has just been written
 
-    def _append(self, rows: Tensor, tokens: Tensor, slots: list[int]) -> None:
-        counts = [self.slots[index].written for index in slots for _ in range(self.queries)]
-        self.tokens[rows, torch.tensor(counts, device=rows.device)] = tokens
+    def _append(self, rows: slice | Tensor, tokens: Tensor, slots: list[int]) -> None:
+        counts = [self.slots[index].written for index in slots]
+        if len(set(counts)) == 1:
+            self.tokens[rows, counts[0]] = tokens
+        else:
+            columns = torch.tensor(counts, device=tokens.device).repeat_interleave(self.queries)
+            chosen = torch.arange(self._rows, device=tokens.device)[rows]
+            self.tokens[chosen, columns] = tokens
         self.last[rows] = tokens
         advanced = self.state.of(rows).advanced(tokens, self.tokenizer.timestamp_begin)
         self.state.data[rows] = advanced.data

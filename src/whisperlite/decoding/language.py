@@ -25,7 +25,7 @@ def hear_language(
     cross = encoding.cross
     if span is not None:
         cross = CrossKeysValues(*(x[:, :, :, slice(*span)] for x in (cross.keys, cross.values)))
-    cache = Cache.empty(cross, rows=1, capacity=1)
+    cache = Cache.empty(cross, rows=1, capacity=1, dtype=network.dtype)
     logits = network.decoder(torch.tensor([[tokenizer.sot]], device=network.device), cache)[0][0, 0]
     ids = [tokenizer.language_token(code) for code in tokenizer.languages]
     probabilities = dict(zip(tokenizer.languages, logits[ids].softmax(-1).tolist(), strict=True))

@@ -52,7 +52,7 @@ class TimestampState:
     def is_penultimate(self) -> Tensor:
         return self.data[:, 2].bool()
 
-    def of(self, rows: Tensor) -> TimestampState:
+    def of(self, rows: slice | Tensor) -> TimestampState:
         return TimestampState(self.data[rows])
 
     def advanced(self, tokens: Tensor, timestamp_begin: int) -> TimestampState:
@@ -153,7 +153,7 @@ def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor
     begin = tokenizer.timestamp_begin
     text, times, added = logits.tensor_split((begin, begin + N_TIMESTAMPS), dim=-1)
     opened = state.is_last & ~state.is_penultimate  # a segment has ended: a second timestamp or the end must follow
-    logits[:, : tokenizer.eot].masked_fill_((enabled & opened)[:, None], NEVER)
+    forbid(logits[:, : tokenizer.eot], enabled & opened)
 
     # After a pair text must follow. Later times may repeat an end as a start, else they must move on.
     pair = state.is_last & state.is_penultimate
@@ -164,9 +164,22 @@ def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor
 
     likeliest = text.amax(-1)
     if added.shape[1]:
-        added.masked_fill_((enabled & opened)[:, None], NEVER)
+        forbid(added, enabled & opened)
         likeliest = likeliest.maximum(added.amax(-1))
-    dominant = (enabled & (times.logsumexp(-1) > likeliest))[:, None]
-    text.masked_fill_(dominant, NEVER)
+    dominant = enabled & (times.logsumexp(-1) > likeliest)
+    forbid(text, dominant)
     if added.shape[1]:
-        added.masked_fill_(dominant, NEVER)
+        forbid(added, dominant)
+
+
+def forbid(logits: Tensor, rows: Tensor) -> None:
+    """Nothing of (R, N) logits may be chosen in the rows (R,) that are True; in place.
+
+    A sum is several times as fast on a CPU as a selection.
+    """
+    logits.add_(as_penalty(rows)[:, None])
+
+
+def as_penalty(forbidden: Tensor) -> Tensor:
+    """True → minus infinity, False → 0: what is added to logits."""
+    return torch.zeros(forbidden.shape, device=forbidden.device).masked_fill_(forbidden, NEVER)

@@ -49,7 +49,7 @@ def draw_uniforms(seed: tuple[int, ...], steps: int, queries: int) -> Tensor:
 
 
 def _logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
-    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+    return logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep
         eot: the token that ends a hypothesis.
     """
     queries = logits.shape[1]
-    top, ids = logits.topk(queries + 1, dim=-1)
-    scores = sums[..., None] + (top - logits.logsumexp(-1, keepdim=True))
+    top, ids = logits.log_softmax(-1).topk(queries + 1, dim=-1)
+    scores = sums[..., None] + top
     scores[:, 1:].masked_fill_(first[:, None, None], float("-inf"))
 
     scores, order = scores.flatten(1).sort(dim=-1, descending=True, stable=True)

@@ -28,28 +28,32 @@ HEAD = "decoder.head.weight"
 
 
 def build_network(
-    dims: ModelDimensions, tensors: dict[str, Tensor], *, device: torch.device, dtype: torch.dtype
+    dims: ModelDimensions, tensors: dict[str, Tensor], *, device: torch.device, dtype: torch.dtype, int8: bool = False
 ) -> Network:
     """Place the tensors and join the projections that are computed together.
 
     Args:
         dims: the shape.
         tensors: OpenAI's name → tensor, in any floating-point type.
+        dtype: of everything but what `int8` rounds.
+        int8: linear layers hold integers of 8 bits; what attention looks at is in bfloat16.
 
     Raises:
         KeyError: a tensor is missing.
         ValueError: a tensor has another shape than `dims` says.
     """
-    return _Builder(dims, tensors, device, dtype).network()
+    return _Builder(dims, tensors, device, dtype, int8).network()
 
 
 def in_float32(network: Network) -> Network:
-    """The same weights in float32, exactly; of a network in half precision, whose layers are not packed."""
+    """The same weights in float32, exactly; of a network in half precision."""
     converted: Network = _converted(network)
     return converted
 
 
 def _converted(part: Any) -> Any:
+    if hasattr(part, "in_float32"):  # a linear layer, which may be packed
+        return part.in_float32()
     if isinstance(part, Tensor):
         return part.float()
     if isinstance(part, tuple):
@@ -102,6 +106,7 @@ class _Builder:
     tensors: dict[str, Tensor]
     device: torch.device
     dtype: torch.dtype
+    int8: bool
 
     def network(self) -> Network:
         shapes = expected_shapes(self.dims)
@@ -129,7 +134,7 @@ class _Builder:
             positions=self._place("decoder.positional_embedding"),
             blocks=tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer)),
             norm=self._norm("decoder.ln"),
-            head=linear(head.to(self.device, self.dtype), None, few_rows=True),
+            head=linear(head.to(self.device, self.dtype), None, few_rows=True, int8=self.int8),
         )
 
     def _encoder_block(self, name: str) -> EncoderBlock:
@@ -162,14 +167,27 @@ class _Builder:
 
     def _linear(self, *names: str) -> Linear:
         """One layer out of several that share their input; keys have no bias in Whisper, so theirs is zero."""
-        weights = [self._place(f"{name}.weight") for name in names]
+        weights = [self._scaled(f"{name}.weight") for name in names]
         biases = [
-            self._place(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
+            self._scaled(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
             for name, weight in zip(names, weights, strict=True)
         ]
         # The decoder sees tokens; the encoder, and what projects its output to keys and values, see all of a window.
         few_rows = names[0].startswith("decoder.") and not names[0].endswith("cross_attn.key")
-        return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows)
+        seen_by_attention = len(names) > 1 and not few_rows
+        output = torch.bfloat16 if self.int8 and seen_by_attention else None
+        return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows, int8=self.int8, output=output)
+
+    def _scaled(self, name: str) -> Tensor:
+        """Queries are scaled once and for all, which for the width of Whisper's heads, 64, is exact."""
+        tensor = self._place(name)
+        if ".query." not in name:
+            return tensor
+        encoder = name.startswith("encoder.")
+        heads = self.dims.n_audio_head if encoder else self.dims.n_text_head
+        width = (self.dims.n_audio_state if encoder else self.dims.n_text_state) // heads
+        scale: float = width**-0.5
+        return tensor * scale
 
     def _norm(self, name: str) -> LayerNorm:
         return LayerNorm(self._place(f"{name}.weight"), self._place(f"{name}.bias"))

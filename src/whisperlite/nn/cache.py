@@ -38,12 +38,12 @@ class Cache:
     lengths: tuple[int, ...]
 
     @staticmethod
-    def empty(cross: CrossKeysValues, *, rows: int, capacity: int) -> Cache:
-        """A cache without text, for `rows` rows over the windows of `cross`."""
+    def empty(cross: CrossKeysValues, *, rows: int, capacity: int, dtype: torch.dtype | None = None) -> Cache:
+        """A cache without text, for `rows` rows over the windows of `cross`; `dtype` None: of its type."""
         layers, _, heads, _, width = cross.keys.shape
         shape = (layers, rows, heads, capacity, width)
         # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
-        keys, values = (torch.zeros(shape, dtype=cross.keys.dtype, device=cross.keys.device) for _ in range(2))
+        keys, values = (torch.zeros(shape, dtype=dtype or cross.keys.dtype, device=cross.keys.device) for _ in range(2))
         return Cache(keys, values, cross, (0,) * rows)
 
     @property
@@ -66,7 +66,11 @@ class Cache:
             start: first position to move.
         """
         end = self.longest
+        if rows.device.type == "cpu":  # elsewhere it would have to be waited for
+            changed = (rows != torch.arange(len(rows))).nonzero()[:, 0]
+        else:
+            changed = torch.arange(len(rows), device=rows.device)
         for storage in (self.keys, self.values):
-            moved = storage[:, : len(rows), :, start:end].index_select(1, rows)
-            storage[:, : len(rows), :, start:end] = moved
+            part = storage[:, :, :, start:end]
+            part.index_copy_(1, changed, part.index_select(1, rows[changed]))
         return self

@@ -1,15 +1,20 @@
-"""How one linear layer runs on this device and precision.
+"""How one linear layer runs on this device and in this precision.
 
-`linear` picks the implementation once, when the network is built: on a CPU in float32, where few rows come at a time,
-the weight is reordered for oneDNN, whose product is up to three times as fast there; elsewhere it is `F.linear`.
-The oneDNN operators are private to torch, so they are probed for and checked against `F.linear` before they are used.
+`linear` picks the implementation once, when the network is built. What is fast on a CPU, oneDNN's product of reordered
+weights and the two products of 8-bit integers, are operators that are private to torch: they are probed for and checked
+against `F.linear` before they are used, and where one is missing the next best takes its place.
+
+Integers are symmetric, with one scale for each output of a layer and one for each row of its input: a row's result does
+not depend on the rows that it is computed with.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +23,45 @@ from torch import Tensor
 Linear = Callable[[Tensor], Tensor]
 """(…, in) → (…, out)"""
 
+_LEAST_SCALE = 1e-12  # a row of zeros is divided by it
 
-def linear(weight: Tensor, bias: Tensor | None, *, few_rows: bool) -> Linear:
+
+def linear(
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    few_rows: bool,
+    int8: bool = False,
+    output: torch.dtype | None = None,
+) -> Linear:
     """The layer x ↦ x·weightᵀ + bias.
 
     Args:
-        weight: (out, in), on its device and in its precision. It is not kept where it is packed.
+        weight: (out, in), on its device and in its precision. It is not kept where it is packed or rounded.
         bias: (out,) or None.
-        few_rows: it sees a few tokens at a time, not a window of audio. With many rows packing gains little, and
-            `F.linear` gives the reference's very bits.
+        few_rows: it sees a few tokens at a time, not a window of audio. In float32 with many rows packing gains little,
+            and `F.linear` gives the reference's very bits.
+        int8: round the weight to 8 bits.
+        output: type of the result; None: that of `weight`.
     """
-    if few_rows and weight.device.type == "cpu" and weight.dtype == torch.float32 and _packed_works():
-        return _PackedLinear(torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None), bias)
+    output = output or weight.dtype
+    if int8:
+        return _int8_linear(weight, bias, few_rows=few_rows, output=output)
+    packable = weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and few_rows)
+    if packable and weight.device.type == "cpu" and _works(_PackedLinear, weight.dtype):
+        return _PackedLinear.of(weight, bias)
     return _PlainLinear(weight, bias)
+
+
+def _int8_linear(weight: Tensor, bias: Tensor | None, *, few_rows: bool, output: torch.dtype) -> Linear:
+    """Measured on a processor with 8-bit dot products: for up to some hundred rows fbgemm is faster, then oneDNN."""
+    kinds: list[Any] = [_FbgemmLinear, _OnednnLinear] if few_rows else [_OnednnLinear, _FbgemmLinear]
+    if weight.device.type == "cpu":
+        for kind in kinds:
+            if _works(kind, torch.float32):
+                made: Linear = kind.of(weight, bias, output)
+                return made
+    return _WeightOnlyLinear.of(weight, bias, output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +72,149 @@ class _PlainLinear:
     def __call__(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
 
+    def in_float32(self) -> _PlainLinear:
+        return _PlainLinear(self.weight.float(), None if self.bias is None else self.bias.float())
+
 
 @dataclass(frozen=True, slots=True)
 class _PackedLinear:
-    weight: Tensor  # in oneDNN's own order: opaque
+    """oneDNN, with the weight in its own order."""
+
+    weight: Tensor  # opaque
     bias: Tensor | None
+
+    @staticmethod
+    def of(weight: Tensor, bias: Tensor | None) -> _PackedLinear:
+        return _PackedLinear(torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None), bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         result: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return result
 
+    def in_float32(self) -> _PackedLinear:
+        return _PackedLinear.of(self.weight.to_dense().float(), None if self.bias is None else self.bias.float())
+
+
+def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight (out, in) as integers in [-127, 127], and the scale (out,) of each output."""
+    weight = weight.float()
+    scale = weight.abs().amax(-1).clamp(min=_LEAST_SCALE) / 127
+    return (weight / scale[:, None]).round_().to(torch.int8), scale
+
+
+def _scale_of_rows(x: Tensor) -> Tensor:
+    """(R, in) → (R, 1), the largest magnitude."""
+    return x.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE)
+
 
 @cache
-def _packed_works() -> bool:
-    """Whether this torch has the private operators and they compute what `F.linear` does."""
-    if not torch._C._has_mkldnn:
-        return False
+def _levels() -> int:
+    """Of each sign, that an input is rounded to: without 8-bit dot products two products can overflow 16 bits."""
+    return 127 if torch.cpu._is_vnni_supported() else 63
+
+
+@dataclass(frozen=True, slots=True)
+class _Int8Linear:
+    """What the products of integers share.
+
+    Attributes:
+        weight: opaque.
+        bias: (out,) in float32.
+        output: type of the result.
+    """
+
+    weight: Any
+    bias: Tensor
+    output: torch.dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).float()
+        scale = _scale_of_rows(rows)
+        result = torch.addcmul(self.bias, self.product(rows / scale), scale)
+        return result.view(*x.shape[:-1], -1).to(self.output)
+
+    def product(self, rows: Tensor) -> Tensor:
+        """(R, in) in [-1, 1] → (R, out) in float32, without the bias."""
+        raise NotImplementedError
+
+
+def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
+    return torch.zeros(len(weight), dtype=torch.float32, device=weight.device) if bias is None else bias.float()
+
+
+@dataclass(frozen=True, slots=True)
+class _FbgemmLinear(_Int8Linear):
+    @staticmethod
+    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _FbgemmLinear:
+        rounded, scale = _rounded(weight)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # quantised tensors are deprecated; this one lives for a line
+            quantised = torch._make_per_channel_quantized_tensor(rounded, scale, torch.zeros(len(scale)).int(), 0)
+        packed = torch.ops.quantized.linear_prepack(quantised, None)
+        return _FbgemmLinear(packed, _bias(bias, weight), output)
+
+    def product(self, rows: Tensor) -> Tensor:
+        result: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            rows, 1 / _levels(), 128, self.weight
+        )
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _OnednnLinear(_Int8Linear):
+    scale: Tensor  # of each output
+    zeros: Tensor
+
+    @staticmethod
+    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _OnednnLinear:
+        rounded, scale = _rounded(weight)
+        packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+        zeros = torch.zeros(len(scale), dtype=torch.int32)
+        return _OnednnLinear(packed, _bias(bias, weight), output, scale, zeros)
+
+    def product(self, rows: Tensor) -> Tensor:
+        levels = _levels()
+        rounded = rows.mul(levels).add_(128.5).to(torch.uint8)  # the conversion cuts off: half a step rounds
+        result: Tensor = torch.ops.onednn.qlinear_pointwise(
+            *(rounded, 1 / levels, 128, self.weight, self.scale, self.zeros),
+            *(None, 1.0, 0, torch.float32, "none", [], ""),
+        )
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _WeightOnlyLinear:
+    """Integers in memory, floats in the product: for other devices, and other versions of torch."""
+
+    weight: Tensor  # int8
+    scale: Tensor
+    bias: Tensor | None
+    output: torch.dtype
+
+    @staticmethod
+    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _WeightOnlyLinear:
+        rounded, scale = _rounded(weight)
+        return _WeightOnlyLinear(rounded, scale.to(weight.dtype), bias, output)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        result = F.linear(x.to(self.scale.dtype), self.weight.to(self.scale.dtype)) * self.scale
+        return (result if self.bias is None else result + self.bias).to(self.output)
+
+
+@cache
+def _works(kind: Any, dtype: torch.dtype) -> bool:
+    """Whether this torch has the private operators of a kind and they compute what `F.linear` does."""
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(96, 64, generator=generator), torch.randn(96, generator=generator)
     x = torch.randn(3, 5, 64, generator=generator)
+    expected = F.linear(x, weight, bias)
+    exact = dtype == torch.float32 and kind is _PackedLinear
     try:
-        packed = _PackedLinear(torch.ops.mkldnn._reorder_linear_weight(weight, None), bias)(x)
+        if kind is _PackedLinear:
+            found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))
+        else:
+            found = kind.of(weight, bias, torch.float32)(x)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
-        return False  # another torch: the operators are gone or take other arguments
-    return torch.allclose(packed, F.linear(x, weight, bias), rtol=1e-4, atol=1e-4)
+        return False  # another torch, or another processor: the operators are gone or take other arguments
+    near = 1e-4 if exact else 0.05 * float(expected.abs().max())
+    return torch.allclose(found.float(), expected, rtol=0, atol=near)

@@ -71,8 +71,8 @@ class Decoder:
         """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only."""
         step = _Step.of(cache, tokens.shape[1], tokens.device)
         x = self._embed(tokens, step)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, cache, layer, step)
+        for block, memory in zip(self.blocks, step.layers, strict=True):
+            x = block(x, memory, step)
         return self.norm(x), cache.advanced(tokens.shape[1])
 
     def _embed(self, tokens: Tensor, step: _Step) -> Tensor:
@@ -95,13 +95,13 @@ class Decoder:
         step = _Step.of(cache, tokens.shape[1], tokens.device)
         x = self._embed(tokens, step)
         scores: dict[tuple[int, int], Tensor] = {}
-        for layer, block in enumerate(self.blocks):
-            x = block.look_back(x, cache, layer, step)
+        for layer, (block, memory) in enumerate(zip(self.blocks, step.layers, strict=True)):
+            x = block.look_back(x, memory, step)
             wanted = [head for of_layer, head in heads if of_layer == layer]
             if wanted:
-                found = block.cross_attention.scores(block.cross_attention_norm(x), cache.cross.keys[layer], wanted)
+                found = block.cross_attention.scores(block.cross_attention_norm(x), memory.audio_keys, wanted)
                 scores |= {(layer, head): each for head, each in zip(wanted, found, strict=True)}
-            x = block.look_at_audio(x, cache, layer)
+            x = block.look_at_audio(x, memory)
         return self.norm(x), torch.stack([scores[head] for head in heads])
 
     def cross(self, encoded: Tensor) -> CrossKeysValues:
@@ -111,25 +111,46 @@ class Decoder:
 
 
 @dataclass(frozen=True, slots=True)
+class _Memory:
+    """What one layer looks at in a step, as views of the cache.
+
+    Attributes:
+        keys, values: of the text, the new tokens' included once they are written, (R, H, end, D).
+        new_keys, new_values: where those of the new tokens go in rows that are equally long, (R, H, T, D).
+        audio_keys, audio_values: (B, H, S, D).
+    """
+
+    keys: Tensor
+    values: Tensor
+    new_keys: Tensor
+    new_values: Tensor
+    audio_keys: Tensor
+    audio_values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class _Step:
     """Where the T new tokens of each row go, and what they may look at."""
 
     positions: Tensor  # (R, T), or (T,) when all rows are equally long
-    uniform: bool
-    end: int  # positions that are valid in the longest row after this step
+    rows: Tensor | None  # (R, 1) the rows' numbers; None: all are equally long
     mask: Tensor | None  # (R or 1, 1, T, end), True where a query may look; None: everywhere
+    layers: tuple[_Memory, ...]
 
     @staticmethod
     def of(cache: Cache, count: int, device: torch.device) -> _Step:
-        uniform = len(set(cache.lengths)) == 1
-        end = cache.longest + count
-        offsets = torch.arange(count, device=device)
-        if uniform:
-            positions = offsets + cache.lengths[0]
+        longest = cache.longest
+        end = longest + count
+        keys, values = (x[:, : len(cache.lengths), :, :end] for x in (cache.keys, cache.values))
+        parts = (keys, values, keys[:, :, :, longest:], values[:, :, :, longest:], cache.cross.keys, cache.cross.values)
+        layers = tuple(_Memory(*each) for each in zip(*(part.unbind(0) for part in parts), strict=True))
+        if min(cache.lengths) == longest:
+            positions = torch.arange(longest, end, device=device)
             mask = None if count == 1 else torch.arange(end, device=device) <= positions[:, None]
-            return _Step(positions, True, end, mask)
-        positions = torch.tensor(cache.lengths, device=device)[:, None] + offsets
-        return _Step(positions, False, end, (torch.arange(end, device=device) <= positions[..., None])[:, None])
+            return _Step(positions, None, mask, layers)
+        positions = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(count, device=device)
+        mask = (torch.arange(end, device=device) <= positions[..., None])[:, None]
+        return _Step(positions, torch.arange(len(positions), device=device)[:, None], mask, layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,51 +174,50 @@ class DecoderBlock:
     mlp_norm: LayerNorm
     mlp: MLP
 
-    def __call__(self, x: Tensor, cache: Cache, layer: int, step: _Step) -> Tensor:
-        return self.look_at_audio(self.look_back(x, cache, layer, step), cache, layer)
+    def __call__(self, x: Tensor, memory: _Memory, step: _Step) -> Tensor:
+        return self.look_at_audio(self.look_back(x, memory, step), memory)
 
-    def look_back(self, x: Tensor, cache: Cache, layer: int, step: _Step) -> Tensor:
+    def look_back(self, x: Tensor, memory: _Memory, step: _Step) -> Tensor:
         """Its first half: attention to the text so far."""
-        return x + self.attention.cached(self.attention_norm(x), cache.keys[layer], cache.values[layer], step)
+        return x + self.attention.cached(self.attention_norm(x), memory, step)
 
-    def look_at_audio(self, x: Tensor, cache: Cache, layer: int) -> Tensor:
+    def look_at_audio(self, x: Tensor, memory: _Memory) -> Tensor:
         """Its second half."""
-        keys, values = cache.cross.keys[layer], cache.cross.values[layer]
-        x = x + self.cross_attention(self.cross_attention_norm(x), keys, values)
+        x = x + self.cross_attention(self.cross_attention_norm(x), memory.audio_keys, memory.audio_values)
         return x + self.mlp(self.mlp_norm(x))
 
 
 @dataclass(frozen=True, slots=True)
 class SelfAttention:
     heads: int
-    query_key_value: Linear  # C → 3·C in one product
+    query_key_value: Linear  # C → 3·C in one product; queries are scaled
     out: Linear
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, S, C) → (B, S, C), everything looking at everything."""
         return self.out(_merge_heads(attend(*self._project(x))))
 
-    def cached(self, x: Tensor, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
-        """(R, T, C) → (R, T, C); the new keys and values are written into storage (R, H, capacity, D)."""
+    def cached(self, x: Tensor, memory: _Memory, step: _Step) -> Tensor:
+        """(R, T, C) → (R, T, C); the new keys and values are written into the memory."""
         query, key, value = self._project(x)
-        rows, end = len(x), step.end
-        for storage, new in ((keys, key), (values, value)):
-            if step.uniform:
-                storage[:rows, :, end - x.shape[1] : end] = new
-            else:
-                row = torch.arange(rows, device=x.device)[:, None]
-                storage[row, :, step.positions] = new.transpose(1, 2)
-        return self.out(_merge_heads(attend(query, keys[:rows, :, :end], values[:rows, :, :end], step.mask)))
+        if step.rows is None:
+            memory.new_keys.copy_(key)
+            memory.new_values.copy_(value)
+        else:
+            memory.keys[step.rows, :, step.positions] = key.transpose(1, 2)
+            memory.values[step.rows, :, step.positions] = value.transpose(1, 2)
+        return self.out(_merge_heads(attend(query, memory.keys, memory.values, step.mask)))
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = self.query_key_value(x).chunk(3, dim=-1)
-        return _split_heads(query, self.heads), _split_heads(key, self.heads), _split_heads(value, self.heads)
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Query, key and value, (B, H, T, D) each."""
+        joint: Tensor = self.query_key_value(x)
+        return joint.view(*joint.shape[:-1], 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 @dataclass(frozen=True, slots=True)
 class CrossAttention:
     heads: int
-    query: Linear
+    query: Linear  # scaled
     key_value: Linear  # C → 2·C in one product
     out: Linear
 
@@ -205,13 +225,14 @@ class CrossAttention:
         """(R, T, C) over the audio of B windows (B, H, S, D): a window's rows are further queries on the same keys."""
         windows = len(keys)
         queries = x.reshape(windows, -1, x.shape[-1])  # (B, K·T, C)
-        attended = attend(_split_heads(self.query(queries), self.heads), keys, values)
-        return self.out(_merge_heads(attended)).reshape(x.shape)
+        # Keys may be in another precision than all else.
+        query = _split_heads(self.query(queries), self.heads).to(keys.dtype)
+        return self.out(_merge_heads(attend(query, keys, values)).to(x.dtype)).reshape(x.shape)
 
     def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int]) -> Tensor:
         """(1, T, C) over the audio of one window (1, H, S, D): scores of N heads before the softmax, (N, T, S)."""
-        query = _split_heads(self.query(x), self.heads)[0, heads]
-        scores: Tensor = (query * query.shape[-1] ** -0.5) @ keys[0, heads].transpose(-1, -2)
+        query = _split_heads(self.query(x), self.heads)[0, heads].to(keys.dtype)
+        scores: Tensor = query @ keys[0, heads].transpose(-1, -2)
         return scores
 
     def keys_values(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
@@ -252,14 +273,32 @@ _FEW_QUERIES = 16
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention: (…, T, D) over (…, S, D) → (…, T, D); `mask` is True where a query may look."""
-    if query.shape[-2] > _FEW_QUERIES or query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-    scores = (query * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+    """Dot-product attention: (B, H, T, D) over (B, H, S, D) → (B, H, T, D).
+
+    Args:
+        query: scaled; `nn/build.py` has put D^-½ into the weights.
+        mask: True where a query may look.
+    """
+    many = query.shape[-2] > _FEW_QUERIES
+    if query.device.type != "cpu" or (many and query.dtype != torch.bfloat16):
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
+    if many and mask is None:
+        return _attend_head_by_head(query, keys, values)
+    # One batch of products; nothing is copied, since heads lie behind heads in memory.
+    scores = torch.bmm(query.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    weights: Tensor = scores.softmax(-1)
-    return weights @ values
+        scores.view(*query.shape[:3], -1).masked_fill_(~mask, float("-inf"))
+    return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(query.shape)
+
+
+def _attend_head_by_head(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """(B, H, T, D) over (B, H, S, D): the scores of one head fit into the processor's caches, those of all do not."""
+    result = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+    for window in range(len(query)):
+        for head in range(query.shape[1]):
+            weights = (query[window, head] @ keys[window, head].T).softmax(-1)
+            torch.mm(weights, values[window, head], out=result[window, head])
+    return result
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
