@@ -9,6 +9,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +29,8 @@ from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine
 from whisperlite.nn.network import Decoder
 from whisperlite.options import OptionsDict, make_options
-from whisperlite.transcription.pool import drive
+from whisperlite.transcription.pool import Driver, drive
+from whisperlite.transcription.recording import Event, Recording, Sequential
 from whisperlite.transcription.session import Accepted, Session, session
 
 # A session with scripted answers, stopped before every step
@@ -46,6 +48,9 @@ class ScriptedEngine:
         self.tickets += 1
         self.waiting.append((self.tickets, ask))
         return self.tickets
+
+    def cancel(self, ticket: int) -> None:
+        self.waiting = [each for each in self.waiting if each[0] != ticket]
 
     def step(self) -> list[tuple[int, Answer]]:
         ticket, ask = self.waiting.pop(0)
@@ -108,19 +113,59 @@ def scripted_session(**options: Any) -> Session:
     return session(features, chosen, MULTILINGUAL, duration=100.0, model="scripted", speech=speech)
 
 
-def driven(
-    sessions: Sequence[Session], stop: Stop = NEVER, script: Callable[[Decode], Said] = _script
-) -> tuple[list[tuple[int, Accepted]], list[Transcription] | CancelledError]:
-    """What was accepted, and the results or the error."""
-    steps = drive(sessions, cast(Engine, ScriptedEngine(script)), stop=stop)
-    accepted: list[tuple[int, Accepted]] = []
+@dataclass
+class Outcome:
+    """What was accepted of a recording, and its result or its error."""
+
+    accepted: list[Accepted] = field(default_factory=list)
+    end: Transcription | BaseException | None = None
+
+    @property
+    def result(self) -> Transcription:
+        assert isinstance(self.end, Transcription)
+        return self.end
+
+    @property
+    def error(self) -> CancelledError:
+        assert isinstance(self.end, CancelledError)
+        return self.end
+
+
+def driven(one: Session, stop: Stop = NEVER, script: Callable[[Decode], Said] = _script) -> Outcome:
+    """A recording by itself."""
+    outcome = Outcome()
+    windows = drive(Sequential(one, stop), cast(Engine, ScriptedEngine(script)))
     try:
         while True:
-            accepted.append(next(steps))
+            outcome.accepted.append(next(windows))
     except StopIteration as end:
-        return accepted, end.value
+        outcome.end = end.value
     except CancelledError as error:
-        return accepted, error
+        outcome.end = error
+    return outcome
+
+
+def driven_together(sessions: Sequence[Session], stops: Sequence[Stop]) -> tuple[list[Outcome], ScriptedEngine]:
+    """Recordings side by side, and the engine as they leave it."""
+    engine = ScriptedEngine(_script)
+    driver = Driver(cast(Engine, engine))
+    recordings = [Sequential(one, stop) for one, stop in zip(sessions, stops, strict=True)]
+    outcomes: dict[Recording, Outcome] = {recording: Outcome() for recording in recordings}
+
+    def keep(recording: Recording, event: Event) -> None:
+        assert outcomes[recording].end is None, "nothing follows an end"
+        if isinstance(event, Accepted):
+            outcomes[recording].accepted.append(event)
+        else:
+            outcomes[recording].end = event
+
+    for each in recordings:
+        for recording, event in driver.start(each):
+            keep(recording, event)
+    while not driver.is_idle:
+        for recording, event in driver.step():
+            keep(recording, event)
+    return list(outcomes.values()), engine
 
 
 def assert_is_a_prefix(partial: Transcription | None, whole: Transcription) -> None:
@@ -152,60 +197,82 @@ RECORDINGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", RECORDINGS)
 def test_stopped_at_any_step_what_there_is_is_a_prefix_of_the_whole(options: dict[str, Any]) -> None:
-    accepted, results = driven([scripted_session(**options)])
-    assert isinstance(results, list)
-    (whole,) = results
-    assert len(whole.segments) > 3
+    whole = driven(scripted_session(**options))
+    assert len(whole.result.segments) > 3
     stopped = 0
     while True:
-        heard, result = driven([scripted_session(**options)], Stop(Countdown(stopped)))
-        if isinstance(result, list):
+        heard = driven(scripted_session(**options), Stop(Countdown(stopped)))
+        if isinstance(heard.end, Transcription):
             break
-        assert heard == accepted[: len(heard)]
-        assert_is_a_prefix(result.partial, whole)
-        assert result.partial is not None
-        assert result.partial.segments == tuple(each for _, window in heard for each in window.segments)
+        assert heard.accepted == whole.accepted[: len(heard.accepted)]
+        partial = heard.error.partial
+        assert_is_a_prefix(partial, whole.result)
+        assert partial is not None
+        assert partial.segments == tuple(each for window in heard.accepted for each in window.segments)
         stopped += 1
-    assert stopped >= len(whole.attempts)
+    assert stopped >= len(whole.result.attempts)
 
 
 def test_stopped_between_windows_everything_accepted_is_there() -> None:
-    options = {"language": "en"}
-    _, results = driven([scripted_session(**options)])
-    assert isinstance(results, list)
     lengths = set()
     for count in range(40):
-        _, result = driven([scripted_session(**options)], Stop(Countdown(count)))
-        if isinstance(result, CancelledError):
-            assert result.partial is not None
-            lengths.add(len(result.partial.segments))
+        heard = driven(scripted_session(language="en"), Stop(Countdown(count)))
+        if isinstance(heard.end, CancelledError):
+            assert heard.end.partial is not None
+            lengths.add(len(heard.end.partial.segments))
     assert min(lengths) == 0
     assert len(lengths) > 3
 
 
 def test_stopped_before_its_language_is_known_a_recording_has_none() -> None:
-    _, result = driven([scripted_session()], Stop(Countdown(0)))
-    assert isinstance(result, CancelledError)
-    assert result.partial is not None
-    assert (result.partial.language, result.partial.language_probability) == ("", None)
+    partial = driven(scripted_session(), Stop(Countdown(0))).error.partial
+    assert partial is not None
+    assert (partial.language, partial.language_probability) == ("", None)
 
 
-def test_of_several_recordings_none_is_the_partial_one() -> None:
-    _, result = driven([scripted_session(language="en"), scripted_session(language="de")], Stop(Countdown(5)))
-    assert isinstance(result, CancelledError)
-    assert result.partial is None
+def cost_less(result: Transcription) -> dict[str, Any]:
+    return {name: value for name, value in result.to_dict().items() if name != "usage"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 30])
+def test_of_several_recordings_the_one_that_is_stopped_ends_and_the_others_go_on(count: int) -> None:
+    alone = [driven(scripted_session(**each)) for each in RECORDINGS]
+    sessions = [scripted_session(**each) for each in RECORDINGS]
+    stops = [Stop(Countdown(count)) if number == 2 else NEVER for number in range(len(sessions))]
+    together, _ = driven_together(sessions, stops)
+    assert_is_a_prefix(together[2].error.partial, alone[2].result)
+    for number, (one, other) in enumerate(zip(together, alone, strict=True)):
+        if number != 2:
+            assert cost_less(one.result) == cost_less(other.result)
+
+
+def test_recordings_that_are_stopped_together_each_have_their_own_part() -> None:
+    """A token of all, which is cancelled while some are further than others."""
+    stop = Stop(Countdown(8 * len(RECORDINGS)))
+    together, engine = driven_together([scripted_session(**each) for each in RECORDINGS], [stop] * len(RECORDINGS))
+    for options, outcome in zip(RECORDINGS, together, strict=True):
+        assert_is_a_prefix(outcome.error.partial, driven(scripted_session(**options)).result)
+    assert len({len(outcome.accepted) for outcome in together}) > 1
+    assert engine.waiting == []
+
+
+def test_what_a_stopped_recording_asked_for_is_forgotten() -> None:
+    engine = ScriptedEngine(_script)
+    driver = Driver(cast(Engine, engine))
+    assert list(driver.start(Sequential(scripted_session(), Stop(Countdown(0))))) == []
+    assert len(engine.waiting) == 1
+    ((_, event),) = driver.step()
+    assert isinstance(event, CancelledError)
+    assert engine.waiting == []
+    assert driver.is_idle
 
 
 def test_several_recordings_that_are_not_stopped_are_what_each_is_alone() -> None:
-    def cost_less(result: Transcription) -> dict[str, Any]:
-        return {name: value for name, value in result.to_dict().items() if name != "usage"}
-
-    _, together = driven([scripted_session(**each) for each in RECORDINGS])
-    assert isinstance(together, list)
-    for options, result in zip(RECORDINGS, together, strict=True):
-        _, alone = driven([scripted_session(**options)])
-        assert isinstance(alone, list)
-        assert cost_less(result) == cost_less(alone[0])
+    together, _ = driven_together([scripted_session(**each) for each in RECORDINGS], [NEVER] * len(RECORDINGS))
+    for options, outcome in zip(RECORDINGS, together, strict=True):
+        alone = driven(scripted_session(**options))
+        assert cost_less(outcome.result) == cost_less(alone.result)
+        assert outcome.accepted == alone.accepted
 
 
 def test_a_session_that_has_not_begun_raises_what_is_thrown_in() -> None:
@@ -213,18 +280,18 @@ def test_a_session_that_has_not_begun_raises_what_is_thrown_in() -> None:
         scripted_session().throw(CancelledError("stop"))
 
 
-def test_no_recording_is_no_work_to_stop() -> None:
-    assert driven([], Stop(Countdown(0))) == ([], [])
+def test_no_recording_is_no_work() -> None:
+    driver = Driver(cast(Engine, ScriptedEngine(_script)))
+    assert driver.is_idle
+    assert list(driver.step()) == []
 
 
 # Errors
 
 
 def _error(kind: type[CancelledError] | type[DecodingError]) -> CancelledError | DecodingError:
-    _, results = driven([scripted_session(language="en")])
-    assert isinstance(results, list)
     error = kind("It was stopped.")
-    error.partial = results[0]
+    error.partial = driven(scripted_session(language="en")).result
     return error
 
 

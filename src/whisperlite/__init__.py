@@ -45,7 +45,7 @@ from whisperlite.results import (
 )
 
 if TYPE_CHECKING:
-    from whisperlite.api import SegmentIterator, Whisper, load_model, transcribe
+    from whisperlite.api import Job, Pool, SegmentIterator, Whisper, load_model, transcribe
     from whisperlite.audio.load import load_audio
     from whisperlite.audio.mel import log_mel_spectrogram
     from whisperlite.decoding.asks import Decoded
@@ -70,6 +70,7 @@ __all__ = [
     "DownloadError",
     "Encoding",
     "FFmpegError",
+    "Job",
     "LanguageDetection",
     "LanguageError",
     "Match",
@@ -80,6 +81,7 @@ __all__ = [
     "OptionError",
     "Options",
     "OptionsDict",
+    "Pool",
     "Segment",
     "SegmentIterator",
     "Skipped",
@@ -103,6 +105,8 @@ __all__ = [
 _LAZY = {
     "Decoded": "whisperlite.decoding.asks",
     "Encoding": "whisperlite.decoding.encoding",
+    "Job": "whisperlite.api",
+    "Pool": "whisperlite.api",
     "SegmentIterator": "whisperlite.api",
     "Tokenizer": "whisperlite.text.tokenizer",
     "Whisper": "whisperlite.api",

@@ -63,7 +63,11 @@ def _transcribe_all(arguments: list[str]) -> int:
         outputs = _outputs(values["audio"], Path(values["output_dir"]), formats)
         Path(values["output_dir"]).mkdir(parents=True, exist_ok=True)
         model = whisperlite.load_model(
-            values["model"], device=values["device"], compute_type=values["compute_type"], **_download_options(values)
+            values["model"],
+            device=values["device"],
+            compute_type=values["compute_type"],
+            cpu_threads=values["threads"],
+            **_download_options(values),
         )
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
@@ -71,7 +75,8 @@ def _transcribe_all(arguments: list[str]) -> int:
     status = 0
     for file, targets in outputs.items():
         with _interruptible() as token:
-            status = max(status, _transcribe(model, file, options, subtitles, values["verbose"], targets, token))
+            chosen = {**options, "batch_size": values["batch_size"]}
+            status = max(status, _transcribe(model, file, chosen, subtitles, values["verbose"], targets, token))
         if token.is_cancelled:
             return _INTERRUPTED
     return status
@@ -112,7 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_download_flags(parser)
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda where there is one, else cpu)")
     parser.add_argument(
-        "--compute_type", default="auto", help="float32, float16, bfloat16 (default: auto: float32, on cuda float16)"
+        "--compute_type",
+        default="auto",
+        help="float32, float16, bfloat16 or int8 (default: auto: float32, on cuda float16)",
+    )
+    parser.add_argument("--threads", type=int, default=None, help="on a CPU (default: what suits the machine)")
+    parser.add_argument(
+        "--batch_size", type=int, default=None, help="chunks that are decoded together with --chunking vad (default: 8)"
     )
     parser.add_argument("--output_dir", "-o", default=".", metavar="DIR", help="where files are written (default: .)")
     parser.add_argument(

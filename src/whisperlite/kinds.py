@@ -91,12 +91,6 @@ def _check_text(value: Any) -> str:
     return value
 
 
-def _check_task(value: Any) -> str:
-    if value not in ("transcribe", "translate"):
-        raise _reject("unknown")
-    return str(value)
-
-
 def _check_temperature(value: Any) -> float | tuple[float, ...]:
     temperature = number(0.0, finite=True)
     if isinstance(value, str):
@@ -164,10 +158,19 @@ def _pair(value: Any) -> list[Any]:
     return list(value)
 
 
+def choice(*allowed: str) -> Kind:
+    def check(value: Any) -> str:
+        if value not in allowed:
+            raise _reject("not one of them")
+        return str(value)
+
+    return Kind(" or ".join(map(repr, allowed)), check, str, allowed)
+
+
 FLAG = Kind("True or False", _check_flag, _parse_flag, ("True", "False"))
 TEXT = Kind("a text", _check_text, str)
 TEXT_OR_IDS = Kind("a text, or a sequence of token ids", _check_text_or_ids, str)
-TASK = Kind("'transcribe' or 'translate'", _check_task, str, ("transcribe", "translate"))
+TASK = choice("transcribe", "translate")
 LANGUAGE = Kind("a language's code or English name", lambda value: language_code(_check_text(value)), str)
 LANGUAGES = Kind("codes or English names of languages, as a sequence or separated by commas", _check_languages, str)
 TEMPERATURE = Kind("a number of at least 0, or a sequence of such numbers", _check_temperature, _parse_temperature)

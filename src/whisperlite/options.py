@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, TypeVar
 
 from whisperlite.errors import OptionError
@@ -27,12 +27,14 @@ from whisperlite.kinds import (
     TOKEN_IDS,
     Kind,
     check_fields,
+    choice,
     integer,
     number,
     optional,
 )
 
 Task = Literal["transcribe", "translate"]
+Chunking = Literal["sequential", "vad"]
 
 
 def _option(default: Any, kind: Kind, help: str) -> Any:
@@ -217,6 +219,12 @@ class Options:
         + ", ".join(f"{each.name}={each.default}" for each in fields(VadOptions))
         + ".",
     )
+    chunking: Chunking = _option(
+        "sequential",
+        choice("sequential", "vad"),
+        "Window after window, as the reference goes; or 'vad': the recording is cut where Silero VAD hears pauses, and "
+        "the chunks are transcribed side by side, each without the text before it; needs the extra `vad`.",
+    )
     word_timestamps: bool = _option(False, FLAG, "Find out when each word was said.")
     prepend_punctuations: str = _option(
         PREPENDED, TEXT, "Punctuation that belongs to the word after it, with word_timestamps."
@@ -271,7 +279,16 @@ class Options:
     def vad(self) -> VadOptions | None:
         """How speech is found; None: it is not looked for."""
         given: VadOptions | None = self.vad_options  # type: ignore[assignment]  # normalised
+        if self.is_chunked:
+            # Short pauses will do to cut at; a chunk is one window where it can be.
+            chosen = given or VadOptions(min_silence_duration_ms=500)
+            return replace(chosen, max_speech_duration_s=min(chosen.max_speech_duration_s, self.chunk_length))
         return (given or VadOptions()) if self.vad_filter else None
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the recording is cut at pauses and its parts are transcribed side by side."""
+        return self.chunking == "vad"
 
     @property
     def clips(self) -> tuple[tuple[float, float | None], ...]:
@@ -318,6 +335,7 @@ class OptionsDict(TypedDict, total=False):
     clip_timestamps: str | Sequence[float] | Sequence[Sequence[float]]
     vad_filter: bool
     vad_options: VadOptions | Mapping[str, Any] | None
+    chunking: Chunking
     word_timestamps: bool
     prepend_punctuations: str
     append_punctuations: str
@@ -346,8 +364,10 @@ def _refuse_contradictions(options: Options) -> None:
         raise OptionError(f"{min(changed)} is about the words of word_timestamps: give word_timestamps=True with it.")
     if options.carry_initial_prompt and options.initial_prompt is None:
         raise OptionError("carry_initial_prompt=True carries initial_prompt on: give an initial_prompt with it.")
-    if options.vad_options is not None and not options.vad_filter:
-        raise OptionError("vad_options say how vad_filter works: give vad_filter=True with them.")
+    if options.vad_options is not None and options.vad is None:
+        raise OptionError("vad_options say how speech is found: give vad_filter=True or chunking='vad' with them.")
+    if options.is_chunked and options.prefix is not None:
+        raise OptionError("prefix is how the first window begins; with chunking='vad' there are many that are first.")
     if options.language is not None:
         detecting = {
             "multilingual=True": options.multilingual,

@@ -2,6 +2,7 @@
 
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.load import load_model, transcribe
+from whisperlite.api.pool import Job, Pool
 from whisperlite.api.whisper import Whisper
 
-__all__ = ["SegmentIterator", "Whisper", "load_model", "transcribe"]
+__all__ = ["Job", "Pool", "SegmentIterator", "Whisper", "load_model", "transcribe"]

@@ -18,7 +18,7 @@ class SegmentIterator(Iterator[Segment]):
     it held. It is its own context manager.
     """
 
-    def __init__(self, windows: Generator[tuple[int, Accepted], None, list[Transcription]], duration: float) -> None:
+    def __init__(self, windows: Generator[Accepted, None, Transcription], duration: float) -> None:
         self._windows = windows
         self._waiting: deque[Segment] = deque()
         self._result: Transcription | None = None
@@ -71,13 +71,13 @@ class SegmentIterator(Iterator[Segment]):
     def _next_window(self) -> Accepted | None:
         """Transcribe one more window; None where there is none left."""
         try:
-            _, window = next(self._windows)
+            window = next(self._windows)
         except (CancelledError, DecodingError) as error:
             self._error = error
             raise
         except StopIteration as end:
             if end.value is not None:
-                (self._result,) = end.value
+                self._result = end.value
                 self._progress = (self._progress[1],) * 2
             return None
         self._waiting.extend(window.segments)

@@ -39,6 +39,7 @@ def transcribe(
     on_segment: Callable[[Segment], None] | None = None,
     on_progress: Callable[[float, float], None] | None = None,
     cancel: CancelToken | None = None,
+    batch_size: int | None = None,
     **options: Unpack[OptionsDict],
 ) -> Transcription:
     """Transcribe a recording, or translate it into English.
@@ -55,6 +56,7 @@ def transcribe(
         on_progress: called with the seconds done and the seconds in all, after each window and at the end, where both
             are the same.
         cancel: stops it from another thread.
+        batch_size: with `chunking="vad"`, chunks that are decoded together, 1 to 128; None: 8.
         **options: the fields of `Options`.
 
     Raises:
@@ -69,7 +71,13 @@ def transcribe(
     make_options(options)  # what is wrong with them fails before the model is loaded
     loaded = _loaded(model, device, compute_type)
     return loaded.transcribe(
-        audio, sampling_rate=sampling_rate, on_segment=on_segment, on_progress=on_progress, cancel=cancel, **options
+        audio,
+        sampling_rate=sampling_rate,
+        on_segment=on_segment,
+        on_progress=on_progress,
+        cancel=cancel,
+        batch_size=batch_size,
+        **options,
     )
 
 
@@ -82,6 +90,7 @@ def load_model(
     token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
+    cpu_threads: int | None = None,
 ) -> Whisper:
     """Load a model.
 
@@ -92,14 +101,17 @@ def load_model(
         name: the path of a folder or file of any format that is read; an official name (`available_models` lists them);
             or `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
         device: where it runs; None: "cuda" where there is one, else "cpu".
-        compute_type: "float32", "float16", "bfloat16"; "auto": float32, on CUDA float16.
+        compute_type: "float32", "float16", "bfloat16" or "int8"; "auto": float32, on CUDA float16. "int8" rounds the
+            weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row.
         revision: a branch, a tag or a commit on the Hub, where embedded weights then do not come in; None: "main".
         token: of the Hub, for gated and private repositories; None: the one stored on this machine; False: none.
         cache_dir: folder of downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
         local_files_only: never ask the Hub; $HF_HUB_OFFLINE does the same for every call.
+        cpu_threads: that torch's work runs on, on a CPU; None: torch's own number, but no more than the cores that this
+            process may use. Where a busy neighbour makes one thread faster for a step of the decoder, one is used.
 
     Raises:
-        OptionError: a device, compute type or revision that there is not.
+        OptionError: a device, compute type, revision or number of threads that there is not.
         ModelNotFoundError: no such model, or it would have to be downloaded and may not be.
         ModelError: the cache folder cannot be written.
         DownloadError: the Hub cannot be reached or refuses.
@@ -107,6 +119,8 @@ def load_model(
     """
     place = _device(device)
     dtype = _dtype(compute_type, place)
+    if cpu_threads is not None and (not isinstance(cpu_threads, int) or cpu_threads < 1):
+        raise OptionError(f"cpu_threads={cpu_threads!r} is not a whole number from 1 on.")
     hub = HubOptions.of(revision, token, cache_dir, local_files_only)
     checkpoint = load_checkpoint(name, hub)
     contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)
@@ -121,10 +135,10 @@ def load_model(
     path = local_path(name)
     kept = os.fspath(name) if path is None else os.path.abspath(path)  # noqa: PTH100 - links stay: the Hub's cache has them
     # The token is left out: a pickle may go anywhere.
-    recipe = _Recipe(kept, str(place), compute_type, hub.revision, hub.cache_dir, hub.local_files_only)
+    recipe = _Recipe(kept, str(place), compute_type, hub.revision, hub.cache_dir, hub.local_files_only, cpu_threads)
     own = checkpoint.generation_config.alignment_heads
     heads = choose_heads(own, _official_name(name, path), checkpoint.dims)
-    return Whisper(network, checkpoint.tokenizer, recipe, checkpoint.generation_config, heads)
+    return Whisper(network, checkpoint.tokenizer, recipe, checkpoint.generation_config, heads, cpu_threads)
 
 
 def _official_name(name: str | os.PathLike[str], path: Path | None) -> str:
@@ -144,6 +158,7 @@ class _Recipe:
     revision: str | None = None
     cache_dir: str | None = None
     local_files_only: bool = False
+    cpu_threads: int | None = None
 
     def load(self) -> Whisper:
         return load_model(
@@ -153,6 +168,7 @@ class _Recipe:
             revision=self.revision,
             cache_dir=self.cache_dir,
             local_files_only=self.local_files_only,
+            cpu_threads=self.cpu_threads,
         )
 
 

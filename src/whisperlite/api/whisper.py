@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from whisperlite.api.iterator import SegmentIterator
+from whisperlite.api.pool import Pool, check_batch_size
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features
 from whisperlite.audio.speech import check_installed
@@ -21,7 +22,7 @@ from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine, as_window
-from whisperlite.errors import AudioFormatError, DecodingError, LanguageError, OptionError
+from whisperlite.errors import AudioFormatError, DecodingError, LanguageError, OptionError, WhisperliteError
 from whisperlite.nn.build import in_float32
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.network import Network
@@ -33,16 +34,18 @@ from whisperlite.transcription.fallback import strategy_at
 from whisperlite.transcription.history import History
 from whisperlite.transcription.languages import among, likeliest
 from whisperlite.transcription.pool import drive
+from whisperlite.transcription.recording import Recording
 from whisperlite.transcription.session import Accepted
-from whisperlite.transcription.start import start_session
+from whisperlite.transcription.start import start_recording
 from whisperlite.transcription.suppression import suppressed_tokens
 
+_CHUNKS = 8  # of one recording that are decoded together
 _MOST_SLOTS = 16  # windows of one `decode` that are in memory at a time
 
 # Options that belong to a whole recording: `decode`, which takes windows, refuses them.
 _OF_RECORDINGS = (
     *("word_timestamps", "vad_filter", "multilingual", "language_detection_segments"),
-    *("chunk_length", "clip_timestamps", "timeout_s"),
+    *("chunk_length", "chunking", "clip_timestamps", "timeout_s"),
 )
 
 
@@ -67,6 +70,7 @@ class Whisper:
         generation_config: what the checkpoint says about its use; it changes no option.
         alignment_heads: (layer, head) of the cross-attention heads that times of words are read from: the checkpoint's
             own, those published for its name, or all of the upper half of the layers.
+        cpu_threads: that torch's work runs on, as it was loaded with.
     """
 
     def __init__(
@@ -76,11 +80,13 @@ class Whisper:
         recipe: Recipe,
         generation_config: GenerationConfig,
         alignment_heads: Heads,
+        cpu_threads: int | None = None,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.generation_config = generation_config
         self.alignment_heads = tuple(alignment_heads)
+        self.cpu_threads = cpu_threads
         self._recipe = recipe
         self._float32: Network | None = None
         self._making_float32 = threading.Lock()
@@ -124,21 +130,21 @@ class Whisper:
         on_segment: Callable[[Segment], None] | None = None,
         on_progress: Callable[[float, float], None] | None = None,
         cancel: CancelToken | None = None,
+        batch_size: int | None = None,
         **options: Unpack[OptionsDict],
     ) -> Transcription:
         """Transcribe a recording, or translate it into English: `whisperlite.transcribe` with this model."""
-        windows, _ = self._windows(audio, make_options(options), sampling_rate, cancel)
-        result: Transcription
+        windows, _ = self._windows(audio, make_options(options), sampling_rate, cancel, batch_size)
         try:
             while True:
-                _, window = next(windows)
+                window = next(windows)
                 if on_segment is not None:
                     for segment in window.segments:
                         on_segment(segment)
                 if on_progress is not None:
                     on_progress(window.done_s, window.total_s)
         except StopIteration as end:
-            (result,) = end.value
+            result: Transcription = end.value
         if on_progress is not None:
             on_progress(result.duration, result.duration)
         return result
@@ -149,6 +155,7 @@ class Whisper:
         *,
         sampling_rate: int | None = None,
         cancel: CancelToken | None = None,
+        batch_size: int | None = None,
         **options: Unpack[OptionsDict],
     ) -> SegmentIterator:
         """Transcribe a recording segment by segment: an iterator that hands out each as soon as it is accepted.
@@ -157,11 +164,54 @@ class Whisper:
         so this is not for live audio. The segments are those of `transcribe`, and `.result` is its result.
 
         Args:
-            audio, sampling_rate, cancel, **options: as in `transcribe`, which says what is raised, here or while
-                iterating.
+            audio, sampling_rate, cancel, batch_size, **options: as in `transcribe`, which says what is raised, here or
+                while iterating.
         """
-        windows, duration = self._windows(audio, make_options(options), sampling_rate, cancel)
+        windows, duration = self._windows(audio, make_options(options), sampling_rate, cancel, batch_size)
         return SegmentIterator(windows, duration)
+
+    def pool(self, batch_size: int = 8) -> Pool:
+        """Room for many recordings at a time, to which they are submitted whenever they come.
+
+        Args:
+            batch_size: windows that are decoded together, 1 to 128. Each takes the memory of its encoding and of its
+                text: `base` 55 MB in float32; several times that in beam searches and where it falls back.
+
+        Raises:
+            OptionError: another batch size.
+        """
+        check_batch_size(batch_size)
+        return Pool(self, self._engine(slots=batch_size), batch_size)
+
+    def transcribe_many(
+        self,
+        audios: Iterable[AudioSource],
+        *,
+        batch_size: int = 8,
+        sampling_rate: int | None = None,
+        **options: Unpack[OptionsDict],
+    ) -> Iterator[Transcription | WhisperliteError]:
+        """Transcribe many recordings together: several times as fast as one after the other, with the same results.
+
+        Args:
+            audios: recordings, as `transcribe` takes them; they are asked for as there is room.
+            batch_size: as in `pool`.
+            sampling_rate, **options: as in `transcribe`, for all of them.
+
+        Yields:
+            A transcription for each, in their order; for one that failed the error in its place.
+
+        Raises:
+            OptionError, LanguageError: of the options, before any audio is read.
+        """
+        self._check_options(make_options(options))
+        check_batch_size(batch_size)
+
+        def results() -> Iterator[Transcription | WhisperliteError]:
+            with self.pool(batch_size) as pool:
+                yield from pool.transcribe_many(audios, sampling_rate=sampling_rate, **options)
+
+        return results()
 
     def detect_language(self, audio: AudioSource, *, sampling_rate: int | None = None) -> LanguageDetection:
         """Which language is spoken in the first 30 seconds.
@@ -259,12 +309,25 @@ class Whisper:
         )
 
     def _windows(
-        self, audio: AudioSource, options: Options, sampling_rate: int | None, cancel: CancelToken | None
-    ) -> tuple[Generator[tuple[int, Accepted], None, list[Transcription]], float]:
+        self,
+        audio: AudioSource,
+        options: Options,
+        sampling_rate: int | None,
+        cancel: CancelToken | None,
+        batch_size: int | None,
+    ) -> tuple[Generator[Accepted, None, Transcription], float]:
         """The windows of a recording as they are accepted, then its transcription; and its duration in seconds."""
         self._check_options(options)
+        slots = _slots(options, batch_size)
         stop = Stop.after(options.timeout_s, cancel)
-        steps, duration = start_session(
+        recording, duration = self._recording(audio, options, sampling_rate, stop)
+        return drive(recording, self._engine(slots=slots)), duration
+
+    def _recording(
+        self, audio: AudioSource, options: Options, sampling_rate: int | None, stop: Stop
+    ) -> tuple[Recording, float]:
+        """A recording that is ready to be driven, and its duration in seconds."""
+        return start_recording(
             audio,
             options,
             self.tokenizer,
@@ -274,7 +337,6 @@ class Whisper:
             warnings=self._warnings(options),
             stop=stop,
         )
-        return drive([steps], self._engine(), stop=stop), duration
 
     def _warnings(self, options: Options) -> tuple[str, ...]:
         """What this model does not do well."""
@@ -305,6 +367,7 @@ class Whisper:
             slots=slots,
             heads=self.alignment_heads,
             in_float32=self._network_in_float32 if is_half else None,
+            cpu_threads=self.cpu_threads,
         )
 
     def _made(self, encoding: Encoding) -> bool:
@@ -326,7 +389,7 @@ class Whisper:
             self.tokenizer.language_token(options.language)
         for code in (options.allowed_languages or ()) if self.is_multilingual else ():
             self.tokenizer.language_token(code)
-        if options.vad_filter:
+        if options.vad is not None:
             check_installed()
         prompt = options.initial_prompt if isinstance(options.initial_prompt, tuple) else ()
         for name, ids in (("suppress_tokens", options.suppress_tokens), ("initial_prompt", prompt)):
@@ -340,6 +403,18 @@ class Whisper:
         if tuple(window.shape) != expected:
             raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
         return window
+
+
+def _slots(options: Options, batch_size: int | None) -> int:
+    """Windows of one recording that are decoded together."""
+    if batch_size is not None:
+        check_batch_size(batch_size)
+        if not options.is_chunked:
+            raise OptionError(
+                f"batch_size={batch_size} is about chunks that are decoded together: give chunking='vad' with it. "
+                "Otherwise one window follows from the other; for many recordings there is transcribe_many."
+            )
+    return (batch_size or _CHUNKS) if options.is_chunked else 1
 
 
 def _refuse_options_of_recordings(options: Options) -> None:

@@ -58,6 +58,10 @@ class Features:
         """30 s of the recording *followed by silent samples*: what language detection looks at."""
         return Window(self, start_frame, WINDOW_FRAMES)
 
+    def find_floor(self) -> None:
+        """Make the first pass now, instead of with the first window."""
+        _ = self._floor
+
     @cached_property
     def _floor(self) -> float:
         """The smallest log10 power that is told apart."""

@@ -9,6 +9,7 @@ import math
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -20,6 +21,7 @@ from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.lane import Lane, Slot
 from whisperlite.decoding.language import hear_language
 from whisperlite.decoding.search import Hypothesis
+from whisperlite.decoding.threads import StepThreads, threads, usable_threads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 
@@ -33,6 +35,7 @@ class Engine:
         slots: windows that are decoded together in one lane; each lane keeps a window's memory for so many.
         heads: (layer, head) of the cross-attention heads that follow the audio, for `Align`.
         in_float32: gives the same network in float32, for windows in which half precision fails; None: there is none.
+        cpu_threads: that torch's work runs on; None: what suits the machine. On other devices it is left alone.
     """
 
     def __init__(
@@ -43,11 +46,14 @@ class Engine:
         slots: int = 1,
         heads: Heads = (),
         in_float32: Callable[[], Network] | None = None,
+        cpu_threads: int | None = None,
     ) -> None:
         self.network, self.tokenizer, self.slots, self.heads = network, tokenizer, slots, heads
         self._waiting: deque[tuple[int, Ask]] = deque()
         self._lanes: dict[int, Lane] = {}
         self._tickets = 0
+        self.cpu_threads = cpu_threads
+        self._step_threads: dict[int, StepThreads] = {}  # of each lane
         self._in_float32 = in_float32
         self._exact: Engine | None = None  # in float32; made when it is first needed
         self._owners: dict[int, int] = {}  # its tickets → ours
@@ -63,15 +69,33 @@ class Engine:
 
     def step(self) -> list[tuple[int, Answer]]:
         """Admit what fits, move everything one token on; returns the answers that are ready: (ticket, answer)."""
-        answers = self._admit() + self._take_finished()  # admission chooses a first token, which may be the last
-        for lane in self._lanes.values():
-            if lane.slots:
-                lane.step()
-        answers += self._take_finished()
-        if self._owners and self._exact is not None:
-            exact = self._exact.step()
-            answers += [(self._owners.pop(ticket), replace(answer, in_float32=True)) for ticket, answer in exact]
+        with self._threads():
+            answers = self._admit() + self._take_finished()  # admission chooses a first token, which may be the last
+            for queries, lane in self._lanes.items():
+                if lane.slots:
+                    self._step_threads[queries].run(lane.step, size=len(lane.slots))
+            answers += self._take_finished()
+            if self._owners and self._exact is not None:
+                exact = self._exact.step()
+                answers += [(self._owners.pop(ticket), replace(answer, in_float32=True)) for ticket, answer in exact]
         return answers
+
+    def cancel(self, ticket: int) -> None:
+        """Forget an ask: its answer will not come."""
+        self._waiting = deque(each for each in self._waiting if each[0] != ticket)
+        for lane in self._lanes.values():
+            lane.drop(ticket)
+        for theirs in [theirs for theirs, ours in self._owners.items() if ours == ticket]:
+            assert self._exact is not None, "it took the ask"
+            del self._owners[theirs]
+            self._exact.cancel(theirs)
+
+    @property
+    def _is_on_cpu(self) -> bool:
+        return self.network.device.type == "cpu"
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return threads(self.cpu_threads or usable_threads()) if self._is_on_cpu else nullcontext()
 
     def run(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answer all of these, in their order."""
@@ -86,11 +110,23 @@ class Engine:
         """Run the encoder on windows, as one batch."""
         if not windows:
             return []
-        mel = torch.stack([window() for window in windows])
-        hidden = self.network.encoder(mel.to(self.network.device, self.network.dtype))
-        # Copies: whoever keeps one window is not to keep the whole batch.
-        parts = [encoded.clone() for encoded in hidden] if len(hidden) > 1 else list(hidden)
-        return [Encoding(encoded, self.network.decoder, window) for encoded, window in zip(parts, windows, strict=True)]
+        with self._threads():
+            return self._encode(windows)
+
+    def _encode(self, windows: Sequence[LazyMel]) -> list[Encoding]:
+        # One window is work enough for a processor, and what comes between its layers stays in the caches.
+        size = 1 if self._is_on_cpu else len(windows)
+        encodings = []
+        for first in range(0, len(windows), size):
+            part = windows[first : first + size]
+            mel = torch.stack([window() for window in part])
+            hidden = self.network.encoder(mel.to(self.network.device, self.network.dtype))
+            # Copies: whoever keeps one window is not to keep the whole batch.
+            encoded = [each.clone() for each in hidden] if len(hidden) > 1 else list(hidden)
+            encodings += [
+                Encoding(each, self.network.decoder, window) for each, window in zip(encoded, part, strict=True)
+            ]
+        return encodings
 
     def made(self, encoding: Encoding) -> bool:
         """Whether an encoding is of this engine's network."""
@@ -139,13 +175,20 @@ class Engine:
     def _lane(self, queries: int) -> Lane:
         if queries not in self._lanes:
             self._lanes[queries] = Lane(self.network, self.tokenizer, queries=queries, width=self.slots)
+            self._step_threads[queries] = StepThreads(torch.get_num_threads() if self._is_on_cpu else 1)
         return self._lanes[queries]
 
     def _exactly(self) -> Engine:
         """The engine in float32."""
         if self._exact is None:
             assert self._in_float32 is not None, "the caller has looked"
-            self._exact = Engine(self._in_float32(), self.tokenizer, slots=self.slots, heads=self.heads)
+            self._exact = Engine(
+                self._in_float32(),
+                self.tokenizer,
+                slots=self.slots,
+                heads=self.heads,
+                cpu_threads=self.cpu_threads,
+            )
         return self._exact
 
     @torch.inference_mode()

@@ -167,6 +167,13 @@ class Lane:
                 self._remove(index)
         return taken[::-1]
 
+    def drop(self, ticket: int) -> None:
+        """Remove the slot of an ask, if it is here, without an answer."""
+        for index, slot in enumerate(self.slots):
+            if slot.ticket == ticket:
+                self._remove(index)
+                return
+
     # Admission
 
     def _limits(self, ask: Decode) -> tuple[int, Tensor]:

@@ -24,6 +24,7 @@ Linear = Callable[[Tensor], Tensor]
 """(…, in) → (…, out)"""
 
 _LEAST_SCALE = 1e-12  # a row of zeros is divided by it
+_HALF_ABOVE_ZERO = torch.tensor(128.5)  # of bytes that stand for -128 to 127
 
 
 def linear(
@@ -102,11 +103,6 @@ def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / scale[:, None]).round_().to(torch.int8), scale
 
 
-def _scale_of_rows(x: Tensor) -> Tensor:
-    """(R, in) → (R, 1), the largest magnitude."""
-    return x.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE)
-
-
 @cache
 def _levels() -> int:
     """Of each sign, that an input is rounded to: without 8-bit dot products two products can overflow 16 bits."""
@@ -129,12 +125,12 @@ class _Int8Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).float()
-        scale = _scale_of_rows(rows)
-        result = torch.addcmul(self.bias, self.product(rows / scale), scale)
+        step = rows.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE).div_(_levels())
+        result = torch.addcmul(self.bias, self.product(rows, step), step)
         return result.view(*x.shape[:-1], -1).to(self.output)
 
-    def product(self, rows: Tensor) -> Tensor:
-        """(R, in) in [-1, 1] → (R, out) in float32, without the bias."""
+    def product(self, rows: Tensor, step: Tensor) -> Tensor:
+        """(R, in), to be rounded to multiples of each row's step (R, 1) → (R, out) in steps, without the bias."""
         raise NotImplementedError
 
 
@@ -153,9 +149,9 @@ class _FbgemmLinear(_Int8Linear):
         packed = torch.ops.quantized.linear_prepack(quantised, None)
         return _FbgemmLinear(packed, _bias(bias, weight), output)
 
-    def product(self, rows: Tensor) -> Tensor:
+    def product(self, rows: Tensor, step: Tensor) -> Tensor:
         result: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            rows, 1 / _levels(), 128, self.weight
+            rows / step, 1.0, 128, self.weight
         )
         return result
 
@@ -172,11 +168,11 @@ class _OnednnLinear(_Int8Linear):
         zeros = torch.zeros(len(scale), dtype=torch.int32)
         return _OnednnLinear(packed, _bias(bias, weight), output, scale, zeros)
 
-    def product(self, rows: Tensor) -> Tensor:
-        levels = _levels()
-        rounded = rows.mul(levels).add_(128.5).to(torch.uint8)  # the conversion cuts off: half a step rounds
+    def product(self, rows: Tensor, step: Tensor) -> Tensor:
+        # The conversion cuts off: the half rounds.
+        rounded = torch.addcdiv(_HALF_ABOVE_ZERO, rows, step).to(torch.uint8)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            *(rounded, 1 / levels, 128, self.weight, self.scale, self.zeros),
+            *(rounded, 1.0, 128, self.weight, self.scale, self.zeros),
             *(None, 1.0, 0, torch.float32, "none", [], ""),
         )
         return result

@@ -32,6 +32,21 @@ _T = TypeVar("_T")
 Asks = Generator[Ask, Answer | None, _T]
 
 
+@dataclass(frozen=True, slots=True)
+class Misheard:
+    """What was written in a language that is not spoken in it.
+
+    Attributes:
+        index: of its first piece.
+        language: that is spoken.
+        n_frames: of its window, up to where it ends.
+    """
+
+    index: int
+    language: str
+    n_frames: int
+
+
 @dataclass(slots=True)
 class Listening:
     """What is known of the languages of a recording.
@@ -82,29 +97,36 @@ class Listening:
         self.record.heard.append((found.language, found.probability))
         return found.language, found.end_s
 
-    def pieces(self, outcome: Outcome) -> Asks[tuple[int, str] | None]:
-        """The first piece of a window that is clearly spoken in another language than it was written in.
+    def pieces(self, outcome: Outcome) -> Asks[Misheard | None]:
+        """The first piece of a window that is spoken in another language than it was written in; None: there is none.
 
-        Now that it is known where it begins and ends it is heard on its own, from its first to its last word. One that
-        is shorter than a span is not.
-
-        Returns:
-            Its index and language; None: there is none.
+        Now that it is known where pieces begin and end they are heard on their own, from the first to the last word.
+        What is short is not; but the beginning always is, as far as it takes to be long enough. If it sounds like
+        another language, it is encoded without what follows it in the window, which colours it, and heard again.
         """
-        long = [index for index, piece in enumerate(outcome.pieces) if piece.end - piece.start >= SPAN_S]
-        if not long:
+        pieces, place = outcome.pieces, outcome.place
+        if not pieces or pieces[-1].end - pieces[0].start < SPAN_S:
             return None
-        place = outcome.place
-        spans = tuple(_positions(outcome.pieces[index].start, outcome.pieces[index].end) for index in long)
+        first = next(i for i, piece in enumerate(pieces) if piece.end - pieces[0].start >= SPAN_S)
+        later = [i for i, piece in enumerate(pieces) if i > first and piece.end - piece.start >= SPAN_S]
+        beginning = _positions(pieces[0].start, pieces[first].end)
+        spans = (beginning, *(_positions(pieces[index].start, pieces[index].end) for index in later))
         window = self.features.window(place.seek, place.n_frames)
         answer = yield from self._hear(Detect(window, outcome.encoding, spans))
-        for index, heard in zip(long, self._spans(answer), strict=True):
-            if heard.clear_language not in (None, place.language):
-                language, probability = likeliest(heard.probabilities)
-                if index == 0:
-                    self.clear_language = language
-                    self.record.heard[-1] = (language, probability)
-                return index, language
+        heard = self._spans(answer)
+        if likeliest(heard[0].probabilities)[0] != place.language:
+            n_frames = min(round(pieces[first].end * FRAMES_PER_SECOND), place.n_frames)
+            alone = self.features.window(place.seek, n_frames)
+            answer = yield from self._hear(Detect(alone, spans=(beginning,)))
+            (found,) = self._spans(answer)
+            if found.clear_language not in (None, place.language):
+                self._encoded = (alone, answer.encoding)
+                self.clear_language, probability = likeliest(found.probabilities)
+                self.record.heard[-1] = (self.clear_language, probability)
+                return Misheard(0, self.clear_language, n_frames)
+        for index, each in zip(later, heard[1:], strict=True):
+            if (language := each.clear_language) not in (None, place.language):
+                return Misheard(index, language, place.n_frames)
         return None
 
     def _hear(self, ask: Detect) -> Asks[Detected]:

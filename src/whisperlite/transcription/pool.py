@@ -2,80 +2,126 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Sequence
 
-from whisperlite.cancel import NEVER, Stop
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
 from whisperlite.errors import CancelledError
 from whisperlite.results import Transcription
+from whisperlite.transcription.recording import Event, Recording, Run, Sequential
 from whisperlite.transcription.session import Accepted, Session
 
+Events = Iterator[tuple[Recording, Event]]
 
-def drive(
-    sessions: Sequence[Session], engine: Engine, *, stop: Stop = NEVER
-) -> Generator[tuple[int, Accepted], None, list[Transcription]]:
-    """Drive sessions to their ends, all at once, their windows sharing the engine's slots.
 
-    Args:
-        sessions: not yet started.
-        engine: of the calling thread.
-        stop: is asked before every step of the engine.
+class Driver:
+    """Drives recordings that come and go, all at once, their windows sharing the engine's slots.
 
-    Yields:
-        A session's index and each window that it accepts.
-
-    Returns:
-        The transcriptions, in the order of the sessions. Each is what the session gives alone.
-
-    Raises:
-        CancelledError: `stop` said so; where there is one session its `partial` is what that had by then.
+    Each gets what it gets alone. It belongs to one thread, as its engine does.
     """
-    began = time.perf_counter()
-    owners: dict[int, int] = {}
-    results: dict[int, Transcription] = {}
 
-    def finish(index: int, result: Transcription) -> None:
-        usage = replace(result.usage, runtime_ms=round((time.perf_counter() - began) * 1000))
-        results[index] = replace(result, usage=usage)
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._asking: dict[int, Run] = {}
 
-    def send(index: int, answer: Answer | None) -> Generator[tuple[int, Accepted], None, None]:
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._asking
+
+    def start(self, recording: Recording) -> Events:
+        """Let a recording begin."""
+        for run in recording.begin():
+            yield from self._send(run, None)
+
+    def step(self) -> Events:
+        """Stop what has to stop, and move everything else one token on."""
+        for run in list(self._asking.values()):
+            try:
+                if not run.is_dropped:
+                    run.recording.stop.check()
+            except CancelledError as error:
+                self._end(run, error)
+                yield from self._happened(run, error)
+        for run in [run for run in self._asking.values() if run.is_dropped]:
+            self._end(run, CancelledError())
+        if self._asking:
+            for ticket, answer in self.engine.step():
+                yield from self._send(self._asking.pop(ticket), answer)
+
+    def _send(self, run: Run, answer: Answer | None) -> Events:
         """Let a session go on until it asks or ends."""
         try:
-            event = sessions[index].send(answer)
+            event = run.session.send(answer)
             while isinstance(event, Accepted):
-                yield index, event
-                event = sessions[index].send(None)
-            owners[engine.submit(event)] = index
+                yield from self._happened(run, event)
+                event = run.session.send(None)
+            run.ticket = self.engine.submit(event)
+            self._asking[run.ticket] = run
         except StopIteration as end:
-            finish(index, end.value)
+            yield from self._happened(run, end.value)
+        except Exception as error:  # of this session; the others go on
+            yield from self._happened(run, error)
 
-    try:
-        for index in range(len(sessions)):
-            yield from send(index, None)
-        while owners:
-            stop.check()
-            for ticket, answer in engine.step():
-                yield from send(owners.pop(ticket), answer)
-    except CancelledError as error:
-        for index in sorted(owners.values()):
-            try:
-                sessions[index].throw(error)
-            except StopIteration as end:
-                finish(index, end.value)
-        error.partial = results.get(0) if len(sessions) == 1 else None
-        raise
-    return [results[index] for index in range(len(sessions))]
+    def _happened(self, run: Run, event: Event) -> Events:
+        for next_one in run.recording.happened(run, event):
+            if isinstance(next_one, Run):
+                yield from self._send(next_one, None)
+            else:
+                yield run.recording, next_one
+
+    def _end(self, run: Run, error: CancelledError) -> None:
+        """End a session before its time; the error gets what there was by then."""
+        del self._asking[run.ticket]
+        self.engine.cancel(run.ticket)
+        try:
+            run.session.throw(error)
+        except StopIteration as end:
+            error.partial = end.value
+
+
+def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Transcription]:
+    """Drive one recording to its end.
+
+    Args:
+        engine: of the calling thread.
+
+    Yields:
+        Each window that is accepted.
+
+    Returns:
+        The transcription.
+
+    Raises:
+        CancelledError: `recording.stop` said so; its `partial` is what there was by then.
+    """
+    driver = Driver(engine)
+    events = driver.start(recording)
+    while True:
+        for _, event in events:
+            if isinstance(event, Accepted):
+                yield event
+            elif isinstance(event, BaseException):
+                raise event
+            else:
+                return event
+        events = driver.step()
 
 
 def run_sessions(sessions: Sequence[Session], engine: Engine) -> list[Transcription]:
-    """Drive sessions to their ends, without looking at their windows one by one."""
-    steps = drive(sessions, engine)
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        results: list[Transcription] = end.value
-        return results
+    """Drive sessions to their ends together; the first error ends them all."""
+    driver, recordings = Driver(engine), [Sequential(session) for session in sessions]
+    results: dict[int, Transcription] = {}
+
+    def keep(events: Events) -> None:
+        for recording, event in events:
+            if isinstance(event, BaseException):
+                raise event
+            if isinstance(event, Transcription):
+                results[id(recording)] = event
+
+    for recording in recordings:
+        keep(driver.start(recording))
+    while not driver.is_idle:
+        keep(driver.step())
+    return [results[id(recording)] for recording in recordings]

@@ -61,14 +61,18 @@ def session(
     model: str = "",
     warnings: tuple[str, ...] = (),
     speech: Sequence[tuple[float, float]] | None = None,
+    chunk: Clip | None = None,
+    only_language: bool = False,
 ) -> Session:
-    """Transcribe one recording.
+    """Transcribe one recording, or a part of it.
 
     Args:
         features: of the recording.
         duration: of the recording, in seconds: nothing ends later.
         model, warnings: for the result.
         speech: (start, end) in seconds where there is speech, ascending; None: it was not looked for.
+        chunk: (first, end) in frames, of the part to transcribe; None: those that the options and `speech` say.
+        only_language: find out the language, and transcribe nothing.
 
     Yields:
         `Decode`, `Detect` and `Align`, to be answered, and `Accepted`, to be sent None.
@@ -77,7 +81,7 @@ def session(
         The transcription; its `usage.runtime_ms` is 0, for the driver to fill in. A `CancelledError` thrown in ends it
         with what there is.
     """
-    return _Session(features, options, tokenizer, duration, model, list(warnings), speech).steps()
+    return _Session(features, options, tokenizer, duration, model, list(warnings), speech, chunk, only_language).steps()
 
 
 @dataclass(slots=True)
@@ -89,6 +93,8 @@ class _Session:
     model: str
     warnings: list[str]
     speech: Sequence[tuple[float, float]] | None
+    chunk: Clip | None
+    only_language: bool
 
     history: History = field(init=False)
     record: Record = field(init=False)
@@ -119,10 +125,15 @@ class _Session:
         )
 
     def _recording(self) -> _Steps[None]:
-        clips, cut, silence = self.record.bounds.clips(self.options.clips, self.speech)
-        self.warnings += cut
-        self.record.skipped += silence
+        if self.chunk is not None:
+            clips = [self.chunk]
+        else:
+            clips, cut, silence = self.record.bounds.clips(self.options.clips, self.speech)
+            self.warnings += cut
+            self.record.skipped += silence
         yield from self._find_language(clips)
+        if self.only_language:
+            return
         longest = round(self.options.chunk_length * FRAMES_PER_SECOND)
         for start, end in clips:
             seek = start
@@ -204,15 +215,12 @@ class _Session:
         found = yield from self.listening.pieces(outcome)
         if found is None:
             return outcome
-        index, language = found
-        if index > 0:
-            return outcome.only(outcome.pieces[:index], otherwise=outcome.moved)
-        self.history.speak(language)
+        if found.index > 0:
+            return outcome.only(outcome.pieces[: found.index], otherwise=outcome.moved)
+        self.history.speak(found.language)
         self.record.retract(outcome.place)
-        n_frames = min(round(outcome.pieces[0].end * FRAMES_PER_SECOND), outcome.place.n_frames)
-        return replace(
-            (yield from self._decode(replace(outcome.place, n_frames=n_frames, language=language))), is_cut=True
-        )
+        place = replace(outcome.place, n_frames=found.n_frames, language=found.language)
+        return replace((yield from self._decode(place)), is_cut=True)
 
     def _decode(self, place: Place) -> _Steps[Outcome]:
         """Up the ladder until an attempt passes, or the best one, and its pieces."""

@@ -1,19 +1,26 @@
-"""Audio and options → a session that is ready to be driven: the recording is read, and speech is looked for."""
+"""Audio and options → a recording that is ready to be driven: it is read, and speech is looked for."""
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
+
 from whisperlite.audio.load import AudioSource, read_audio
-from whisperlite.audio.mel import Features
+from whisperlite.audio.mel import FRAMES_PER_SECOND, Features
 from whisperlite.audio.speech import speech_spans
 from whisperlite.cancel import Stop
 from whisperlite.errors import CancelledError
 from whisperlite.options import Options
 from whisperlite.results import Transcription, Usage
 from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.bounds import Bounds
+from whisperlite.transcription.chunks import chunks_of
+from whisperlite.transcription.recording import Chunked, Recording, Sequential
 from whisperlite.transcription.session import Session, session
 
 
-def start_session(
+def start_recording(
     audio: AudioSource,
     options: Options,
     tokenizer: Tokenizer,
@@ -23,7 +30,7 @@ def start_session(
     model: str,
     warnings: tuple[str, ...],
     stop: Stop,
-) -> tuple[Session, float]:
+) -> tuple[Recording, float]:
     """Read a recording, all of it: its loudest moment is a part of every window's features.
 
     Args:
@@ -33,7 +40,7 @@ def start_session(
         stop: is asked while the recording is read.
 
     Returns:
-        The session, and the duration of the recording in seconds.
+        The recording, and its duration in seconds.
 
     Raises:
         AudioError: it cannot be read.
@@ -45,19 +52,41 @@ def start_session(
         sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check)
         duration = sound.duration
         speech = None if options.vad is None else speech_spans(sound.samples, options.vad, check=stop.check)
+        features = Features(sound.samples, n_mels, check=stop.check)
+        features.find_floor()  # in the engine, with the first window, a stop would end what else is decoded there
     except CancelledError as error:
         error.partial = _nothing(options, duration, model)
         raise
-    steps = session(
-        Features(sound.samples, n_mels, check=stop.check),
-        options,
-        tokenizer,
+    begin = partial(
+        session,
+        features,
+        tokenizer=tokenizer,
         duration=duration,
         model=model,
-        warnings=sound.warnings + warnings,
-        speech=speech,
     )
-    return steps, duration
+    warnings = sound.warnings + warnings
+    if not options.is_chunked:
+        return Sequential(begin(options, warnings=warnings, speech=speech), stop), duration
+
+    inside = Bounds(features.content_frames, duration)
+    clips, _, _ = inside.clips(options.clips, speech)
+    chunks = chunks_of(clips, round(options.chunk_length * FRAMES_PER_SECOND))
+
+    def chunks_in(known: Transcription) -> list[tuple[Session, float]]:
+        """A session for each chunk, in the language that is known by then, and where each ends, in seconds."""
+        chosen = options if options.multilingual or not known.language else replace(options, **_told(known.language))
+        return [(begin(chosen, chunk=chunk), inside.seconds(*chunk)[1]) for chunk in chunks]
+
+    spans = [inside.seconds(*chunk) for chunk in chunks]
+    head = begin(options, warnings=warnings, speech=spans, only_language=True)
+    return Chunked(head, chunks_in, stop), duration
+
+
+def _told(language: str) -> dict[str, Any]:
+    """What takes the place of the options that detect a language."""
+    names = ("allowed_languages", "language_detection_segments", "language_detection_threshold")
+    defaults = {each.name: each.default for each in fields(Options) if each.name in names}
+    return {"language": language, **defaults}
 
 
 def _nothing(options: Options, duration: float, model: str) -> Transcription:

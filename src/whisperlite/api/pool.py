@@ -1,0 +1,250 @@
+"""Many recordings at a time, with one model: their windows are decoded together."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from typing_extensions import Unpack
+
+from whisperlite.audio.load import AudioSource
+from whisperlite.cancel import CancelToken, Stop
+from whisperlite.decoding.engine import Engine
+from whisperlite.errors import OptionError, WhisperliteError
+from whisperlite.options import Options, OptionsDict, make_options
+from whisperlite.results import Segment, Transcription
+from whisperlite.transcription.pool import Driver, Events
+from whisperlite.transcription.recording import Event, Recording
+from whisperlite.transcription.session import Accepted
+
+if TYPE_CHECKING:
+    from whisperlite.api.whisper import Whisper
+
+_READERS = 2  # recordings that are read at a time, while others are decoded
+_AHEAD = 2  # recordings that wait, read, beyond those that are being decoded
+_TURN_S = 0.05  # how often one that waits looks whether it has to stop
+
+_MOST_SLOTS = 128
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse what no pool can have.
+
+    Raises:
+        OptionError: it is not a whole number from 1 to 128.
+    """
+    if not isinstance(batch_size, int) or not 1 <= batch_size <= _MOST_SLOTS:
+        raise OptionError(f"batch_size={batch_size!r} is not a whole number from 1 to {_MOST_SLOTS}.")
+
+
+class Job:
+    """A recording on its way through a pool; made by `Pool.submit`. Any thread may use it."""
+
+    def __init__(self, options: Options) -> None:
+        self._token = CancelToken()
+        self._options = options
+        self._future: Future[Transcription] = Future()
+        self._changed = threading.Condition()
+        self._segments: list[Segment] = []
+        self._progress = (0.0, 0.0)
+
+    def result(self, timeout: float | None = None) -> Transcription:
+        """The transcription, as soon as it is there.
+
+        Args:
+            timeout: seconds to wait; None: as long as it takes.
+
+        Raises:
+            TimeoutError: it is not there yet.
+            CancelledError: it was cancelled; `partial` is what there was by then.
+            WhisperliteError: what `Whisper.transcribe` raises.
+        """
+        return self._future.result(timeout)
+
+    def segments(self) -> Iterator[Segment]:
+        """Each segment as soon as it is accepted, from the first on; at the end it raises what `result` does."""
+        taken = 0
+        while True:
+            with self._changed:
+                while len(self._segments) == taken and not self._future.done():
+                    self._changed.wait()
+                fresh = self._segments[taken:]
+            yield from fresh
+            taken += len(fresh)
+            if not fresh:
+                self._future.result()
+                return
+
+    def cancel(self) -> None:
+        """Stop it, within one step of the model; `result` raises `CancelledError`."""
+        self._token.cancel()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a result, or an error."""
+        return self._future.done()
+
+    @property
+    def progress(self) -> tuple[float, float]:
+        """Seconds done, and seconds in all; both are 0 until the recording has been read."""
+        return self._progress
+
+    def _happened(self, event: Event) -> None:
+        with self._changed:
+            if isinstance(event, Accepted):
+                self._segments += event.segments
+                self._progress = (event.done_s, event.total_s)
+            elif isinstance(event, Transcription):
+                self._progress = (event.duration, event.duration)
+                self._future.set_result(event)
+            else:
+                self._future.set_exception(event)
+            self._changed.notify_all()
+
+
+class Pool:
+    """Decodes the windows of many recordings together, each as if it were alone; made by `Whisper.pool`.
+
+    A window that is done makes room for the next one, of whichever recording, in the middle of the others' decoding;
+    a long recording does not keep short ones waiting. Recordings are read in the background, two at a time, and no more
+    than fit into the pool and two beyond.
+
+    It is its own context manager. Leaving it waits for what was submitted.
+    """
+
+    def __init__(self, model: Whisper, engine: Engine, slots: int) -> None:
+        self._model, self._engine = model, engine
+        self._room = threading.Semaphore(slots + _AHEAD)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="whisperlite-reader")
+        self._inbox: queue.SimpleQueue[tuple[Job, Recording] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._jobs: set[Job] = set()
+        self._thread = threading.Thread(target=self._work, name="whisperlite-pool", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(cancel=kind is not None)
+
+    def submit(self, audio: AudioSource, *, sampling_rate: int | None = None, **options: Unpack[OptionsDict]) -> Job:
+        """Hand in a recording; this returns at once.
+
+        Args:
+            audio, sampling_rate, **options: as in `Whisper.transcribe`. `timeout_s` counts from now on.
+
+        Raises:
+            OptionError, LanguageError: of the options; what is wrong with the audio is raised by the job.
+            ValueError: the pool is closed.
+        """
+        chosen = make_options(options)
+        self._model._check_options(chosen)
+        job = Job(chosen)
+        stop = Stop.after(chosen.timeout_s, job._token)
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("The pool is closed: nothing can be submitted to it.")
+            self._jobs.add(job)
+            self._readers.submit(self._read, job, audio, sampling_rate, stop)
+        return job
+
+    def transcribe_many(
+        self,
+        audios: Iterable[AudioSource],
+        *,
+        sampling_rate: int | None = None,
+        **options: Unpack[OptionsDict],
+    ) -> Iterator[Transcription | WhisperliteError]:
+        """Transcribe recordings, in their order, each when it is asked for; see `Whisper.transcribe_many`."""
+        waiting: deque[Job] = deque()
+        sources = iter(audios)
+        try:
+            while True:
+                while len(waiting) < self._engine.slots + 2 * _AHEAD and (audio := next(sources, None)) is not None:
+                    waiting.append(self.submit(audio, sampling_rate=sampling_rate, **options))
+                if not waiting:
+                    return
+                try:
+                    yield waiting.popleft().result()
+                except WhisperliteError as error:
+                    yield error
+        finally:
+            for job in waiting:
+                job.cancel()
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Take nothing more, and wait for what was submitted.
+
+        Args:
+            cancel: stop it instead; its jobs raise `CancelledError`.
+        """
+        with self._lock:
+            self._is_closed = True
+            jobs = list(self._jobs)
+        if cancel:
+            for job in jobs:
+                job.cancel()
+        self._readers.shutdown(wait=True)
+        self._inbox.put(None)
+        self._thread.join()
+
+    # On the readers' threads
+
+    def _read(self, job: Job, audio: AudioSource, sampling_rate: int | None, stop: Stop) -> None:
+        has_room = False
+        try:
+            while not has_room:
+                has_room = self._room.acquire(timeout=_TURN_S)
+                stop.check()
+            recording, duration = self._model._recording(audio, job._options, sampling_rate, stop)
+            job._progress = (0.0, duration)
+            self._inbox.put((job, recording))
+        except BaseException as error:  # the job's caller is to see whatever it was
+            if has_room:
+                self._room.release()
+            self._end(job, error)
+
+    # On the pool's thread
+
+    def _work(self) -> None:
+        driver, jobs, is_open = Driver(self._engine), dict[Recording, Job](), True
+        while is_open or not driver.is_idle:
+            try:
+                while is_open and (driver.is_idle or not self._inbox.empty()):
+                    arrived = self._inbox.get()
+                    if arrived is None:
+                        is_open = False
+                        break
+                    job, recording = arrived
+                    jobs[recording] = job
+                    self._tell(driver.start(recording), jobs)
+                self._tell(driver.step(), jobs)
+            except BaseException as error:  # the engine is in an unknown state: its jobs end, a new one goes on
+                for job in jobs.values():
+                    self._room.release()
+                    self._end(job, error)
+                jobs.clear()
+                self._engine = self._model._engine(slots=self._engine.slots)
+                driver = Driver(self._engine)
+
+    def _tell(self, events: Events, jobs: dict[Recording, Job]) -> None:
+        for recording, event in events:
+            if isinstance(event, Accepted):
+                jobs[recording]._happened(event)
+            else:
+                self._room.release()
+                self._end(jobs.pop(recording), event)
+
+    def _end(self, job: Job, event: Transcription | BaseException) -> None:
+        with self._lock:
+            self._jobs.discard(job)
+        job._happened(event)

@@ -1,0 +1,106 @@
+"""How many threads torch's work on a CPU runs on.
+
+torch keeps the number for each thread of the process that calls it, and it is put back after every step: nothing else
+in the process is changed. Tokens do not depend on it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import torch
+
+_PERIOD = 64  # steps after which the other number is tried once more
+_LONG_PERIOD = 256  # the same while one thread was faster: with a busy neighbour a trial is expensive
+_RECENT = 5
+_SUDDEN = 2.0  # times as long as usual: it may be worth a trial at once
+_WORTH = 0.9
+
+_CGROUP_LIMITS = (("/sys/fs/cgroup/cpu.max", None), ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "cpu.cfs_period_us"))
+
+
+def usable_threads() -> int:
+    """As many as torch would take, but no more than the cores that this process may use.
+
+    Whoever sets $OMP_NUM_THREADS or calls `torch.set_num_threads` sets torch's number.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(torch.get_num_threads(), cores, _quota()), 1)
+
+
+def _quota() -> int:
+    """Cores that the control group of this process may keep busy, rounded up."""
+    for path, period_name in _CGROUP_LIMITS:
+        try:
+            text = Path(path).read_text(encoding="ascii").split()
+            period = Path(path).with_name(period_name).read_text(encoding="ascii") if period_name else text[1]
+            if text[0] not in ("max", "-1"):
+                return max(math.ceil(int(text[0]) / int(period)), 1)
+        except (OSError, ValueError, IndexError):
+            continue  # there is no such file here, or another kernel writes something else: no limit is known
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run torch's operators on so many threads, on the calling thread of the process."""
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class StepThreads:
+    """Finds whether short steps, all alike, are faster on all threads or on one.
+
+    Threads wait for each other many times within a step. Where another process keeps a core busy that can take ten
+    times as long as the work, and no count of cores tells. So the other number is tried now and then, and at once where
+    steps suddenly take longer than before.
+
+    Args:
+        most: threads that may be used.
+        clock: seconds.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.most, self.chosen = most, most
+        self._clock = clock
+        self._size = 0
+        self._until_trial = _RECENT
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+
+    def run(self, step: Callable[[], None], *, size: int) -> None:
+        """Take a step, and its time; steps of another size take another time."""
+        if self.most == 1:
+            step()
+            return
+        if size != self._size:
+            self._size = size
+            self._recent.clear()
+        is_trial = self._until_trial <= 0 and len(self._recent) == _RECENT
+        count = (1 if self.chosen > 1 else self.most) if is_trial else self.chosen
+        with threads(count):
+            began = self._clock()
+            step()
+            took = self._clock() - began
+        if is_trial:
+            if took < _WORTH * median(self._recent):
+                self.chosen = count
+                self._recent.clear()
+            self._until_trial = _PERIOD if self.chosen > 1 else _LONG_PERIOD
+        else:
+            is_sudden = len(self._recent) == _RECENT and took > _SUDDEN * median(self._recent)
+            self._recent.append(took)
+            self._until_trial = 0 if is_sudden and self.chosen > 1 else self._until_trial - 1

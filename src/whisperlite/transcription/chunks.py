@@ -1,0 +1,71 @@
+"""One long recording as many short ones: cut at pauses, transcribed side by side, and joined again. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from whisperlite.results import Transcription, Usage
+from whisperlite.transcription.bounds import Clip
+
+
+def chunks_of(speech: Sequence[Clip], longest: int) -> list[Clip]:
+    """Stretches of speech, joined with their neighbours as long as they stay short enough.
+
+    Args:
+        speech: (first, end) in frames, ascending.
+        longest: frames of a chunk. A stretch that is longer is a chunk of its own, of several windows.
+    """
+    chunks: list[Clip] = []
+    for first, end in speech:
+        if chunks and end - chunks[-1][0] <= longest:
+            chunks[-1] = (chunks[-1][0], end)
+        else:
+            chunks.append((first, end))
+    return chunks
+
+
+def join(head: Transcription, parts: Sequence[Transcription]) -> Transcription:
+    """The transcription of a recording.
+
+    Args:
+        head: what is known of the whole recording: its language, what has no speech, its warnings. It has no segments.
+        parts: of the chunks, in their order.
+    """
+    segments = tuple(segment for part in parts for segment in part.segments)
+    language, probability = head.language, head.language_probability
+    if not language and parts:
+        language, probability = _most_spoken(parts)
+    warnings = dict.fromkeys(text for each in (head, *parts) for text in each.warnings)
+    skipped = [span for each in (head, *parts) for span in each.skipped]
+    return replace(
+        head,
+        text="".join(part.text for part in parts),
+        segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
+        language=language,
+        language_probability=probability,
+        usage=Usage(
+            tokens_input=sum(each.usage.tokens_input for each in (head, *parts)),
+            tokens_generated=sum(each.usage.tokens_generated for each in (head, *parts)),
+            runtime_ms=0,
+            audio_ms=head.usage.audio_ms,
+        ),
+        warnings=tuple(warnings),
+        skipped=tuple(sorted(skipped, key=lambda span: (span.start, span.end))),
+        attempts=tuple(attempt for part in parts for attempt in part.attempts),
+    )
+
+
+def _most_spoken(parts: Sequence[Transcription]) -> tuple[str, float | None]:
+    """The language of most of the segments' time, and its mean probability in the chunks that are in it."""
+    spoken = {part.language: 0.0 for part in parts}
+    for segment in (segment for part in parts for segment in part.segments):
+        spoken[segment.language] = spoken.get(segment.language, 0.0) + segment.end - segment.start
+    language = max(spoken, key=lambda code: spoken[code])
+    found = [
+        part.language_probability
+        for part in parts
+        if part.language == language and part.language_probability is not None
+    ]
+    return language, fmean(found) if found else None

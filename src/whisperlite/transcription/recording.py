@@ -1,0 +1,150 @@
+"""A recording on its way: one session after the other windows, or one for each chunk, which are driven side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from whisperlite.cancel import NEVER, Stop
+from whisperlite.errors import CancelledError, DecodingError
+from whisperlite.results import Transcription
+from whisperlite.transcription.chunks import join
+from whisperlite.transcription.session import Accepted, Session
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A session under way.
+
+    Attributes:
+        session: not yet started.
+        recording: that it belongs to.
+        ticket: of what it asks for at the moment.
+        is_dropped: nobody waits for it any more.
+    """
+
+    session: Session
+    recording: Recording
+    ticket: int = 0
+    is_dropped: bool = False
+
+
+# A window was accepted; the end, which is a transcription or what went wrong.
+Event = Accepted | Transcription | BaseException
+
+
+class Recording(Protocol):
+    """What a driver has to know of one."""
+
+    stop: Stop
+
+    def begin(self) -> Sequence[Run]:
+        """The sessions to start with."""
+
+    def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:
+        """What follows from an event of one of its sessions: further sessions, and events of the recording."""
+
+
+@dataclass(slots=True, eq=False)
+class Sequential:
+    """Window after window, as the reference goes.
+
+    Attributes:
+        session: not yet started.
+        stop: is asked before every step of the engine.
+    """
+
+    session: Session
+    stop: Stop = NEVER
+    began: float = field(default_factory=time.perf_counter)
+
+    def begin(self) -> Sequence[Run]:
+        return [Run(self.session, self)]
+
+    def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:  # noqa: ARG002 - there is one
+        return [_timed(event, self.began)]
+
+
+@dataclass(slots=True, eq=False)
+class Chunked:
+    """Chunks side by side; their segments are handed out in their order, a chunk at a time.
+
+    Attributes:
+        head: finds out the language; its result has what is known of the whole recording.
+        chunks_in: the head's result → a session for each chunk and where each ends, in seconds.
+        stop: is asked before every step of the engine.
+    """
+
+    head: Session
+    chunks_in: Callable[[Transcription], Sequence[tuple[Session, float]]]
+    stop: Stop = NEVER
+    began: float = field(default_factory=time.perf_counter)
+    known: Transcription | None = None
+    runs: list[Run] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    results: dict[Run, Transcription] = field(default_factory=dict)
+    count: int = 0  # of the chunks that were handed out
+    n_segments: int = 0  # in them
+    is_over: bool = False
+
+    def begin(self) -> Sequence[Run]:
+        return [Run(self.head, self)]
+
+    def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:
+        if self.is_over or isinstance(event, Accepted):  # a chunk is handed out when it is done
+            return []
+        if isinstance(event, BaseException):
+            return [self._failed(event)]
+        if self.known is None:
+            self.known = event
+            for session, end_s in self.chunks_in(event):
+                self.runs.append(Run(session, self))
+                self.ends.append(end_s)
+            return self.runs or [self._joined()]
+        self.results[run] = event
+        return self._in_order()
+
+    def _in_order(self) -> list[Run | Event]:
+        events: list[Run | Event] = []
+        assert self.known is not None, "the head comes first"
+        while self.count < len(self.runs) and (result := self.results.get(self.runs[self.count])) is not None:
+            fresh = tuple(
+                replace(segment, id=number) for number, segment in enumerate(result.segments, self.n_segments)
+            )
+            self.n_segments += len(fresh)
+            events.append(Accepted(fresh, self.ends[self.count], self.known.duration))
+            self.count += 1
+        if self.count == len(self.runs):
+            events.append(self._joined())
+        return events
+
+    def _joined(self) -> Transcription:
+        """Of the chunks that were handed out."""
+        assert self.known is not None, "the head comes first"
+        done = [self.results[run] for run in self.runs[: self.count]]
+        result = _timed(join(self.known, done), self.began)
+        assert isinstance(result, Transcription), "as it went in"
+        return result
+
+    def _failed(self, error: BaseException) -> BaseException:
+        """The others are not waited for; the error carries the chunks that were handed out."""
+        self.is_over = True
+        for run in self.runs:
+            run.is_dropped = True
+        if isinstance(error, (CancelledError, DecodingError)) and self.known is not None:
+            error.partial = self._joined()
+        return error
+
+
+def _timed(event: Event, began: float) -> Event:
+    """With the time that it took, where it is the end."""
+    if isinstance(event, CancelledError) and event.partial is not None:
+        event.partial = _with_runtime(event.partial, began)
+    return _with_runtime(event, began) if isinstance(event, Transcription) else event
+
+
+def _with_runtime(result: Transcription, began: float) -> Transcription:
+    usage = replace(result.usage, runtime_ms=round((time.perf_counter() - began) * 1000))
+    return replace(result, usage=usage)

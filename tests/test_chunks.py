@@ -1,0 +1,267 @@
+"""One recording as many: cut at pauses, decoded side by side, joined again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import whisperlite
+from tests.spoken import segment, spoken
+from whisperlite.cancel import NEVER
+from whisperlite.decoding.asks import Answer, Ask
+from whisperlite.errors import CancelledError, DecodingError, OptionError
+from whisperlite.options import Options, VadOptions
+from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
+from whisperlite.transcription.chunks import chunks_of, join
+from whisperlite.transcription.recording import Chunked, Event, Run
+from whisperlite.transcription.session import Accepted
+
+DATA = Path(__file__).parent / "data"
+
+
+# Where a recording is cut
+
+stretches = st.lists(st.integers(1, 4000), min_size=0, max_size=40, unique=True).map(
+    lambda places: list(zip(sorted(places)[::2], sorted(places)[1::2], strict=False))
+)
+
+
+@given(stretches, st.integers(100, 3000))
+def test_chunks_hold_all_speech_in_order_and_are_no_longer_than_they_may_be(
+    speech: list[tuple[int, int]], longest: int
+) -> None:
+    chunks = chunks_of(speech, longest)
+    assert all(any(a <= first and end <= b for a, b in chunks) for first, end in speech)
+    assert all(before[1] <= after[0] for before, after in pairwise(chunks))
+    assert all(end - first <= longest or (first, end) in speech for first, end in chunks)
+
+
+@given(stretches, st.integers(100, 3000))
+def test_neighbours_are_joined_wherever_they_may_be(speech: list[tuple[int, int]], longest: int) -> None:
+    for before, after in pairwise(chunks_of(speech, longest)):
+        first_stretch = next(stretch for stretch in speech if stretch[0] == after[0])
+        assert first_stretch[1] - before[0] > longest
+
+
+def test_without_speech_there_is_no_chunk() -> None:
+    assert chunks_of([], 3000) == []
+
+
+# Joining
+
+
+def part(*segments: Segment, language: str = "en", probability: float | None = None, **changes: Any) -> Transcription:
+    result = spoken(*(replace(each, language=language) for each in segments))
+    return replace(result, language=language, language_probability=probability, **changes)
+
+
+HEAD = replace(
+    spoken(),
+    language_probability=0.9,
+    usage=Usage(1, 0, 0, 60_000),
+    warnings=("the file is damaged",),
+    skipped=(Skipped(20.0, 25.0, "vad"),),
+)
+
+
+def test_what_is_joined_is_numbered_summed_and_sorted() -> None:
+    one = part(segment(0, 5, " One."), segment(5, 9, " Two.", number=1), usage=Usage(3, 7, 9, 60_000), warnings=("w",))
+    other = part(
+        segment(30, 35, " Three."),
+        usage=Usage(4, 5, 9, 60_000),
+        warnings=("w",),
+        skipped=(Skipped(9.0, 10.0, "silence"),),
+    )
+    result = join(HEAD, [one, other])
+    assert [(each.id, each.text) for each in result.segments] == [(0, " One."), (1, " Two."), (2, " Three.")]
+    assert result.text == " One. Two. Three."
+    assert result.usage == Usage(8, 12, 0, 60_000)
+    assert result.warnings == ("the file is damaged", "w")
+    assert result.skipped == (Skipped(9.0, 10.0, "silence"), Skipped(20.0, 25.0, "vad"))
+    assert (result.language, result.language_probability) == ("en", 0.9)
+
+
+def test_where_every_chunk_has_its_language_it_is_that_of_most_of_the_speech() -> None:
+    parts = [
+        part(segment(0, 5, " One."), probability=0.7),
+        part(segment(10, 18, " Zwei."), language="de", probability=0.8),
+        part(segment(20, 22, " Drei."), language="de", probability=0.6),
+    ]
+    result = join(replace(HEAD, language="", language_probability=None), parts)
+    assert result.language == "de"
+    assert result.language_probability == pytest.approx(0.7)
+
+
+# On its way
+
+Session = Generator[Ask | Accepted, Answer | None, Transcription]
+
+
+def nothing() -> Session:
+    """Stands for a session; what becomes of it is told to the recording by hand."""
+    yield from ()
+    return spoken()
+
+
+def chunked(*ends: float) -> Chunked:
+    return Chunked(nothing(), lambda _: [(nothing(), end) for end in ends], NEVER)
+
+
+def started(*ends: float) -> tuple[Chunked, list[Run]]:
+    recording = chunked(*ends)
+    (head,) = recording.begin()
+    runs = recording.happened(head, HEAD)
+    return recording, [run for run in runs if isinstance(run, Run)]
+
+
+def tell(recording: Chunked, run: Run, event: Event) -> Sequence[Run | Event]:
+    return recording.happened(run, event)
+
+
+def test_the_chunks_begin_when_the_language_is_known() -> None:
+    recording = chunked(30.0, 60.0)
+    assert len(recording.begin()) == 1
+    _, runs = started(30.0, 60.0)
+    assert len(runs) == 2
+
+
+def test_a_recording_without_speech_ends_at_once() -> None:
+    recording = chunked()
+    (head,) = recording.begin()
+    (result,) = recording.happened(head, HEAD)
+    assert isinstance(result, Transcription)
+    assert (result.segments, result.language, result.skipped) == ((), "en", HEAD.skipped)
+
+
+def test_segments_are_handed_out_in_order_whichever_chunk_ends_first() -> None:
+    recording, (one, two, three) = started(20.0, 40.0, 60.0)
+    assert tell(recording, three, part(segment(40, 60, " Three."))) == []
+    (first,) = tell(recording, one, part(segment(0, 10, " One."), segment(10, 20, " More.")))
+    assert isinstance(first, Accepted)
+    assert [(each.id, each.text) for each in first.segments] == [(0, " One."), (1, " More.")]
+    assert (first.done_s, first.total_s) == (20.0, 60.0)
+    second, third, end = tell(recording, two, part(segment(20, 40, " Two.")))
+    assert isinstance(second, Accepted)
+    assert isinstance(third, Accepted)
+    assert [(each.id, each.text) for each in (*second.segments, *third.segments)] == [(2, " Two."), (3, " Three.")]
+    assert isinstance(end, Transcription)
+    assert end.segments == (*first.segments, *second.segments, *third.segments)
+    assert end.text == " One. More. Two. Three."
+
+
+def test_an_error_ends_the_recording_with_what_was_handed_out() -> None:
+    recording, (one, two, three) = started(20.0, 40.0, 60.0)
+    tell(recording, one, part(segment(0, 20, " One.")))
+    tell(recording, three, part(segment(40, 60, " Three.")))
+    error = DecodingError("of one chunk")
+    assert tell(recording, two, error) == [error]
+    assert error.partial is not None
+    assert error.partial.text == " One."
+    assert all(run.is_dropped for run in (one, two, three))
+
+
+def test_after_the_end_nothing_more_happens() -> None:
+    recording, (one, two) = started(20.0, 40.0)
+    tell(recording, one, CancelledError())
+    assert tell(recording, two, CancelledError()) == []
+    assert tell(recording, two, part(segment(20, 40, " Two."))) == []
+
+
+# Options
+
+
+def test_it_is_cut_at_short_pauses_and_no_chunk_is_longer_than_a_window() -> None:
+    found = Options(chunking="vad", chunk_length=20).vad
+    assert found == VadOptions(min_silence_duration_ms=500, max_speech_duration_s=20.0)
+    mine = Options(chunking="vad", vad_options={"threshold": 0.4, "max_speech_duration_s": 10}).vad
+    assert mine == VadOptions(threshold=0.4, max_speech_duration_s=10.0)
+
+
+def test_a_batch_size_needs_chunks(base: whisperlite.Whisper) -> None:
+    with pytest.raises(OptionError, match="chunking='vad'"):
+        base.transcribe(np.zeros(16000, np.float32), batch_size=4)
+    with pytest.raises(OptionError, match="from 1 to 128"):
+        base.transcribe(np.zeros(16000, np.float32), chunking="vad", batch_size=0)
+
+
+# With real weights
+
+
+@pytest.fixture(scope="module")
+def base() -> whisperlite.Whisper:
+    return whisperlite.load_model("base", compute_type="float32")
+
+
+@pytest.fixture(scope="module")
+def talk() -> np.ndarray:
+    """The recording three times, with pauses of silence: at least three chunks, since two do not fit into one."""
+    samples = whisperlite.load_audio(next(DATA.glob("*.wav")))
+    gap = np.zeros(4 * 16000, np.float32)
+    return np.concatenate([samples, gap, samples, gap, samples])
+
+
+def words(text: str) -> list[str]:
+    return "".join(letter for letter in text.lower() if letter.isalnum() or letter.isspace()).split()
+
+
+def test_chunks_give_the_words_and_times_of_the_whole(base: whisperlite.Whisper, talk: np.ndarray) -> None:
+    options: dict[str, Any] = {"language": "en", "beam_size": 1, "word_timestamps": True}
+    heard: list[Segment] = []
+    progress: list[tuple[float, float]] = []
+    result = base.transcribe(
+        talk,
+        chunking="vad",
+        batch_size=3,
+        chunk_length=15,
+        on_segment=heard.append,
+        on_progress=lambda *both: progress.append(both),
+        **options,
+    )
+    whole = base.transcribe(talk, vad_filter=True, **options)
+    assert words(result.text) == words(whole.text)
+    assert tuple(heard) == result.segments
+    assert progress == sorted(progress)
+    assert progress[-1] == (result.duration, result.duration)
+    assert [each.id for each in result.segments] == list(range(len(result.segments)))
+    apart = [abs(mine.start - theirs.start) for mine, theirs in zip(result.words, whole.words, strict=True)]
+    assert np.median(apart) < 0.05
+    assert max(apart) < 1.0  # other windows hear other beginnings; a chunk's offset would be seconds
+    assert all(isinstance(attempt, Attempt) for attempt in result.attempts)
+    assert {span.reason for span in result.skipped} == {"vad"}
+
+
+def test_the_size_of_the_batch_changes_nothing(base: whisperlite.Whisper, talk: np.ndarray) -> None:
+    options: dict[str, Any] = {"language": None, "beam_size": 1, "chunking": "vad", "chunk_length": 15}
+    one, other = (base.transcribe(talk, batch_size=size, **options) for size in (1, 8))
+    assert [(each.id, each.start, each.end, each.tokens) for each in one.segments] == [
+        (each.id, each.start, each.end, each.tokens) for each in other.segments
+    ]
+    assert one.language == other.language == "en"
+    assert one.language_probability == other.language_probability is not None
+
+
+def test_silence_has_no_chunk_and_its_language_is_found_all_the_same(base: whisperlite.Whisper) -> None:
+    result = base.transcribe(np.zeros(40 * 16000, np.float32), chunking="vad")
+    assert (result.text, result.segments) == ("", ())
+    assert result.skipped == (Skipped(0.0, 40.0, "vad"),)
+    assert result.language in base.languages
+
+
+def test_a_cancelled_recording_gives_the_chunks_before(base: whisperlite.Whisper, talk: np.ndarray) -> None:
+    options: dict[str, Any] = {"language": "en", "beam_size": 1, "chunking": "vad", "chunk_length": 15, "batch_size": 1}
+    whole = base.transcribe(talk, **options)
+    token = whisperlite.CancelToken()
+    with pytest.raises(CancelledError) as caught:
+        base.transcribe(talk, cancel=token, on_segment=lambda _: token.cancel(), **options)
+    partial = caught.value.partial
+    assert partial is not None
+    assert 0 < len(partial.segments) < len(whole.segments)
+    assert partial.segments == whole.segments[: len(partial.segments)]
