@@ -47,6 +47,11 @@ class Stop:
         """A limit that begins now."""
         return Stop(token, timeout_s, float("inf") if timeout_s is None else time.monotonic() + timeout_s)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether `check` raises."""
+        return (self.token is not None and self.token.is_cancelled) or time.monotonic() >= self.deadline_s
+
     def check(self) -> None:
         """Go on, or stop.
 

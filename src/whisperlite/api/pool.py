@@ -6,7 +6,9 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,7 @@ def check_batch_size(batch_size: int) -> None:
     Raises:
         OptionError: it is not a whole number from 1 to 128.
     """
-    if not isinstance(batch_size, int) or not 1 <= batch_size <= _MOST_SLOTS:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= _MOST_SLOTS:
         raise OptionError(f"batch_size={batch_size!r} is not a whole number from 1 to {_MOST_SLOTS}.")
 
 
@@ -64,7 +66,10 @@ class Job:
             CancelledError: it was cancelled; `partial` is what there was by then.
             WhisperliteError: what `Whisper.transcribe` raises.
         """
-        return self._future.result(timeout)
+        done, _ = wait([self._future], timeout)
+        if not done:  # a future would raise an error of its own, in Python 3.10 of another kind
+            raise TimeoutError(f"The transcription is not there after timeout={timeout:g} s. It goes on.")
+        return self._future.result()
 
     def segments(self) -> Iterator[Segment]:
         """Each segment as soon as it is accepted, from the first on; at the end it raises what `result` does."""
@@ -107,6 +112,16 @@ class Job:
             self._changed.notify_all()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """What was submitted and has not been read."""
+
+    job: Job
+    audio: AudioSource
+    sampling_rate: int | None
+    stop: Stop
+
+
 class Pool:
     """Decodes the windows of many recordings together, each as if it were alone; made by `Whisper.pool`.
 
@@ -122,6 +137,7 @@ class Pool:
         self._room = threading.Semaphore(slots + _AHEAD)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="whisperlite-reader")
         self._inbox: queue.SimpleQueue[tuple[Job, Recording] | None] = queue.SimpleQueue()
+        self._queue: deque[_Waiting] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
         self._jobs: set[Job] = set()
@@ -154,7 +170,8 @@ class Pool:
             if self._is_closed:
                 raise ValueError("The pool is closed: nothing can be submitted to it.")
             self._jobs.add(job)
-            self._readers.submit(self._read, job, audio, sampling_rate, stop)
+            self._queue.append(_Waiting(job, audio, sampling_rate, stop))
+            self._readers.submit(self._read_next)
         return job
 
     def transcribe_many(
@@ -169,7 +186,7 @@ class Pool:
         sources = iter(audios)
         try:
             while True:
-                while len(waiting) < self._engine.slots + 2 * _AHEAD and (audio := next(sources, None)) is not None:
+                for audio in islice(sources, self._engine.slots + 2 * _AHEAD - len(waiting)):
                     waiting.append(self.submit(audio, sampling_rate=sampling_rate, **options))
                 if not waiting:
                     return
@@ -199,19 +216,34 @@ class Pool:
 
     # On the readers' threads
 
-    def _read(self, job: Job, audio: AudioSource, sampling_rate: int | None, stop: Stop) -> None:
-        has_room = False
+    def _read_next(self) -> None:
+        while not self._room.acquire(timeout=_TURN_S):
+            self._end_stopped()
+        with self._lock:
+            first = self._queue.popleft() if self._queue else None
+        recording = None if first is None else self._read(first)
+        if first is None or recording is None:
+            self._room.release()
+        else:
+            self._inbox.put((first.job, recording))
+
+    def _end_stopped(self) -> None:
+        """Of what waits for room, end what has to stop."""
+        with self._lock:
+            stopped = [each for each in self._queue if each.stop.is_over]
+            self._queue = deque(each for each in self._queue if each not in stopped)
+        for each in stopped:
+            self._read(each)  # which `stop` ends before anything is read
+
+    def _read(self, one: _Waiting) -> Recording | None:
+        """A recording that can be driven; None: the job has ended."""
         try:
-            while not has_room:
-                has_room = self._room.acquire(timeout=_TURN_S)
-                stop.check()
-            recording, duration = self._model._recording(audio, job._options, sampling_rate, stop)
-            job._progress = (0.0, duration)
-            self._inbox.put((job, recording))
+            recording, duration = self._model._recording(one.audio, one.job._options, one.sampling_rate, one.stop)
         except BaseException as error:  # the job's caller is to see whatever it was
-            if has_room:
-                self._room.release()
-            self._end(job, error)
+            self._end(one.job, error)
+            return None
+        one.job._progress = (0.0, duration)
+        return recording
 
     # On the pool's thread
 
@@ -220,13 +252,7 @@ class Pool:
         while is_open or not driver.is_idle:
             try:
                 while is_open and (driver.is_idle or not self._inbox.empty()):
-                    arrived = self._inbox.get()
-                    if arrived is None:
-                        is_open = False
-                        break
-                    job, recording = arrived
-                    jobs[recording] = job
-                    self._tell(driver.start(recording), jobs)
+                    is_open = self._take_in(driver, jobs)
                 self._tell(driver.step(), jobs)
             except BaseException as error:  # the engine is in an unknown state: its jobs end, a new one goes on
                 for job in jobs.values():
@@ -235,6 +261,16 @@ class Pool:
                 jobs.clear()
                 self._engine = self._model._engine(slots=self._engine.slots)
                 driver = Driver(self._engine)
+
+    def _take_in(self, driver: Driver, jobs: dict[Recording, Job]) -> bool:
+        """Let the next recording begin, as soon as there is one; False: the pool is closed."""
+        arrived = self._inbox.get()
+        if arrived is None:
+            return False
+        job, recording = arrived
+        jobs[recording] = job
+        self._tell(driver.start(recording), jobs)
+        return True
 
     def _tell(self, events: Events, jobs: dict[Recording, Job]) -> None:
         for recording, event in events:

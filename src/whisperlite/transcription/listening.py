@@ -26,6 +26,7 @@ from whisperlite.transcription.outcome import Outcome
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP
 
+_LEAST_S = 1.0  # of speech, for an opinion
 _POSITIONS_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_TIMESTAMP
 
 _T = TypeVar("_T")
@@ -101,13 +102,14 @@ class Listening:
         """The first piece of a window that is spoken in another language than it was written in; None: there is none.
 
         Now that it is known where pieces begin and end they are heard on their own, from the first to the last word.
-        What is short is not; but the beginning always is, as far as it takes to be long enough. If it sounds like
-        another language, it is encoded without what follows it in the window, which colours it, and heard again.
+        What is short is not; but the beginning is, as far as it takes to be long enough, or as it goes. If it sounds
+        like another language, it is encoded without what follows it in the window, which colours it, and heard again.
         """
         pieces, place = outcome.pieces, outcome.place
-        if not pieces or pieces[-1].end - pieces[0].start < SPAN_S:
+        if not pieces or pieces[-1].end - pieces[0].start < _LEAST_S:
             return None
-        first = next(i for i, piece in enumerate(pieces) if piece.end - pieces[0].start >= SPAN_S)
+        long_enough = (i for i, piece in enumerate(pieces) if piece.end - pieces[0].start >= SPAN_S)
+        first = next(long_enough, len(pieces) - 1)
         later = [i for i, piece in enumerate(pieces) if i > first and piece.end - piece.start >= SPAN_S]
         beginning = _positions(pieces[0].start, pieces[first].end)
         spans = (beginning, *(_positions(pieces[index].start, pieces[index].end) for index in later))
