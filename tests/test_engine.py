@@ -202,10 +202,22 @@ def test_a_window_whose_encoding_is_given_is_not_encoded_again__correction_21() 
     assert all(isinstance(answer, Decoded) and answer.encoding is first.encoding for answer in answers)
 
 
-def test_windows_that_are_admitted_together_are_encoded_together() -> None:
+@pytest.mark.parametrize(("is_on_cpu", "expected"), [(True, [1, 1, 1]), (False, [3])])
+def test_windows_that_are_admitted_together_are_encoded_together_but_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, is_on_cpu: bool, expected: list[int]
+) -> None:
+    monkeypatch.setattr(Engine, "_is_on_cpu", is_on_cpu)
     network, batches = counted(table_network(Table(SMALL.n_vocab, seed=0)))
     Engine(network, SMALL, slots=3).run([ask_for(window, Greedy(), SMALL) for window in range(3)])
-    assert batches == [3]
+    assert batches == expected
+
+
+def test_on_a_cpu_a_window_is_encoded_the_same_to_the_bit_alone_and_among_others() -> None:
+    network, tokenizer = talkative_network("base")
+    windows = [as_window(random_mel(network.dims, seed)) for seed in range(3)]
+    engine = Engine(network, tokenizer, slots=3)
+    for window, together in zip(windows, engine.encode(windows), strict=True):
+        assert torch.equal(together.hidden, engine.encode([window])[0].hidden)
 
 
 def test_no_windows_are_no_work() -> None:

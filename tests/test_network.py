@@ -18,7 +18,6 @@ from torch.testing import assert_close
 from tests.models import STRUCTURES, random_mel, random_network, random_tensors
 from whisperlite.nn.build import build_network, expected_shapes
 from whisperlite.nn.cache import Cache
-from whisperlite.nn.linear import _PackedLinear, _PlainLinear, linear
 from whisperlite.nn.network import Network, attend
 
 CPU = torch.device("cpu")
@@ -209,30 +208,6 @@ def test_half_precision_stays_near_float32(dtype: torch.dtype) -> None:
     logits = torch.cat(steps, dim=1)[0]
     assert logits.dtype == torch.float32
     assert F.cosine_similarity(logits, full_forward(exact, 0, tokens)).min() > 0.999
-
-
-@pytest.mark.parametrize("shape", [(48,), (1, 48), (7, 48), (2, 3, 48), (2, 3, 5, 48)])
-@pytest.mark.parametrize("has_bias", [True, False])
-def test_a_packed_linear_computes_what_a_plain_one_does(shape: tuple[int, ...], has_bias: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    weight, x = torch.randn(80, 48, generator=generator), torch.randn(shape, generator=generator)
-    bias = torch.randn(80, generator=generator) if has_bias else None
-    close(linear(weight, bias, few_rows=True)(x), F.linear(x, weight, bias))
-
-
-def test_a_packed_linear_takes_input_that_is_not_contiguous() -> None:
-    generator = torch.Generator().manual_seed(0)
-    weight, x = torch.randn(80, 48, generator=generator), torch.randn(48, 9, 4, generator=generator)
-    close(linear(weight, None, few_rows=True)(x.permute(2, 1, 0)), F.linear(x.permute(2, 1, 0), weight))
-    close(linear(weight, None, few_rows=True)(x.permute(2, 1, 0)[:, ::2]), F.linear(x.permute(2, 1, 0)[:, ::2], weight))
-
-
-def test_only_float32_with_few_rows_and_bfloat16_are_packed_and_only_on_a_cpu() -> None:
-    expected = _PackedLinear if torch._C._has_mkldnn else _PlainLinear
-    assert isinstance(linear(torch.randn(4, 4), None, few_rows=True), expected)
-    assert isinstance(linear(torch.randn(4, 4), None, few_rows=False), _PlainLinear)
-    assert isinstance(linear(torch.randn(4, 4, dtype=torch.float16), None, few_rows=True), _PlainLinear)
-    assert isinstance(linear(torch.randn(4, 4, device="meta"), None, few_rows=True), _PlainLinear)
 
 
 @pytest.mark.parametrize("queries", [1, 5, 16, 17, 40])

@@ -29,6 +29,7 @@ PUBLIC = [
     "DownloadError",
     "Encoding",
     "FFmpegError",
+    "Job",
     "LanguageDetection",
     "LanguageError",
     "Match",
@@ -39,6 +40,7 @@ PUBLIC = [
     "OptionError",
     "Options",
     "OptionsDict",
+    "Pool",
     "Segment",
     "SegmentIterator",
     "Skipped",
@@ -121,6 +123,16 @@ assert_type(whisperlite.available_models()[0].size_bytes, int | None)
 assert_type(whisperlite.convert_model("base", "folder", overwrite=True), Path)
 assert_type(model.transcribe(numpy.zeros(16000), sampling_rate=16000, suppress_tokens=[1, 2]).text, str)
 assert_type(model.detect_language(b"").probabilities, dict[str, float])
+whisperlite.load_model("base", compute_type="int8", cpu_threads=2)
+for found in model.transcribe_many(["talk.m4a", numpy.zeros(16000)], batch_size=4, language="en"):
+    assert_type(found, whisperlite.Transcription | whisperlite.WhisperliteError)
+with model.pool(batch_size=2) as pool:
+    job = pool.submit("talk.m4a", beam_size=1)
+    assert_type(pool, whisperlite.Pool)
+    assert_type(job, whisperlite.Job)
+    assert_type(job.result(timeout=5.0), whisperlite.Transcription)
+    assert_type([segment.text for segment in job.segments()], list[str])
+    assert_type(job.progress, tuple[float, float])
 """
 WRONG = {
     'whisperlite.transcribe("talk.m4a", beam_sise=5)': "call-arg",
@@ -130,6 +142,9 @@ WRONG = {
     "whisperlite.transcribe(5)": "arg-type",
     'whisperlite.load_model("base", revision=5)': "arg-type",
     "whisperlite.transcript": "attr-defined",
+    'whisperlite.load_model("base").transcribe_many(["talk.m4a"], beam_sise=5)': "call-arg",
+    'whisperlite.load_model("base").pool().submit("talk.m4a", language=5)': "arg-type",
+    'next(whisperlite.load_model("base").transcribe_many(["talk.m4a"])).text': "union-attr",
 }
 
 

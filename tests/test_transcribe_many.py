@@ -11,8 +11,8 @@ from tests.test_transcribe import TRANSCRIPT, word_errors, words
 from whisperlite import OptionsDict, Transcription, Whisper
 from whisperlite.audio.mel import Samples
 
-# Sentences and parts of sentences, of 1.4 s to 7.4 s.
-CUTS_S = ((0.0, 7.38), (5.98, 7.38), (7.38, 13.72), (20.52, 24.73))
+# A sentence, the end of one, and one and a bit.
+CUTS_S = ((7.38, 13.72), (5.98, 7.38), (20.52, 24.73))
 GREEDY: OptionsDict = {"language": "en", "beam_size": 1}
 
 
@@ -39,22 +39,21 @@ def test_many_recordings_get_what_each_gets_alone(
 # Between them a temperature above 0 as the first and as a further one, and times of words.
 MIXED: list[OptionsDict] = [
     {"beam_size": 1},
-    {"language": "en", "beam_size": 5},
     {"language": "en", "temperature": 0.8, "best_of": 2, "seed": 3, "logprob_threshold": None},
     {"language": "en", "beam_size": 1, "word_timestamps": True},
-    {"language": "de", "task": "translate", "beam_size": 1},
+    {"language": "de", "task": "translate", "beam_size": 3},
     {"language": "en", "beam_size": 2, "temperature": (0.0, 0.4), "logprob_threshold": -0.01, "best_of": 2},
 ]
 
 
 def test_recordings_with_options_of_their_own_get_what_each_gets_alone(base: Whisper, pieces: list[Samples]) -> None:
-    piece = pieces[3]
+    piece = pieces[2]
     with base.pool(batch_size=3) as pool:
         jobs = [pool.submit(piece, **options) for options in MIXED]
         results = [job.result(PATIENCE_S) for job in jobs]
     for options, result in zip(MIXED, results, strict=True):
         assert_same_result(result, base.transcribe(piece, **options))
-    assert len(results[3].words) > 5
+    assert len(results[2].words) > 5
 
 
 # Other precisions
@@ -77,7 +76,9 @@ def test_rounded_weights_write_down_what_is_read(rounded: Whisper) -> None:
 
 
 def test_words_are_said_when_float32_hears_them(base: Whisper, rounded: Whisper, pieces: list[Samples]) -> None:
-    mine, theirs = (model.transcribe(pieces[3], word_timestamps=True, **GREEDY) for model in (rounded, base))
+    mine, theirs = (
+        model.transcribe(pieces[2], language="en", beam_size=1, word_timestamps=True) for model in (rounded, base)
+    )
     assert [each.word for each in mine.words] == [each.word for each in theirs.words]
     for one, other in zip(mine.words, theirs.words, strict=True):
         assert one.start == pytest.approx(other.start, abs=0.1)
@@ -97,7 +98,3 @@ def test_rounded_weights_transcribe_many(rounded: Whisper, pieces: list[Samples]
     for result, expected in zip(results, alone, strict=True):
         assert isinstance(result, Transcription)
         assert word_errors(words(result.text), words(expected.text)) <= 1
-
-
-def test_a_model_says_in_what_it_computes(rounded: Whisper) -> None:
-    assert repr(rounded) in ("<Whisper 'base' on cpu in int8>", "<Whisper 'base' on cpu in bfloat16>")

@@ -119,7 +119,9 @@ def load_model(
     """
     place = _device(device)
     dtype = _dtype(compute_type, place)
-    if cpu_threads is not None and (not isinstance(cpu_threads, int) or cpu_threads < 1):
+    if cpu_threads is not None and (
+        isinstance(cpu_threads, bool) or not isinstance(cpu_threads, int) or cpu_threads < 1
+    ):
         raise OptionError(f"cpu_threads={cpu_threads!r} is not a whole number from 1 on.")
     hub = HubOptions.of(revision, token, cache_dir, local_files_only)
     checkpoint = load_checkpoint(name, hub)

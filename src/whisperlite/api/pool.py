@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _READERS = 2  # recordings that are read at a time, while others are decoded
 _AHEAD = 2  # recordings that wait, read, beyond those that are being decoded
+_THREADS = "whisperlite"  # what the names of a pool's threads begin with
 _TURN_S = 0.05  # how often one that waits looks whether it has to stop
 
 _MOST_SLOTS = 128
@@ -135,13 +136,13 @@ class Pool:
     def __init__(self, model: Whisper, engine: Engine, slots: int) -> None:
         self._model, self._engine = model, engine
         self._room = threading.Semaphore(slots + _AHEAD)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="whisperlite-reader")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix=f"{_THREADS}-reader")
         self._inbox: queue.SimpleQueue[tuple[Job, Recording] | None] = queue.SimpleQueue()
         self._queue: deque[_Waiting] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
         self._jobs: set[Job] = set()
-        self._thread = threading.Thread(target=self._work, name="whisperlite-pool", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"{_THREADS}-pool", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Pool:
@@ -204,6 +205,10 @@ class Pool:
         Args:
             cancel: stop it instead; its jobs raise `CancelledError`.
         """
+        if threading.current_thread().name.startswith(_THREADS):
+            # An iterator was left to the garbage collector, which runs on any thread. None can wait for its own end.
+            threading.Thread(target=self.close, kwargs={"cancel": cancel}).start()
+            return
         with self._lock:
             self._is_closed = True
             jobs = list(self._jobs)

@@ -20,7 +20,7 @@ import torch
 _PERIOD = 64  # steps after which the other number is tried once more
 _LONG_PERIOD = 256  # the same while one thread was faster: with a busy neighbour a trial is expensive
 _RECENT = 5
-_SUDDEN = 2.0  # times as long as usual: it may be worth a trial at once
+_SUDDEN = 2.0  # times as long as usual: it may be worth a trial soon
 _WORTH = 0.9
 
 _CGROUP_LIMITS = (("/sys/fs/cgroup/cpu.max", None), ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "cpu.cfs_period_us"))
@@ -43,7 +43,7 @@ def _quota() -> int:
             period = Path(path).with_name(period_name).read_text(encoding="ascii") if period_name else text[1]
             if text[0] not in ("max", "-1"):
                 return max(math.ceil(int(text[0]) / int(period)), 1)
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, IndexError, ZeroDivisionError):
             continue  # there is no such file here, or another kernel writes something else: no limit is known
     return os.cpu_count() or 1
 
@@ -66,7 +66,7 @@ class StepThreads:
     """Finds whether short steps, all alike, are faster on all threads or on one.
 
     Threads wait for each other many times within a step. Where another process keeps a core busy that can take ten
-    times as long as the work, and no count of cores tells. So the other number is tried now and then, and at once where
+    times as long as the work, and no count of cores tells. So the other number is tried now and then, and soon where
     steps suddenly take longer than before.
 
     Args:
@@ -101,6 +101,8 @@ class StepThreads:
                 self._recent.clear()
             self._until_trial = _PERIOD if self.chosen > 1 else _LONG_PERIOD
         else:
-            is_sudden = len(self._recent) == _RECENT and took > _SUDDEN * median(self._recent)
+            self._until_trial -= 1
+            if self.chosen > 1 and len(self._recent) == _RECENT and took > _SUDDEN * median(self._recent):
+                self._recent.clear()  # a trial is to be compared with what steps take from now on
+                self._until_trial = 0
             self._recent.append(took)
-            self._until_trial = 0 if is_sudden and self.chosen > 1 else self._until_trial - 1

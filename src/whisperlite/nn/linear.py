@@ -98,7 +98,7 @@ class _PackedLinear:
 
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
     """A weight (out, in) as integers in [-127, 127], and the scale (out,) of each output."""
-    weight = weight.float()
+    weight = weight.float().contiguous()  # the operators take no other
     scale = weight.abs().amax(-1).clamp(min=_LEAST_SCALE) / 127
     return (weight / scale[:, None]).round_().to(torch.int8), scale
 
@@ -193,8 +193,14 @@ class _WeightOnlyLinear:
         return _WeightOnlyLinear(rounded, scale.to(weight.dtype), bias, output)
 
     def __call__(self, x: Tensor) -> Tensor:
-        result = F.linear(x.to(self.scale.dtype), self.weight.to(self.scale.dtype)) * self.scale
-        return (result if self.bias is None else result + self.bias).to(self.output)
+        weight = self.weight * self.scale[:, None]  # at once: float16 has no room for the sums of integers
+        return F.linear(x.to(weight.dtype), weight, self.bias).to(self.output)
+
+    def in_float32(self) -> _WeightOnlyLinear:
+        bias = None if self.bias is None else self.bias.float()
+        # bfloat16, which attention looks at, has the range of float32.
+        output = torch.bfloat16 if self.output == torch.bfloat16 else torch.float32
+        return _WeightOnlyLinear(self.weight, self.scale.float(), bias, output)
 
 
 @cache

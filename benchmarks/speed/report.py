@@ -1,0 +1,208 @@
+"""The summary as a page of the documentation, with its numbers and its plot beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.speed.compare import Row, ratio
+from benchmarks.speed.plot import draw
+from benchmarks.speed.settings import SETTINGS
+from benchmarks.speed.summary import Summary, verdicts
+
+_VERDICTS = {"goal": "goal reached", "pass": "pass", "miss": "**miss**"}
+_TITLES = {setting.name: setting.title for setting in SETTINGS} | {"memory": "peak memory above a bare `import torch`"}
+
+
+def publish(summary: Summary, folder: Path | None) -> str:
+    """The page; in the folder, if there is one, also the numbers and the plot."""
+    plot = draw(summary)
+    page = as_markdown(summary, has_plot=plot is not None)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = {**summary, "verdicts": verdicts(summary)}
+        (folder / "speed.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        (folder / "speed.md").write_text(page, encoding="utf-8")
+        if plot is not None:
+            (folder / "speed.svg").write_text(plot, encoding="utf-8")
+    return page
+
+
+def as_markdown(summary: Summary, *, has_plot: bool) -> str:
+    parts = [
+        _introduction(summary),
+        _claims(verdicts(summary)),
+        ["![Speed against errors, and memory](speed.svg)", ""] if has_plot else [],
+        _settings(summary["settings"]),
+        _memory(summary["memory"]) if "memory" in summary else [],
+        _lengths(summary["lengths"]) if "lengths" in summary else [],
+        _batch_sizes(summary["batch_sizes"]) if "batch_sizes" in summary else [],
+        _roofline(summary["roofline"]) if "roofline" in summary else [],
+        _versions(summary),
+    ]
+    return "\n".join(line for part in parts for line in part).rstrip("\n") + "\n"
+
+
+def _introduction(summary: Summary) -> list[str]:
+    return [
+        "# Speed",
+        "",
+        f"`base` with the same weights in every library, {summary['threads']} threads each, the language given, from "
+        "the file to the text, at temperature 0 without a ladder unless it says otherwise; each library in a process "
+        f"of its own, taking turns in one run after one to warm up. On {summary['machine']}. Made by `make bench`; "
+        "[all numbers](speed.json).",
+        "",
+    ]
+
+
+def _claims(rows: Sequence[Row]) -> list[str]:
+    """The table that says what was to be reached and what was."""
+    lines = [
+        "Time of the other library over ours: of each recording the medians, of these the median over the recordings; "
+        "of memory the peaks. Where one of several counts, it is the fastest. Against openai-whisper only recordings "
+        "with exactly the same tokens count.",
+        "",
+        *_head("setting", "against", "required:", "goal:", "measured:", ""),
+    ]
+    for row in rows:
+        found = "tokens differ" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        against = row["peer"] if row["side"].startswith(row["peer"]) else f"{row['peer']}: {row['side']}"
+        lines.append(
+            _row(
+                _TITLES[row["setting"]],
+                against,
+                f"{row['required']:g}",
+                f"{row['goal']:g}",
+                found,
+                _VERDICTS[row["verdict"]],
+            )
+        )
+    return [*lines, ""]
+
+
+def _settings(settings: dict[str, Any]) -> Iterator[str]:
+    """A table for each setting: every peer on every recording."""
+    for setting in SETTINGS:
+        if setting.name not in settings:
+            continue
+        measured = settings[setting.name]
+        yield from (f"## {setting.title[0].upper()}{setting.title[1:]}", "")
+        yield from _head(
+            *("against", "recording", "audio, s:", "ours, s:", "theirs, s:", "ratio:", "words:"),
+            *("ours wrong:", "theirs wrong:", "theirs not as ours:"),
+        )
+        for name, part in measured.items():
+            for row in part["rows"]:
+                same = {True: "the same tokens", False: f"{row['different']}", None: f"{row['different']}"}
+                yield _row(
+                    *(name, row["subject"], f"{row['audio_s']:.0f}", _times(row["ours_s"]), _times(row["peer_s"])),
+                    *(f"{ratio(row):.2f}", row["words"], row["ours_wrong"], row["peer_wrong"]),
+                    same[row["same_tokens"]],
+                )
+        yield from ("", _when(measured.values()), "")
+
+
+def _memory(part: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Memory, loading and the first segment",
+        "",
+        f"Every time in a new process, greedy, on a recording of {part['audio_s']:.0f} s. Loading includes the import. "
+        "openai-whisper and transformers hand out nothing before all is done; faster-whisper does without torch.",
+        "",
+        *_head("library", "peak, MB:", "above `import torch`, MB:", "loading, s:", "first segment, s:", "whole, s:"),
+    ]
+    for name, row in part["sides"].items():
+        times = [f"{median(row[key]):.2f}" for key in ("load_s", "first_s", "seconds")]
+        lines.append(_row(name, f"{row['peak_mb']:.0f}", f"{row['above_torch_mb']:.0f}", *times))
+    return [*lines, "", _when([part]), ""]
+
+
+def _lengths(part: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Cost against length",
+        "",
+        "A recording that is cut or repeated, greedy, in int8, every time in a new process: window after window "
+        'without a ladder, and with `chunking="vad"` and the ladder.',
+        "",
+        *_head("audio, s:", "way", "time, s:", "times real time:", "first segment, s:", "peak memory, MB:"),
+    ]
+    for row in part["rows"]:
+        speed = row["audio_s"] / row["seconds"]
+        way = {"sequential": "sequential", "chunks": '`chunking="vad"`'}[row["way"]]
+        times = (f"{row['seconds']:.2f}", f"{speed:.1f}", f"{row['first_s']:.2f}", f"{row['peak_mb']:.0f}")
+        lines.append(_row(f"{row['audio_s']:g}", way, *times))
+    return [*lines, "", _when([part]), ""]
+
+
+def _batch_sizes(part: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Cost against batch size",
+        "",
+        f"A folder of {part['rows'][0]['files']} clips through `transcribe_many`, greedy.",
+        "",
+        *_head("compute type", "`batch_size`:", "time, s:", "times real time:"),
+    ]
+    for row in part["rows"]:
+        lines.append(_row(row["compute_type"], row["batch_size"], _times(row["seconds"]), row["times_real_time"]))
+    return [*lines, "", _when([part]), ""]
+
+
+def _roofline(part: dict[str, Any]) -> list[str]:
+    lines = [
+        "## A decode step and the machine's limit",
+        "",
+        f"Memory gave {part['bandwidth_gb_per_s']:g} GB/s. A greedy step has to read the decoder's weights once, and "
+        "for each slot the keys and values of its window and text; that over this bandwidth is the least time it can "
+        "take. Layers, with all attention, and output head were timed in turn; the rest is the choice of a token and "
+        "what lies between steps.",
+        "",
+        *_head(
+            *("compute type", "slots:", "must read, MB:", "of that layers + head + audio + text:", "GFLOP:"),
+            *("least, ms:", "step, ms:", "reached:", "layers, ms:", "head, ms:", "rest, ms:"),
+        ),
+    ]
+    for row in part["rows"]:
+        moved = " + ".join(f"{row['moved'][name]:.0f}" for name in ("layers", "head", "audio", "text"))
+        times = [f"{row[name]:.1f}" for name in ("layers_ms", "head_ms", "rest_ms")]
+        lines.append(
+            _row(
+                *(row["compute_type"], row["slots"], f"{row['moved_mb']:.0f}", moved, f"{row['gflop']:.2f}"),
+                *(f"{row['bound_ms']:.1f}", f"{row['step_ms']:.1f}", f"{row['reached']:.0%}", *times),
+            )
+        )
+    return [*lines, "", _when([part]), ""]
+
+
+def _versions(summary: Summary) -> list[str]:
+    lines = ["## Versions", "", *_head("library", "version", "")]
+    for library, known in summary["versions"].items():
+        facts = ", ".join(f"{name} {value}" for name, value in known["facts"].items())
+        lines.append(_row(library, known["version"], facts))
+    if summary["left_out"]:
+        lines += ["", f"Could not be loaded: {', '.join(summary['left_out'])}."]
+    return lines
+
+
+def _when(parts: Iterable[dict[str, Any]]) -> str:
+    """Of which commits and days these measurements are."""
+    found = dict.fromkeys(f"{part['date']}, commit {part['commit'][:10]}{part['commit'][40:]}" for part in parts)
+    return f"Measured {'; '.join(found)}."
+
+
+def _times(seconds: Sequence[float]) -> str:
+    """Median and range."""
+    low, high = min(seconds), max(seconds)
+    return f"{median(seconds):.2f}" + (f" ({low:.2f} to {high:.2f})" if len(seconds) > 1 else "")
+
+
+def _head(*columns: str) -> tuple[str, str]:
+    """The first two lines of a table; columns of numbers end in a colon."""
+    rule = "|".join("---:" if column.endswith(":") else "---" for column in columns)
+    return _row(*(column.rstrip(":") for column in columns)), f"|{rule}|"
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"

@@ -1,0 +1,373 @@
+"""Linear layers: every way to compute one against `F.linear`, row by row, and what takes over where one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from tests.models import STRUCTURES, random_mel, random_network, random_tensors
+from tests.small_whisper import DIMS, small_tensors
+from whisperlite.nn import linear as module
+from whisperlite.nn.build import build_network, in_float32
+from whisperlite.nn.cache import Cache
+from whisperlite.nn.linear import (
+    Linear,
+    _FbgemmLinear,
+    _OnednnLinear,
+    _PackedLinear,
+    _PlainLinear,
+    _WeightOnlyLinear,
+    _works,
+    linear,
+)
+from whisperlite.nn.network import DecoderBlock, EncoderBlock, Network
+
+CPU = torch.device("cpu")
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def int8_layer(kind: Any) -> Callable[[Tensor, Tensor | None], Linear]:
+    return lambda weight, bias: kind.of(weight, bias, torch.float32)
+
+
+def needs(kind: Any, dtype: torch.dtype = torch.float32) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not _works(kind, dtype), reason="this torch or this processor does not have it")
+
+
+def in_bfloat16(weight: Tensor, bias: Tensor | None) -> Linear:
+    layer = _PackedLinear.of(weight.bfloat16(), None if bias is None else bias.bfloat16())
+    return lambda x: layer(x.bfloat16())
+
+
+INT8 = [pytest.param(int8_layer(kind), id=kind.__name__, marks=needs(kind)) for kind in (_FbgemmLinear, _OnednnLinear)]
+EVERY_KIND = [
+    pytest.param(_PlainLinear, id="_PlainLinear"),
+    pytest.param(_PackedLinear.of, id="_PackedLinear", marks=needs(_PackedLinear)),
+    pytest.param(in_bfloat16, id="bfloat16", marks=needs(_PackedLinear, torch.bfloat16)),
+    *INT8,
+    pytest.param(int8_layer(_WeightOnlyLinear), id="_WeightOnlyLinear"),
+]
+every_kind = pytest.mark.parametrize("make", EVERY_KIND)
+every_int8 = pytest.mark.parametrize("make", INT8)
+Make = Callable[[Tensor, Tensor | None], Linear]
+
+
+def near(found: Tensor, expected: Tensor) -> None:
+    """Within 2 % of the largest number."""
+    assert found.shape == expected.shape
+    assert_close(found.float(), expected, rtol=0.0, atol=0.02 * float(expected.abs().max()))
+
+
+# What it computes
+
+
+@every_kind
+@pytest.mark.parametrize("shape", [(1, 64), (7, 64), (2, 3, 64), (2, 3, 5, 64), (64,)])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_every_kind_computes_what_a_plain_one_does(make: Make, shape: tuple[int, ...], has_bias: bool) -> None:
+    weight, x, bias = random(96, 64), random(*shape, seed=1), random(96, seed=2) if has_bias else None
+    near(make(weight, bias)(x), F.linear(x, weight, bias))
+
+
+@every_kind
+@pytest.mark.parametrize(("outputs", "inputs"), [(1, 1), (3, 5), (17, 33), (80, 48), (1536, 512), (384, 1536)])
+@pytest.mark.parametrize("rows", [1, 5, 130])
+def test_every_kind_computes_any_size(make: Make, outputs: int, inputs: int, rows: int) -> None:
+    weight, bias, x = random(outputs, inputs), random(outputs, seed=1), random(rows, inputs, seed=2)
+    near(make(weight, bias)(x), F.linear(x, weight, bias))
+
+
+@every_kind
+def test_every_kind_takes_input_that_is_not_contiguous(make: Make) -> None:
+    weight, x = random(80, 48), random(48, 9, 4, seed=1)
+    layer = make(weight, None)
+    for turned in (x.permute(2, 1, 0), x.permute(2, 1, 0)[:, ::2], x[:, 0].T, x[:, :, 0].T[3:7], x[:, 0, 0]):
+        assert turned.ndim == 1 or not turned.is_contiguous()
+        near(layer(turned), F.linear(turned, weight))
+
+
+@every_kind
+def test_input_and_weight_are_not_written_to(make: Make) -> None:
+    weight, bias, x = random(32, 16), random(32), random(3, 16, seed=1)
+    kept = [each.clone() for each in (weight, bias, x)]
+    make(weight, bias)(x)
+    assert all(torch.equal(one, other) for one, other in zip((weight, bias, x), kept, strict=True))
+
+
+@every_kind
+def test_the_weight_may_be_a_view(make: Make) -> None:
+    whole, x = random(64, 96), random(4, 64, seed=1)
+    near(make(whole.T, None)(x), F.linear(x, whole.T))
+    near(make(whole[::2], None)(random(4, 96)), F.linear(random(4, 96), whole[::2]))
+
+
+# 8 bits
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.integers(1, 40),
+    scales=st.lists(st.sampled_from([0.0, 1e-6, 0.01, 1.0, 1e3, 1e8]), min_size=40, max_size=40),
+    seed=st.integers(0, 1000),
+)
+@every_int8
+def test_a_row_is_the_same_to_the_bit_whatever_it_is_computed_with(
+    make: Make, rows: int, scales: list[float], seed: int
+) -> None:
+    weight, bias = random(96, 64), random(96, seed=1)
+    x = random(rows, 64, seed=seed + 2) * torch.tensor(scales[:rows])[:, None]
+    layer = make(weight, bias)
+    together = layer(x)
+    for row in range(rows):
+        assert torch.equal(together[row], layer(x[row : row + 1])[0])
+
+
+@every_int8
+@pytest.mark.parametrize("rows", [300, 1500])
+def test_a_row_of_a_window_is_the_same_as_alone(make: Make, rows: int) -> None:
+    """So many rows are divided otherwise among registers and threads."""
+    layer, x = make(random(512, 512), random(512)), random(rows, 512, seed=1)
+    together = layer(x)
+    for row in (0, 1, 7, 130, rows - 1):
+        assert torch.equal(together[row], layer(x[row : row + 1])[0])
+    assert torch.equal(together, layer(x.view(4, -1, 512)).view(rows, 512))
+
+
+@every_int8
+def test_a_row_of_zeros_gives_the_bias(make: Make) -> None:
+    bias, x = random(96, seed=1), random(3, 64, seed=2)
+    x[1] = 0.0
+    assert torch.equal(make(random(96, 64), bias)(x)[1], bias)
+    assert torch.equal(make(random(96, 64), None)(x)[1], torch.zeros(96))
+
+
+@every_int8
+def test_a_row_is_rounded_by_its_own_largest_number(make: Make) -> None:
+    weight, x = random(96, 64), random(4, 64, seed=1)
+    scaled = x * torch.tensor([1e-8, 1.0, 1e4, 1e8])[:, None]
+    found, expected = make(weight, None)(scaled), F.linear(scaled, weight)
+    for row in range(4):
+        near(found[row], expected[row])
+
+
+@every_int8
+def test_an_output_is_rounded_by_its_own_largest_weight(make: Make) -> None:
+    weight, x = random(96, 64), random(4, 64, seed=1)
+    weight[0] *= 1e5
+    weight[1] *= 1e-5
+    weight[2] = 0.0
+    found, expected = make(weight, None)(x), F.linear(x, weight)
+    for output in (0, 1, 3, slice(4, None)):
+        near(found[:, output], expected[:, output])
+    assert torch.equal(found[:, 2], torch.zeros(4))
+
+
+@every_int8
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_a_row_that_is_not_finite_stays_so_and_alone(make: Make, wrong: float) -> None:
+    x = random(3, 64)
+    x[1, 5] = wrong
+    layer = make(random(96, 64), random(96))
+    found = layer(x)
+    assert not found[1].isfinite().any()
+    assert torch.equal(found[[0, 2]], layer(x[[0, 2]]))
+
+
+@every_int8
+def test_the_largest_products_do_not_overflow(make: Make) -> None:
+    """Without 8-bit dot products two of them are added up in 16 bits; so inputs have fewer levels there."""
+    weight, x = torch.ones(16, 4096), torch.ones(2, 4096)
+    near(make(weight, None)(x), F.linear(x, weight))
+    near(make(-weight, None)(x), F.linear(x, -weight))
+
+
+@pytest.mark.parametrize("kind", [_FbgemmLinear, _OnednnLinear, _WeightOnlyLinear])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("output", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_and_results_may_be_of_any_type(kind: Any, dtype: torch.dtype, output: torch.dtype) -> None:
+    if kind is not _WeightOnlyLinear and not _works(kind, torch.float32):
+        pytest.skip("this torch or this processor does not have it")
+    weight, bias, x = random(96, 64).to(dtype), random(96).to(dtype), random(5, 64, seed=1).to(dtype)
+    found = kind.of(weight, bias, output)(x)
+    assert found.dtype == output
+    near(found, F.linear(x.float(), weight.float(), bias.float()))
+
+
+# Which one it is
+
+
+@pytest.fixture
+def probes() -> Iterator[None]:
+    """What was found out about this torch is forgotten before and after."""
+    _works.cache_clear()
+    yield
+    _works.cache_clear()
+
+
+def chosen(weight: Tensor, *, few_rows: bool = True, int8: bool = False) -> type[Any]:
+    return type(linear(weight, None, few_rows=few_rows, int8=int8))
+
+
+ERRORS = [AttributeError, NotImplementedError, RuntimeError, TypeError]
+
+
+def break_kind(kind: Any, error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise error("no such operator")
+
+    monkeypatch.setattr(kind, "of", staticmethod(missing))
+
+
+def test_what_is_packed_and_what_is_not() -> None:
+    packed = _PackedLinear if torch._C._has_mkldnn else _PlainLinear
+    assert chosen(random(4, 4)) is packed
+    assert chosen(random(4, 4), few_rows=False) is _PlainLinear
+    assert chosen(random(4, 4).half()) is _PlainLinear
+    in_half = _PackedLinear if _works(_PackedLinear, torch.bfloat16) else _PlainLinear
+    assert chosen(random(4, 4).bfloat16()) is in_half
+    assert chosen(random(4, 4).bfloat16(), few_rows=False) is in_half
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        assert chosen(torch.empty(4, 4, dtype=dtype, device="meta")) is _PlainLinear
+
+
+@needs(_FbgemmLinear)
+@needs(_OnednnLinear)
+def test_8_bits_are_multiplied_by_what_is_faster_for_so_many_rows() -> None:
+    assert chosen(random(4, 4), int8=True) is _FbgemmLinear
+    assert chosen(random(4, 4), int8=True, few_rows=False) is _OnednnLinear
+    assert chosen(torch.empty(4, 4, device="meta"), int8=True) is _WeightOnlyLinear
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.usefixtures("probes")
+def test_without_its_operators_a_packed_layer_is_a_plain_one(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_kind(_PackedLinear, error, monkeypatch)
+    assert chosen(random(4, 4)) is chosen(random(4, 4).bfloat16()) is _PlainLinear
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.usefixtures("probes")
+@needs(_FbgemmLinear)
+@needs(_OnednnLinear)
+def test_without_its_operators_the_next_best_of_8_bits_takes_over(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patches:
+        break_kind(_FbgemmLinear, error, patches)
+        assert chosen(random(4, 4), int8=True) is _OnednnLinear
+        break_kind(_OnednnLinear, error, patches)
+        _works.cache_clear()
+        assert chosen(random(4, 4), int8=True) is _WeightOnlyLinear
+        assert chosen(random(4, 4), int8=True, few_rows=False) is _WeightOnlyLinear
+    _works.cache_clear()
+    break_kind(_OnednnLinear, error, monkeypatch)
+    assert chosen(random(4, 4), int8=True, few_rows=False) is _FbgemmLinear
+
+
+@pytest.mark.usefixtures("probes")
+@needs(_FbgemmLinear)
+@needs(_OnednnLinear)
+def test_operators_that_compute_something_else_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def transposed(self: Any, rows: Tensor, step: Tensor) -> Tensor:
+        return product(self, rows, step).flip(-1)
+
+    product = _FbgemmLinear.product
+    monkeypatch.setattr(_FbgemmLinear, "product", transposed)
+    monkeypatch.setattr(_PackedLinear, "__call__", lambda self, x: F.linear(x, self.weight.to_dense()) + 1.0)
+    assert chosen(random(4, 4), int8=True) is _OnednnLinear
+    assert chosen(random(4, 4)) is chosen(random(4, 4).bfloat16()) is _PlainLinear
+
+
+# In float32, for what overflows
+
+
+@needs(_PackedLinear, torch.bfloat16)
+def test_a_packed_layer_in_bfloat16_has_the_same_weights_in_float32() -> None:
+    weight, bias, x = random(96, 64).bfloat16(), random(96).bfloat16(), random(5, 64, seed=1)
+    layer = linear(weight, bias, few_rows=True)
+    assert isinstance(layer, _PackedLinear)
+    exact = layer.in_float32()
+    assert torch.equal(exact.weight.to_dense(), weight.float())
+    assert_close(exact(x), F.linear(x, weight.float(), bias.float()), rtol=1e-5, atol=1e-5)
+    assert torch.equal(_PlainLinear(weight, None).in_float32().weight, weight.float())
+
+
+def test_8_bits_for_other_devices_give_in_float32_what_float16_has_no_room_for() -> None:
+    weight, bias, x = random(96, 64).half(), random(96).half(), random(5, 64, seed=1) * 1e4
+    layer = _WeightOnlyLinear.of(weight, bias, torch.float16)
+    assert layer(x.half()).isinf().any()
+    found = layer.in_float32()(x)
+    assert found.dtype == torch.float32
+    near(found, F.linear(x, weight.float(), bias.float()))
+    # What attention looks at is in bfloat16, which has the room.
+    assert _WeightOnlyLinear.of(weight, bias, torch.bfloat16).in_float32()(x).dtype == torch.bfloat16
+
+
+def test_8_bits_for_other_devices_fit_into_float16_where_the_result_does() -> None:
+    """In Whisper the sums of integers, times their input, pass 65504 every day."""
+    weight, x = random(96, 64).half() / 64, random(5, 64, seed=1).half() * 500
+    near(_WeightOnlyLinear.of(weight, None, torch.float16)(x), F.linear(x.float(), weight.float()))
+
+
+# A network of them
+
+
+def int8_network(tensors: dict[str, Tensor], *, dtype: torch.dtype = torch.float32, structure: str = "base") -> Network:
+    return build_network(STRUCTURES[structure], tensors, device=CPU, dtype=dtype, int8=True)
+
+
+def logits_of(network: Network, mel: Tensor) -> Tensor:
+    """(T, V) after some tokens that were read in parts."""
+    tokens = torch.randint(network.dims.n_vocab, (1, 12), generator=torch.Generator().manual_seed(0))
+    cross = network.decoder.cross(network.encoder(mel.to(network.dtype)))
+    cache = Cache.empty(cross, rows=1, capacity=12, dtype=network.dtype)
+    parts = []
+    for part in (tokens[:, :5], tokens[:, 5:6], tokens[:, 6:]):
+        logits, cache = network.decoder(part, cache)
+        parts.append(logits[0])
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_a_network_of_8_bits_stays_near_float32(structure: str) -> None:
+    exact = random_network(structure)
+    network = int8_network(random_tensors(STRUCTURES[structure]), structure=structure)
+    mel = random_mel(exact.dims, 0)[None]
+    logits = logits_of(network, mel)
+    assert (network.dtype, logits.dtype) == (torch.float32, torch.float32)
+    assert F.cosine_similarity(logits, logits_of(exact, mel)).min() > 0.99
+
+
+def test_a_network_of_8_bits_holds_its_linear_weights_in_no_other_type() -> None:
+    network = int8_network(random_tensors(STRUCTURES["base"]))
+    blocks: tuple[EncoderBlock | DecoderBlock, ...] = network.encoder.blocks + network.decoder.blocks
+    for block in blocks:
+        for layer in (block.attention.query_key_value, block.attention.out, block.mlp.expand, block.mlp.contract):
+            assert isinstance(layer, (_FbgemmLinear, _OnednnLinear, _WeightOnlyLinear))
+    assert network.decoder.cross(torch.zeros(1, 20, 64)).keys.dtype == torch.bfloat16
+
+
+def test_where_8_bits_overflow_in_float16_float32_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on other devices, where everything but the weights is in float16."""
+    monkeypatch.setattr(module, "_works", lambda *_: False)
+    tensors = small_tensors(overflows=True)
+    network = build_network(DIMS, tensors, device=CPU, dtype=torch.float16, int8=True)
+    mel = random_mel(DIMS, 0)[None]
+    assert not logits_of(network, mel).isfinite().all()
+    exact = build_network(DIMS, tensors, device=CPU, dtype=torch.float32)
+    found = logits_of(in_float32(network), mel)
+    assert found.isfinite().all()
+    assert F.cosine_similarity(found, logits_of(exact, mel)).min() > 0.98
