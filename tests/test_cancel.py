@@ -336,6 +336,15 @@ def test_a_limit_begins_when_it_is_made_and_names_itself() -> None:
         Stop(None, 0.5, time.monotonic() - 0.001).check()
 
 
+def test_a_stop_says_whether_its_check_raises() -> None:
+    cancelled = CancelToken()
+    cancelled.cancel()
+    for stop in (NEVER, Stop(CancelToken()), Stop.after(60.0)):
+        assert not stop.is_over
+    for stop in (Stop(cancelled), Stop.after(0.0), Stop(CancelToken(), 0.5, time.monotonic() - 0.001)):
+        assert stop.is_over
+
+
 def test_a_cancelled_token_comes_before_a_limit_that_is_over() -> None:
     token = CancelToken()
     token.cancel()

@@ -165,7 +165,30 @@ def test_an_error_ends_the_recording_with_what_was_handed_out() -> None:
     assert tell(recording, two, error) == [error]
     assert error.partial is not None
     assert error.partial.text == " One."
+    assert error.partial.skipped == ()  # what is passed over lies behind it
     assert all(run.is_dropped for run in (one, two, three))
+
+
+def test_what_there_is_of_the_next_chunk_is_a_part_of_the_beginning() -> None:
+    recording, (one, two, _) = started(20.0, 40.0, 60.0)
+    tell(recording, one, part(segment(0, 20, " One.")))
+    error = CancelledError()
+    error.partial = part(segment(20, 30, " Half."))
+    tell(recording, two, error)
+    assert error.partial.text == " One. Half."
+    assert [each.id for each in error.partial.segments] == [0, 1]
+
+
+def test_only_some_chunks_are_on_their_way_at_a_time() -> None:
+    recording, runs = started(*(float(end) for end in range(10, 400, 10)))
+    assert len(runs) == 16
+    on_their_way = list(runs)
+    for count in range(39):
+        events = tell(recording, on_their_way[count], part(segment(10 * count, 10 * count + 5, " So.")))
+        on_their_way += [each for each in events if isinstance(each, Run)]
+    assert len(on_their_way) == 39
+    assert isinstance(events[-1], Transcription)
+    assert len(events[-1].segments) == 39
 
 
 def test_after_the_end_nothing_more_happens() -> None:
@@ -253,6 +276,13 @@ def test_silence_has_no_chunk_and_its_language_is_found_all_the_same(base: whisp
     assert (result.text, result.segments) == ("", ())
     assert result.skipped == (Skipped(0.0, 40.0, "vad"),)
     assert result.language in base.languages
+
+
+def test_what_lies_between_clips_is_left_out(base: whisperlite.Whisper, talk: np.ndarray) -> None:
+    clips = ((0.0, 5.0), (8.0, 12.0))
+    result = base.transcribe(talk, language="en", beam_size=1, chunking="vad", clip_timestamps=clips)
+    assert {attempt.seek // 100 >= 8 for attempt in result.attempts} == {False, True}
+    assert not any(each.end > 5.0 and each.start < 8.0 for each in result.segments)
 
 
 def test_a_cancelled_recording_gives_the_chunks_before(base: whisperlite.Whisper, talk: np.ndarray) -> None:

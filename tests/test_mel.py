@@ -56,6 +56,23 @@ def test_the_floor_comes_from_the_loudest_place_of_the_whole_recording() -> None
     assert before_loud.min() > alone.min() + 0.1
 
 
+def test_the_floor_is_found_once_and_may_be_found_early() -> None:
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+
+    features = Features(np.zeros(70 * 16000, np.int16), 80, check=check)
+    assert checks == 0
+    features.find_floor()
+    found = checks
+    assert found > 1
+    features.find_floor()
+    features.window(0, 3000)()
+    assert checks == found
+
+
 def test_language_is_detected_on_silent_samples_behind_a_short_recording_not_on_zeros() -> None:
     features = Features(noise(16_000), 80)
     silent = features.detection_window()()[:, 200:]

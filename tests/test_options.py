@@ -232,6 +232,7 @@ def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:
         ({"carry_initial_prompt": True}, r"carry_initial_prompt=True .* give an initial_prompt"),
         ({"vad_options": {"threshold": 0.4}}, r"vad_options .* give vad_filter=True"),
         ({"chunking": "vad", "prefix": "And"}, r"prefix .* many that are first"),
+        ({"chunking": "vad", "vad_filter": True}, r"leave vad_filter out"),
         ({"vad_options": VadOptions()}, r"vad_options .* give vad_filter=True"),
         ({"language": "de", "multilingual": True}, r"language='de' leaves nothing to detect: .* multilingual=True"),
         ({"language": "de", "allowed_languages": ["de"]}, r"language='de' leaves nothing .* allowed_languages"),

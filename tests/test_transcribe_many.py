@@ -6,7 +6,7 @@ import pytest
 
 import whisperlite
 from tests.conftest import DATA
-from tests.test_pool import PATIENCE_S, assert_same_result
+from tests.pooled import PATIENCE_S, assert_same_result
 from tests.test_transcribe import TRANSCRIPT, word_errors, words
 from whisperlite import OptionsDict, Transcription, Whisper
 from whisperlite.audio.mel import Samples

@@ -24,7 +24,8 @@ def measure(sides: Sequence[Side], subject: Subject, workers: Workers, repeats: 
 
     Returns:
         `subject`, `audio_s`, and in `sides` for each `load_s`, `first_s`, `seconds` (lists, of all rounds), `peak_mb`,
-        and `above_torch_mb`, what of that a process that only imports torch in the same environment does not have.
+        and `above_torch_mb`, what of that a process that only imports torch in the same environment does not have;
+        `loaded_above_torch_mb` is the same before anything was transcribed.
     """
     request = Request(subject.files, LANGUAGE, beam_size=1)
     found: dict[str, dict[str, Any]] = {}
@@ -34,17 +35,17 @@ def measure(sides: Sequence[Side], subject: Subject, workers: Workers, repeats: 
             torch_bytes = _only_torch(workers, side)
             with workers.fresh(side) as worker:
                 reply = worker.ask(request)
-            row = found.setdefault(side.name, {"load_s": [], "first_s": [], "seconds": [], "bytes": [], "torch": []})
-            row["load_s"].append(worker.loaded["load_s"])
-            row["first_s"].append(reply["first_s"])
-            row["seconds"].append(reply["seconds"])
-            row["bytes"].append(reply["peak_bytes"])
-            row["torch"].append(torch_bytes)
+            row = found.setdefault(side.name, {})
+            for name, value in (
+                *(("load_s", worker.loaded["load_s"]), ("first_s", reply["first_s"]), ("seconds", reply["seconds"])),
+                *(("peak", reply["peak_bytes"]), ("loaded", worker.loaded["peak_bytes"]), ("torch", torch_bytes)),
+            ):
+                row.setdefault(name, []).append(round(value, 4))
             print(f"memory  {side.name}  {reply['peak_bytes'] / 1e6:.0f} MB", file=sys.stderr)
     for row in found.values():
-        peak, torch_alone = median(row.pop("bytes")), median(row.pop("torch"))
-        row |= {name: [round(value, 4) for value in row[name]] for name in ("load_s", "first_s", "seconds")}
-        row |= {"peak_mb": round(peak / 1e6, 1), "above_torch_mb": round((peak - torch_alone) / 1e6, 1)}
+        peak, loaded, torch_alone = (median(row.pop(name)) / 1e6 for name in ("peak", "loaded", "torch"))
+        row |= {"peak_mb": round(peak, 1), "above_torch_mb": round(peak - torch_alone, 1)}
+        row |= {"loaded_above_torch_mb": round(loaded - torch_alone, 1)}
     return {"subject": subject.name, "audio_s": subject.seconds, "sides": found}
 
 

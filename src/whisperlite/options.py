@@ -366,6 +366,8 @@ def _refuse_contradictions(options: Options) -> None:
         raise OptionError("carry_initial_prompt=True carries initial_prompt on: give an initial_prompt with it.")
     if options.vad_options is not None and options.vad is None:
         raise OptionError("vad_options say how speech is found: give vad_filter=True or chunking='vad' with them.")
+    if options.is_chunked and options.vad_filter:
+        raise OptionError("chunking='vad' listens for speech itself: leave vad_filter out; vad_options say how.")
     if options.is_chunked and options.prefix is not None:
         raise OptionError("prefix is how the first window begins; with chunking='vad' there are many that are first.")
     if options.language is not None:

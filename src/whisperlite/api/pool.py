@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
+from traceback import clear_frames
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -288,4 +289,6 @@ class Pool:
     def _end(self, job: Job, event: Transcription | BaseException) -> None:
         with self._lock:
             self._jobs.discard(job)
+        if isinstance(event, BaseException):
+            clear_frames(event.__traceback__)  # whoever keeps the error is not to keep the recording and its encodings
         job._happened(event)

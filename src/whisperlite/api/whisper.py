@@ -175,7 +175,7 @@ class Whisper:
 
         Args:
             batch_size: windows that are decoded together, 1 to 128. Each takes the memory of its encoding and of its
-                text: `base` 55 MB in float32; several times that in beam searches and where it falls back.
+                text: `base` about 90 MB in float32; more in beam searches and where it falls back.
 
         Raises:
             OptionError: another batch size.
@@ -191,7 +191,7 @@ class Whisper:
         sampling_rate: int | None = None,
         **options: Unpack[OptionsDict],
     ) -> Iterator[Transcription | WhisperliteError]:
-        """Transcribe many recordings together: several times as fast as one after the other, with the same results.
+        """Transcribe many recordings together: faster than one after the other, with the same results.
 
         Args:
             audios: recordings, as `transcribe` takes them; they are asked for as there is room.

@@ -224,7 +224,9 @@ def _is_finite(answer: Answer) -> bool:
         return math.isfinite(answer.avg_logprob) and math.isfinite(answer.no_speech_prob)
     if isinstance(answer, Aligned):
         return all(map(math.isfinite, answer.probabilities))
-    return all(math.isfinite(value) for each in (answer.probabilities, *answer.of_spans) for value in each.values())
+    silences = (answer.no_speech_prob, *answer.no_speech_of_spans)
+    found = (value for each in (answer.probabilities, *answer.of_spans) for value in each.values())
+    return all(map(math.isfinite, (*silences, *found)))
 
 
 def compression_ratio(text: str) -> float:

@@ -1,7 +1,7 @@
 """How many threads torch's work on a CPU runs on.
 
-torch keeps the number for each thread of the process that calls it, and it is put back after every step: nothing else
-in the process is changed. Tokens do not depend on it.
+torch keeps the number for each thread of the process that calls it, and it is put back after every step. Only a thread
+that uses torch for the first time in the middle of a step starts with the step's number. Tokens do not depend on it.
 """
 
 from __future__ import annotations

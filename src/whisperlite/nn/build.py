@@ -175,7 +175,8 @@ class _Builder:
         # The decoder sees tokens; the encoder, and what projects its output to keys and values, see all of a window.
         few_rows = names[0].startswith("decoder.") and not names[0].endswith("cross_attn.key")
         seen_by_attention = len(names) > 1 and not few_rows
-        output = torch.bfloat16 if self.int8 and seen_by_attention else None
+        is_short = self.int8 and seen_by_attention and self.device.type == "cpu"
+        output = torch.bfloat16 if is_short else None
         return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows, int8=self.int8, output=output)
 
     def _scaled(self, name: str) -> Tensor:

@@ -67,7 +67,7 @@ class Cache:
         """
         end = self.longest
         if rows.device.type == "cpu":  # elsewhere it would have to be waited for
-            changed = (rows != torch.arange(len(rows))).nonzero()[:, 0]
+            changed = (rows != torch.arange(len(rows), device="cpu")).nonzero()[:, 0]
         else:
             changed = torch.arange(len(rows), device=rows.device)
         for storage in (self.keys, self.values):

@@ -24,7 +24,7 @@ Linear = Callable[[Tensor], Tensor]
 """(…, in) → (…, out)"""
 
 _LEAST_SCALE = 1e-12  # a row of zeros is divided by it
-_HALF_ABOVE_ZERO = torch.tensor(128.5)  # of bytes that stand for -128 to 127
+_HALF_ABOVE_ZERO = torch.tensor(128.5, dtype=torch.float32, device="cpu")  # of bytes that stand for -128 to 127
 
 
 def linear(
@@ -143,9 +143,10 @@ class _FbgemmLinear(_Int8Linear):
     @staticmethod
     def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _FbgemmLinear:
         rounded, scale = _rounded(weight)
+        zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # quantised tensors are deprecated; this one lives for a line
-            quantised = torch._make_per_channel_quantized_tensor(rounded, scale, torch.zeros(len(scale)).int(), 0)
+            quantised = torch._make_per_channel_quantized_tensor(rounded, scale, zeros, 0)
         packed = torch.ops.quantized.linear_prepack(quantised, None)
         return _FbgemmLinear(packed, _bias(bias, weight), output)
 
@@ -165,7 +166,7 @@ class _OnednnLinear(_Int8Linear):
     def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _OnednnLinear:
         rounded, scale = _rounded(weight)
         packed = torch.ops.onednn.qlinear_prepack(rounded, None)
-        zeros = torch.zeros(len(scale), dtype=torch.int32)
+        zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         return _OnednnLinear(packed, _bias(bias, weight), output, scale, zeros)
 
     def product(self, rows: Tensor, step: Tensor) -> Tensor:
@@ -206,9 +207,9 @@ class _WeightOnlyLinear:
 @cache
 def _works(kind: Any, dtype: torch.dtype) -> bool:
     """Whether this torch has the private operators of a kind and they compute what `F.linear` does."""
-    generator = torch.Generator().manual_seed(0)
-    weight, bias = torch.randn(96, 64, generator=generator), torch.randn(96, generator=generator)
-    x = torch.randn(3, 5, 64, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(0)
+    shapes = ((96, 64), (96,), (3, 5, 64))
+    weight, bias, x = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
     expected = F.linear(x, weight, bias)
     exact = dtype == torch.float32 and kind is _PackedLinear
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 SPAN_S = 3.0  # of audio that one opinion is formed on
 HOP_S = 1.0
@@ -98,7 +97,8 @@ def beginning_of(found: Sequence[Heard], *, whole: Heard | None = None, before: 
     length = next((index for index, label in enumerate(labels) if label != labels[0]), len(labels))
     spoken = [1 - each.no_speech for each in found[:length]]
     weights = spoken if any(spoken) else [1.0] * length
-    probability = fmean([each.probabilities[labels[0]] for each in found[:length]], weights)
+    weighed = (weight * each.probabilities[labels[0]] for weight, each in zip(weights, found, strict=False))
+    probability = sum(weighed) / sum(weights)
     if length == len(labels) and whole is not None and whole.clear_language is not None:
         return Beginning(*likeliest(whole.probabilities), None)
     # Between the middles of the last span in one language and the first in the other.

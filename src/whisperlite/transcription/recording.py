@@ -35,6 +35,9 @@ class Run:
 Event = Accepted | Transcription | BaseException
 
 
+_AT_A_TIME = 16  # chunks of one recording: each may hold a window's encoding, and others want to come in between
+
+
 class Recording(Protocol):
     """What a driver has to know of one."""
 
@@ -87,6 +90,7 @@ class Chunked:
     results: dict[Run, Transcription] = field(default_factory=dict)
     count: int = 0  # of the chunks that were handed out
     n_segments: int = 0  # in them
+    n_begun: int = 0  # of the chunks
     is_over: bool = False
 
     def begin(self) -> Sequence[Run]:
@@ -96,15 +100,17 @@ class Chunked:
         if self.is_over or isinstance(event, Accepted):  # a chunk is handed out when it is done
             return []
         if isinstance(event, BaseException):
-            return [self._failed(event)]
+            return [self._failed(run, event)]
         if self.known is None:
             self.known = event
             for session, end_s in self.chunks_in(event):
                 self.runs.append(Run(session, self))
                 self.ends.append(end_s)
-            return self.runs or [self._joined()]
+            self.n_begun = _AT_A_TIME
+            return self.runs[:_AT_A_TIME] or [self._joined()]
         self.results[run] = event
-        return self._in_order()
+        self.n_begun += 1
+        return [*self._in_order(), *self.runs[self.n_begun - 1 : self.n_begun]]
 
     def _in_order(self) -> list[Run | Event]:
         events: list[Run | Event] = []
@@ -128,14 +134,27 @@ class Chunked:
         assert isinstance(result, Transcription), "as it went in"
         return result
 
-    def _failed(self, error: BaseException) -> BaseException:
+    def _failed(self, run: Run, error: BaseException) -> BaseException:
         """The others are not waited for; the error carries the chunks that were handed out."""
         self.is_over = True
-        for run in self.runs:
-            run.is_dropped = True
+        for each in self.runs:
+            each.is_dropped = True
         if isinstance(error, (CancelledError, DecodingError)) and self.known is not None:
-            error.partial = self._joined()
+            error.partial = self._begun(error.partial if self._is_next(run) else None)
         return error
+
+    def _is_next(self, run: Run) -> bool:
+        return self.count < len(self.runs) and self.runs[self.count] is run
+
+    def _begun(self, rest: Transcription | None) -> Transcription:
+        """The beginning of the whole: the chunks that were handed out, and what there is of the next one."""
+        assert self.known is not None, "the head comes first"
+        if self.count < len(self.runs) and rest is not None:
+            self.results[self.runs[self.count]] = rest
+            self.count += 1
+        end_s = self.ends[self.count - 1] if self.count else 0.0
+        known = replace(self.known, skipped=tuple(span for span in self.known.skipped if span.end <= end_s))
+        return _with_runtime(join(known, [self.results[run] for run in self.runs[: self.count]]), self.began)
 
 
 def _timed(event: Event, began: float) -> Event:

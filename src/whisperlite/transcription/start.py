@@ -69,8 +69,9 @@ def start_recording(
         return Sequential(begin(options, warnings=warnings, speech=speech), stop), duration
 
     inside = Bounds(features.content_frames, duration)
-    clips, _, _ = inside.clips(options.clips, speech)
-    chunks = chunks_of(clips, round(options.chunk_length * FRAMES_PER_SECOND))
+    longest = round(options.chunk_length * FRAMES_PER_SECOND)
+    # No chunk reaches from one clip into the next: what is between them was left out.
+    chunks = [chunk for clip in options.clips for chunk in chunks_of(inside.clips([clip], speech)[0], longest)]
 
     def chunks_in(known: Transcription) -> list[tuple[Session, float]]:
         """A session for each chunk, in the language that is known by then, and where each ends, in seconds."""

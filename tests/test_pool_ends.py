@@ -1,0 +1,310 @@
+"""Recordings that share an engine: how one is stopped, what is held meanwhile, and how a pool ends or goes on."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+import whisperlite
+from tests.pooled import (
+    LONG,
+    PATIENCE_S,
+    QUICK,
+    RECORDINGS,
+    SHORT,
+    WAV,
+    Steps,
+    Upload,
+    assert_same_result,
+    noise,
+    pool_threads,
+    quick,
+    watch_steps,
+)
+from tests.small_whisper import small_whisper
+from tests.test_cancel import assert_is_a_prefix
+from whisperlite import (
+    CancelledError,
+    Job,
+    OptionsDict,
+    TimeoutExceededError,
+    Transcription,
+    Whisper,
+)
+from whisperlite.audio.mel import Features
+
+
+@pytest.fixture(scope="module")
+def model() -> Whisper:
+    return small_whisper()
+
+
+@pytest.fixture(scope="module")
+def alone(model: Whisper) -> list[Transcription]:
+    return [model.transcribe(each, **QUICK) for each in RECORDINGS]
+
+
+@pytest.fixture(autouse=True)
+def _threads_end() -> Iterator[None]:
+    yield
+    assert pool_threads() == []
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    yield from watch_steps(monkeypatch)
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("number", range(1, 8, 2))
+def test_a_job_that_is_cancelled_while_it_is_decoded_has_a_prefix_and_the_others_go_on(
+    model: Whisper, alone: list[Transcription], steps: Steps, number: int
+) -> None:
+    jobs: list[Job] = []
+
+    def cancel(count: int) -> None:
+        if count == number:
+            jobs[0].cancel()
+
+    steps.may_go.clear()
+    steps.before = cancel
+    with model.pool(2) as pool:
+        jobs += [pool.submit(each, **QUICK) for each in RECORDINGS[:3]]
+        steps.may_go.set()
+        with pytest.raises(CancelledError) as caught:
+            jobs[0].result(PATIENCE_S)
+    assert_is_a_prefix(caught.value.partial, alone[0])
+    assert caught.value.partial is not None
+    assert segments_until_the_error(jobs[0]) == caught.value.partial.segments
+    for job, expected in zip(jobs[1:], alone[1:3], strict=True):
+        assert_same_result(job.result(PATIENCE_S), expected)
+
+
+def segments_until_the_error(job: Job) -> tuple[whisperlite.Segment, ...]:
+    found = []
+    try:
+        for segment in job.segments():
+            found.append(segment)
+    except CancelledError:
+        return tuple(found)
+    raise AssertionError("it was cancelled")
+
+
+def assert_was_not_begun(error: CancelledError) -> None:
+    assert error.partial is not None
+    assert (error.partial.segments, error.partial.duration, error.partial.language) == ((), 0.0, "en")
+
+
+@pytest.mark.parametrize("number", [0, 3, 7])
+def test_a_job_that_waits_for_room_can_be_cancelled_and_is_not_read(model: Whisper, steps: Steps, number: int) -> None:
+    steps.may_go.clear()
+    with model.pool(1) as pool:
+        running = [pool.submit(SHORT, **QUICK) for _ in range(3)]
+        files = [Upload(WAV) for _ in range(8)]
+        waiting = [pool.submit(each, **QUICK) for each in files]
+        waiting[number].cancel()
+        with pytest.raises(CancelledError) as caught:
+            waiting[number].result(PATIENCE_S)
+        assert_was_not_begun(caught.value)
+        assert not any(each.is_read for each in files)
+        steps.may_go.set()
+    assert all(job.result().duration == 3.0 for job in running)
+    assert [each.is_read for each in files] == [index != number for index in range(8)]
+
+
+def test_a_job_that_is_cancelled_while_its_loudest_moment_is_looked_for_leaves_the_others_alone(
+    model: Whisper, alone: list[Transcription], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+    submitted = threading.Event()
+    log_power = Features._log_power
+
+    def cancelling(self: Features, start: int, count: int) -> torch.Tensor:
+        assert submitted.wait(PATIENCE_S)
+        if len(self.samples) == len(LONG):
+            jobs[0].cancel()
+        return log_power(self, start, count)
+
+    monkeypatch.setattr(Features, "_log_power", cancelling)
+    with model.pool(2) as pool:
+        jobs += [pool.submit(LONG, **QUICK), pool.submit(SHORT, **QUICK)]
+        submitted.set()
+        with pytest.raises(CancelledError) as caught:
+            jobs[0].result(PATIENCE_S)
+        assert_same_result(jobs[1].result(PATIENCE_S), alone[1])
+    assert caught.value.partial is not None
+    assert caught.value.partial.segments == ()
+
+
+def test_a_cancelled_job_makes_room(model: Whisper, alone: list[Transcription], steps: Steps) -> None:
+    steps.may_go.clear()
+    with model.pool(1) as pool:
+        jobs = [pool.submit(LONG, **QUICK) for _ in range(5)]
+        last = pool.submit(SHORT, **QUICK)
+        for job in jobs:
+            job.cancel()
+            job.cancel()
+        steps.may_go.set()
+        assert_same_result(last.result(PATIENCE_S), alone[1])
+    assert all(job.done for job in jobs)
+
+
+def test_cancelling_what_is_done_changes_nothing(model: Whisper) -> None:
+    with model.pool() as pool:
+        job = pool.submit(SHORT, **QUICK)
+        result = job.result(PATIENCE_S)
+        job.cancel()
+        assert job.result() is result
+
+
+def test_time_counts_while_a_recording_is_decoded(model: Whisper, steps: Steps) -> None:
+    steps.may_go.clear()
+    with model.pool() as pool:
+        late, other = pool.submit(LONG, **quick(timeout_s=0.05)), pool.submit(SHORT, **quick(timeout_s=600))
+        assert steps.begun.wait(PATIENCE_S)
+        with pytest.raises(TimeoutError):
+            late.result(0.1)
+        steps.may_go.set()
+        with pytest.raises(TimeoutExceededError, match=r"timeout_s=0\.05"):
+            late.result(PATIENCE_S)
+        assert other.result(PATIENCE_S).duration == 3.0
+
+
+# Memory
+
+
+def test_no_more_are_read_than_fit_and_two(model: Whisper, steps: Steps) -> None:
+    """The engine stands still; what waits for room runs out of its time unread."""
+    read = threading.Semaphore(0)
+    steps.may_go.clear()
+    with model.pool(2) as pool:
+        jobs = [pool.submit(Upload(WAV, read.release), **QUICK) for _ in range(4)]
+        for _ in jobs:
+            assert read.acquire(timeout=PATIENCE_S)
+        files = [Upload(WAV) for _ in range(6)]
+        for late in [pool.submit(each, **quick(timeout_s=0.2)) for each in files]:
+            with pytest.raises(TimeoutExceededError) as caught:
+                late.result(PATIENCE_S)
+            assert_was_not_begun(caught.value)
+        assert not any(each.is_read for each in files)
+        steps.may_go.set()
+    assert all(job.result().duration == pytest.approx(3.0) for job in jobs)
+
+
+def test_what_failed_makes_room(model: Whisper) -> None:
+    with model.pool(1) as pool:
+        jobs = [pool.submit("no such file.wav", **QUICK) for _ in range(9)]
+        last = pool.submit(SHORT, **QUICK)
+        assert last.result(PATIENCE_S).duration == 3.0
+    assert all(job.done for job in jobs)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunking": "vad"}])
+def test_a_recording_that_is_done_is_let_go(model: Whisper, options: OptionsDict) -> None:
+    sound = noise(2)
+    watched = weakref.ref(sound)
+    with model.pool() as pool:
+        job = pool.submit(sound, **quick(**options))
+        del sound
+        job.result(PATIENCE_S)
+        pool.submit("no such file.wav", **QUICK).segments()
+        gc.collect()
+        assert watched() is None
+
+
+# The end of a pool
+
+
+def test_leaving_a_pool_waits_for_what_was_submitted(model: Whisper, alone: list[Transcription]) -> None:
+    with model.pool(2) as pool:
+        jobs = [pool.submit(each, **QUICK) for each in RECORDINGS]
+    assert all(job.done for job in jobs)
+    for job, expected in zip(jobs, alone, strict=True):
+        assert_same_result(job.result(), expected)
+
+
+def test_a_closed_pool_takes_nothing(model: Whisper) -> None:
+    pool = model.pool()
+    pool.close()
+    pool.close()
+    with pytest.raises(ValueError, match="closed"):
+        pool.submit(SHORT, **QUICK)
+    with pytest.raises(ValueError, match="closed"):
+        next(pool.transcribe_many([SHORT], **QUICK))
+
+
+def test_leaving_a_pool_by_an_error_cancels_what_is_left(model: Whisper, steps: Steps) -> None:
+    long = np.resize(LONG, 300 * 16000)
+    jobs: list[Job] = []
+    steps.may_go.clear()
+
+    def leave() -> None:
+        with model.pool(2) as pool:
+            jobs.extend(pool.submit(long, **QUICK) for _ in range(8))
+            assert steps.begun.wait(PATIENCE_S)
+            steps.may_go.set()
+            raise LookupError("something else")
+
+    with pytest.raises(LookupError):
+        leave()
+    for job in jobs:
+        with pytest.raises(CancelledError):
+            job.result(0)
+
+
+def test_a_pool_can_be_told_not_to_wait(model: Whisper, steps: Steps) -> None:
+    steps.may_go.clear()
+    pool = model.pool(2)
+    jobs = [pool.submit(np.resize(LONG, 300 * 16000), **QUICK) for _ in range(5)]
+    assert steps.begun.wait(PATIENCE_S)
+    steps.may_go.set()
+    pool.close(cancel=True)
+    for job in jobs:
+        with pytest.raises(CancelledError):
+            job.result(0)
+
+
+# An engine that breaks
+
+
+def test_an_engine_that_breaks_fails_what_it_decodes_and_the_pool_goes_on(
+    model: Whisper, alone: list[Transcription], steps: Steps
+) -> None:
+    """The second has been heard for a while, so that both are in it; the third has not been read."""
+    jobs: list[Job] = []
+    errors = [RuntimeError("the allocator is empty")]
+
+    def fail(_: int) -> None:
+        if errors and jobs[1].progress[0] > 0:
+            raise errors.pop()
+
+    steps.may_go.clear()
+    steps.before = fail
+    with model.pool(2) as pool:
+        jobs += [pool.submit(np.resize(LONG, 300 * 16000), **QUICK) for _ in range(2)]
+        steps.may_go.set()
+        for job in jobs:
+            with pytest.raises(RuntimeError, match="allocator"):
+                job.result(PATIENCE_S)
+        jobs += [pool.submit(each, **QUICK) for each in RECORDINGS]
+        for job, expected in zip(jobs[2:], alone, strict=True):
+            assert_same_result(job.result(PATIENCE_S), expected)
+
+
+def test_an_engine_that_breaks_is_no_result_of_a_recording(model: Whisper, steps: Steps) -> None:
+    """It is a bug, or a machine that is too small: it is raised, not handed out for one recording after the other."""
+
+    def fail(_: int) -> None:
+        raise RuntimeError("the allocator is empty")
+
+    steps.before = fail
+    with pytest.raises(RuntimeError, match="allocator"):
+        list(model.transcribe_many([SHORT] * 3, **QUICK))
