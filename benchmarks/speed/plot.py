@@ -51,7 +51,8 @@ def points(summary: Summary) -> list[Point]:
         first = next(iter(measured.values()))["rows"]
         found.append(_point(setting, setting.ours.name, first, "ours"))
         found += [_point(setting, name, part["rows"], "peer") for name, part in measured.items()]
-    return found
+    # A peer's type that takes part in two settings is shown once.
+    return list({(point.library, point.label, point.is_beam): point for point in reversed(found)}.values())
 
 
 def _point(setting: Setting, name: str, rows: list[Row], whose: str) -> Point:
