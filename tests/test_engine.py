@@ -102,6 +102,31 @@ def test_asks_that_arrive_over_time_get_their_literal_answers(
         check(answers[ticket], literal_answer(table, ask, SMALL, N_TEXT_CTX), ask)
 
 
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(
+    asks=st.lists(st.tuples(table_asks(), st.none() | st.integers(0, 4)), min_size=2, max_size=6),
+    slots=st.integers(1, 4),
+    seed=st.integers(0, 10_000),
+)
+def test_asks_that_are_cancelled_leave_the_others_their_literal_answers(
+    asks: list[tuple[Decode, int | None]], slots: int, seed: int
+) -> None:
+    """Some are cancelled after a number of steps: waiting, decoded in any slot, or answered."""
+    table = Table(SMALL.n_vocab, seed)
+    engine = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=slots)
+    tickets = [engine.submit(ask) for ask, _ in asks]
+    answers: dict[int, Answer] = {}
+    for count in range(200):
+        for ticket, (_, moment) in zip(tickets, asks, strict=True):
+            if moment == count:
+                engine.cancel(ticket)
+        answers.update(engine.step())
+    for ticket, (ask, moment) in zip(tickets, asks, strict=True):
+        assert ticket in answers or moment is not None
+        if ticket in answers:
+            check(answers[ticket], literal_answer(table, ask, SMALL, N_TEXT_CTX), ask)
+
+
 @pytest.mark.parametrize("strategy", [Greedy(), Sample(1.0, 3), Beam(3, 3)])
 @pytest.mark.parametrize("room", [1, 2, 5])
 def test_a_prompt_that_nearly_fills_the_context_leaves_the_rest(strategy: Strategy, room: int) -> None:

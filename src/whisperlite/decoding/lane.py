@@ -167,6 +167,7 @@ class Lane:
                 self._remove(index)
         return taken[::-1]
 
+    @torch.inference_mode()
     def drop(self, ticket: int) -> None:
         """Remove the slot of an ask, if it is here, without an answer."""
         for index, slot in enumerate(self.slots):
