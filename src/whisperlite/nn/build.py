@@ -167,9 +167,9 @@ class _Builder:
 
     def _linear(self, *names: str) -> Linear:
         """One layer out of several that share their input; keys have no bias in Whisper, so theirs is zero."""
-        weights = [self._scaled(f"{name}.weight") for name in names]
+        weights = [self._place(f"{name}.weight") for name in names]
         biases = [
-            self._scaled(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
+            self._place(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
             for name, weight in zip(names, weights, strict=True)
         ]
         # The decoder sees tokens; the encoder, and what projects its output to keys and values, see all of a window.
@@ -178,17 +178,6 @@ class _Builder:
         is_short = self.int8 and seen_by_attention and self.device.type == "cpu"
         output = torch.bfloat16 if is_short else None
         return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows, int8=self.int8, output=output)
-
-    def _scaled(self, name: str) -> Tensor:
-        """Queries are scaled once and for all, which for the width of Whisper's heads, 64, is exact."""
-        tensor = self._place(name)
-        if ".query." not in name:
-            return tensor
-        encoder = name.startswith("encoder.")
-        heads = self.dims.n_audio_head if encoder else self.dims.n_text_head
-        width = (self.dims.n_audio_state if encoder else self.dims.n_text_state) // heads
-        scale: float = width**-0.5
-        return tensor * scale
 
     def _norm(self, name: str) -> LayerNorm:
         return LayerNorm(self._place(f"{name}.weight"), self._place(f"{name}.bias"))

@@ -1,8 +1,12 @@
 """How one linear layer runs on this device and in this precision.
 
 `linear` picks the implementation once, when the network is built. What is fast on a CPU, oneDNN's product of reordered
-weights and the two products of 8-bit integers, are operators that are private to torch: they are probed for and checked
-against `F.linear` before they are used, and where one is missing the next best takes its place.
+weights, fbgemm's of halves and the two products of 8-bit integers, are operators that are private to torch: they are
+probed for and checked against `F.linear` before they are used, and where one is missing the next best takes its place.
+
+A step of decoding waits for the weights to come from memory. Published checkpoints are in float16, so that a weight in
+float32 is one half and nothing else: kept as it came and widened inside the product it is the same number, at half the
+way.
 
 Integers are symmetric, with one scale for each output of a layer and one for each row of its input: a row's result does
 not depend on the rows that it is computed with.
@@ -48,10 +52,19 @@ def linear(
     output = output or weight.dtype
     if int8:
         return _int8_linear(weight, bias, few_rows=few_rows, output=output)
-    packable = weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and few_rows)
-    if packable and weight.device.type == "cpu" and _works(_PackedLinear, weight.dtype):
-        return _PackedLinear.of(weight, bias)
+    if weight.device.type == "cpu":
+        if weight.dtype == torch.float32 and few_rows:
+            if _are_halves(weight) and _works(_HalvesLinear, weight.dtype):
+                return _HalvesLinear.of(weight, bias)
+            if _works(_PackedLinear, weight.dtype):
+                return _PackedLinear.of(weight, bias)
+        elif weight.dtype == torch.bfloat16 and _works(_PackedLinear, weight.dtype):
+            return _PackedLinear.of(weight, bias)
     return _PlainLinear(weight, bias)
+
+
+def _are_halves(weight: Tensor) -> bool:
+    return torch.equal(weight.half().float(), weight)
 
 
 def _int8_linear(weight: Tensor, bias: Tensor | None, *, few_rows: bool, output: torch.dtype) -> Linear:
@@ -94,6 +107,24 @@ class _PackedLinear:
 
     def in_float32(self) -> _PackedLinear:
         return _PackedLinear.of(self.weight.to_dense().float(), None if self.bias is None else self.bias.float())
+
+
+@dataclass(frozen=True, slots=True)
+class _HalvesLinear:
+    """fbgemm: a weight of halves, everything else in float32. It adds up each row on its own, in one order."""
+
+    weight: Any  # opaque
+
+    @staticmethod
+    def of(weight: Tensor, bias: Tensor | None) -> _HalvesLinear:
+        return _HalvesLinear(torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        result: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.weight)
+        return result
+
+    def in_float32(self) -> _HalvesLinear:
+        return self
 
 
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,10 +241,11 @@ def _works(kind: Any, dtype: torch.dtype) -> bool:
     generator = torch.Generator("cpu").manual_seed(0)
     shapes = ((96, 64), (96,), (3, 5, 64))
     weight, bias, x = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
+    weight = weight.half().float()
+    exact = dtype == torch.float32 and kind in (_PackedLinear, _HalvesLinear)
     expected = F.linear(x, weight, bias)
-    exact = dtype == torch.float32 and kind is _PackedLinear
     try:
-        if kind is _PackedLinear:
+        if kind in (_PackedLinear, _HalvesLinear):
             found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))
         else:
             found = kind.of(weight, bias, torch.float32)(x)

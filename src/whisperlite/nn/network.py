@@ -190,7 +190,7 @@ class DecoderBlock:
 @dataclass(frozen=True, slots=True)
 class SelfAttention:
     heads: int
-    query_key_value: Linear  # C → 3·C in one product; queries are scaled
+    query_key_value: Linear  # C → 3·C in one product
     out: Linear
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class SelfAttention:
 @dataclass(frozen=True, slots=True)
 class CrossAttention:
     heads: int
-    query: Linear  # scaled
+    query: Linear
     key_value: Linear  # C → 2·C in one product
     out: Linear
 
@@ -232,8 +232,7 @@ class CrossAttention:
     def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int]) -> Tensor:
         """(1, T, C) over the audio of one window (1, H, S, D): scores of N heads before the softmax, (N, T, S)."""
         query = _split_heads(self.query(x), self.heads)[0, heads].to(keys.dtype)
-        scores: Tensor = query @ keys[0, heads].transpose(-1, -2)
-        return scores
+        return _scores(query, keys[0, heads])
 
     def keys_values(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.key_value(encoded).chunk(2, dim=-1)
@@ -276,19 +275,24 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = No
     """Dot-product attention: (B, H, T, D) over (B, H, S, D) → (B, H, T, D).
 
     Args:
-        query: scaled; `nn/build.py` has put D^-½ into the weights.
         mask: True where a query may look.
     """
     many = query.shape[-2] > _FEW_QUERIES
     if query.device.type != "cpu" or (many and query.dtype != torch.bfloat16):
-        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
     if many and mask is None:
         return _attend_head_by_head(query, keys, values)
     # One batch of products; nothing is copied, since heads lie behind heads in memory.
-    scores = torch.bmm(query.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
+    scores = _scores(query.flatten(0, 1), keys.flatten(0, 1))
     if mask is not None:
         scores.view(*query.shape[:3], -1).masked_fill_(~mask, float("-inf"))
     return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(query.shape)
+
+
+def _scores(query: Tensor, keys: Tensor) -> Tensor:
+    """(N, T, D) over (N, S, D) → (N, T, S), scaled within the product."""
+    nothing = query.new_empty(())
+    return torch.baddbmm(nothing, query, keys.transpose(1, 2), beta=0, alpha=query.shape[-1] ** -0.5)
 
 
 def _attend_head_by_head(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -296,7 +300,8 @@ def _attend_head_by_head(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     result = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     for window in range(len(query)):
         for head in range(query.shape[1]):
-            weights = (query[window, head] @ keys[window, head].T).softmax(-1)
+            one = slice(head, head + 1)
+            weights = _scores(query[window, one], keys[window, one])[0].softmax(-1)
             torch.mm(weights, values[window, head], out=result[window, head])
     return result
 
