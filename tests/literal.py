@@ -30,6 +30,7 @@ class Rules:
     forced: tuple[int, ...] = ()
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    text_until_index: int = 0
 
     def apply(self, logits: npt.NDArray[np.float32], chosen: Sequence[int]) -> Logits:
         """The logits that are left after `chosen` (the forced beginning not among them)."""
@@ -56,6 +57,9 @@ class Rules:
         if answer and is_time(answer[-1]):
             if len(answer) < 2 or is_time(answer[-2]):  # a segment has just begun: text
                 left[begin:] = -math.inf
+                is_early = len(answer) > 1 and answer[-1] - begin < self.text_until_index
+                if is_early and left[:eot].max() > -math.inf:
+                    left[eot] = -math.inf
             else:  # a segment has just ended: the next one's begin, or the end
                 left[:eot] = -math.inf
         times = [token for token in answer if is_time(token)]

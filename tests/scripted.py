@@ -114,13 +114,21 @@ def drive(
     languages: dict[str, float] | Listener | None = None,
     times: Timer = half_a_second_each,
     speech: Sequence[tuple[float, float]] | None = None,
+    chunk: tuple[int, int] | None = None,
     warnings: tuple[str, ...] = (),
     **options: Any,
 ) -> Run:
     """Run a session to its end; a script's answers go to the Decodes in their order, and all must be used."""
     chosen = make_options({"language": "en"} | options if tokenizer.is_multilingual else options)
     features = Features(np.zeros(round(seconds * 16000), np.int16), 80)
-    steps = session(features, chosen, tokenizer, duration=seconds, model="scripted", warnings=warnings, speech=speech)
+    steps = session(
+        *(features, chosen, tokenizer),
+        duration=seconds,
+        model="scripted",
+        warnings=warnings,
+        speech=speech,
+        chunk=chunk,
+    )
     answers = iter(script) if isinstance(script, Sequence) else None
     run = Run([], [], cast(Transcription, None), [])
     answer: Answer | None = None

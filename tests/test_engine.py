@@ -62,6 +62,7 @@ def table_asks(draw: st.DrawFn) -> Decode:
         seed=(draw(st.integers(0, 5)),),
         repetition_penalty=draw(st.sampled_from([1.0, 1.0, 0.7, 1.5, 3.0])),
         no_repeat_ngram_size=draw(st.sampled_from([0, 0, 1, 2, 3])),
+        text_until=draw(st.sampled_from([0.0, 0.0, 0.04, 0.08, 1.0])),
     )
 
 

@@ -21,6 +21,7 @@ from whisperlite.nn.cache import Cache
 from whisperlite.nn.linear import (
     Linear,
     _FbgemmLinear,
+    _HalvesLinear,
     _OnednnLinear,
     _PackedLinear,
     _PlainLinear,
@@ -55,6 +56,7 @@ EVERY_KIND = [
     pytest.param(_PlainLinear, id="_PlainLinear"),
     pytest.param(_PackedLinear.of, id="_PackedLinear", marks=needs(_PackedLinear)),
     pytest.param(in_bfloat16, id="bfloat16", marks=needs(_PackedLinear, torch.bfloat16)),
+    pytest.param(_HalvesLinear.of, id="_HalvesLinear", marks=needs(_HalvesLinear)),
     *INT8,
     pytest.param(int8_layer(_WeightOnlyLinear), id="_WeightOnlyLinear"),
 ]
@@ -112,7 +114,10 @@ def test_the_weight_may_be_a_view(make: Make) -> None:
     near(make(whole[::2], None)(random(4, 96)), F.linear(random(4, 96), whole[::2]))
 
 
-# 8 bits
+# Rows on their own
+
+ALONE = [*INT8, pytest.param(_HalvesLinear.of, id="_HalvesLinear", marks=needs(_HalvesLinear))]
+row_by_row = pytest.mark.parametrize("make", ALONE)
 
 
 @settings(deadline=None, max_examples=40)
@@ -121,7 +126,7 @@ def test_the_weight_may_be_a_view(make: Make) -> None:
     scales=st.lists(st.sampled_from([0.0, 1e-6, 0.01, 1.0, 1e3, 1e8]), min_size=40, max_size=40),
     seed=st.integers(0, 1000),
 )
-@every_int8
+@row_by_row
 def test_a_row_is_the_same_to_the_bit_whatever_it_is_computed_with(
     make: Make, rows: int, scales: list[float], seed: int
 ) -> None:
@@ -133,7 +138,7 @@ def test_a_row_is_the_same_to_the_bit_whatever_it_is_computed_with(
         assert torch.equal(together[row], layer(x[row : row + 1])[0])
 
 
-@every_int8
+@row_by_row
 @pytest.mark.parametrize("rows", [300, 1500])
 def test_a_row_of_a_window_is_the_same_as_alone(make: Make, rows: int) -> None:
     """So many rows are divided otherwise among registers and threads."""
@@ -142,6 +147,9 @@ def test_a_row_of_a_window_is_the_same_as_alone(make: Make, rows: int) -> None:
     for row in (0, 1, 7, 130, rows - 1):
         assert torch.equal(together[row], layer(x[row : row + 1])[0])
     assert torch.equal(together, layer(x.view(4, -1, 512)).view(rows, 512))
+
+
+# 8 bits
 
 
 @every_int8
@@ -204,6 +212,29 @@ def test_weights_and_results_may_be_of_any_type(kind: Any, dtype: torch.dtype, o
     near(found, F.linear(x.float(), weight.float(), bias.float()))
 
 
+# Halves
+
+
+@needs(_HalvesLinear)
+@pytest.mark.parametrize("rows", [1, 5, 40, 300])
+def test_a_weight_of_halves_loses_nothing_by_being_kept_as_such(rows: int) -> None:
+    """Of the smallest, which 11 bits cannot hold, to the largest."""
+    weight = (random(96, 512) * torch.logspace(-7, 4, 96)[:, None]).half().float()
+    bias, x = random(96, seed=1), random(rows, 512, seed=2)
+    expected = F.linear(x.double(), weight.double(), bias.double())
+    size = F.linear(x.double().abs(), weight.double().abs(), bias.double().abs())
+    assert ((_HalvesLinear.of(weight, bias)(x) - expected).abs() <= 1e-5 * size).all()
+
+
+@needs(_HalvesLinear)
+@pytest.mark.parametrize("number", [1 + 2**-11, 2.0**-25, 65520.0, -70000.0, float("inf"), float("nan")])
+def test_a_weight_with_one_number_that_is_no_half_is_kept_in_float32(number: float) -> None:
+    weight = random(5000, 8).half().float()
+    assert chosen(weight) is _HalvesLinear
+    weight[-1, -1] = number
+    assert chosen(weight) is not _HalvesLinear
+
+
 # Which one it is
 
 
@@ -232,6 +263,8 @@ def break_kind(kind: Any, error: type[Exception], monkeypatch: pytest.MonkeyPatc
 def test_what_is_packed_and_what_is_not() -> None:
     packed = _PackedLinear if torch._C._has_mkldnn else _PlainLinear
     assert chosen(random(4, 4)) is packed
+    assert chosen(random(4, 4).half().float()) is (_HalvesLinear if _works(_HalvesLinear, torch.float32) else packed)
+    assert chosen(random(4, 4).half().float(), few_rows=False) is _PlainLinear
     assert chosen(random(4, 4), few_rows=False) is _PlainLinear
     assert chosen(random(4, 4).half()) is _PlainLinear
     in_half = _PackedLinear if _works(_PackedLinear, torch.bfloat16) else _PlainLinear
@@ -254,8 +287,12 @@ def test_8_bits_are_multiplied_by_what_is_faster_for_so_many_rows() -> None:
 def test_without_its_operators_a_packed_layer_is_a_plain_one(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    break_kind(_HalvesLinear, error, monkeypatch)
+    assert chosen(random(4, 4).half().float()) is chosen(random(4, 4))
     break_kind(_PackedLinear, error, monkeypatch)
-    assert chosen(random(4, 4)) is chosen(random(4, 4).bfloat16()) is _PlainLinear
+    _works.cache_clear()
+    weights = (random(4, 4), random(4, 4).half().float(), random(4, 4).bfloat16())
+    assert {chosen(weight) for weight in weights} == {_PlainLinear}
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -364,7 +401,7 @@ def test_where_8_bits_overflow_in_float16_float32_does_not(monkeypatch: pytest.M
     """As on other devices, where everything but the weights is in float16."""
     monkeypatch.setattr(module, "_works", lambda *_: False)
     tensors = small_tensors(overflows=True)
-    network = build_network(DIMS, tensors, device=CPU, dtype=torch.float16, int8=True)
+    network = build_network(DIMS, dict(tensors), device=CPU, dtype=torch.float16, int8=True)
     mel = random_mel(DIMS, 0)[None]
     assert not logits_of(network, mel).isfinite().all()
     exact = build_network(DIMS, tensors, device=CPU, dtype=torch.float32)

@@ -48,6 +48,7 @@ def logits_after(table: Table, ask: Decode, tokenizer: Tokenizer) -> literal.Log
         ask.prompt.forced,
         ask.repetition_penalty,
         ask.no_repeat_ngram_size,
+        round(ask.text_until * 50),
     )
     return lambda chosen: rules.apply(table.logits(window, (*ask.prompt.tokens, *chosen)), chosen)
 

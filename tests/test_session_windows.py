@@ -271,3 +271,24 @@ def test_a_clip_that_ends_with_the_recording_needs_no_warning() -> None:
 
 def test_an_empty_clip_is_no_window() -> None:
     assert drive([GOOD], seconds=20, clip_timestamps=[5, 5, 10, 12]).seeks == [1000]
+
+
+# Chunks
+
+
+def test_only_the_last_window_of_a_chunk_leaves_no_speech_to_another() -> None:
+    """It holds all of the rest: what opens more than a second before its end has text."""
+    run = drive([GOOD_30, Said(spoken(0, " Rest.", 12))], seconds=60, chunk=(500, 4700))
+    assert run.seeks == [500, 3500]
+    assert [ask.text_until for ask in run.decodes] == [0.0, pytest.approx(11.0)]
+
+
+@pytest.mark.parametrize("end", [501, 599, 600])
+def test_a_second_of_a_chunk_may_stay_without_text(end: int) -> None:
+    run = drive([Said(spoken(0, " Ah.", 0.5))], seconds=60, chunk=(500, end))
+    assert [ask.text_until for ask in run.decodes] == [0.0]
+
+
+def test_windows_of_a_whole_recording_leave_speech_to_the_next_as_in_the_reference() -> None:
+    run = drive([GOOD_30, Said(spoken(0, " Rest.", 10))], seconds=40)
+    assert [ask.text_until for ask in run.decodes] == [0.0, 0.0]

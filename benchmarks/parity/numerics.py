@@ -72,7 +72,7 @@ def compare_networks(dims: ModelDimensions, tensors: Tensors, mel: Tensor, token
     """Largest differences of the encoder's output and of the logits, read at once and token by token."""
     reference = Whisper(ReferenceDimensions(**asdict(dims))).eval()
     reference.load_state_dict(tensors)
-    network = build_network(dims, tensors, device=torch.device("cpu"), dtype=torch.float32)
+    network = build_network(dims, dict(tensors), device=torch.device("cpu"), dtype=torch.float32)
     with torch.inference_mode():
         their_audio, our_audio = reference.encoder(mel[None]), network.encoder(mel[None])
         theirs = reference.decoder(tokens[None], their_audio)[0]

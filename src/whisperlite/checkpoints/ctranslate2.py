@@ -140,6 +140,11 @@ class _Reader:
         self.position += size
         return start
 
+    def release(self) -> None:
+        """Let go of the memory that reading took; what is still referred to comes back from the file by itself."""
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            self.data.madvise(mmap.MADV_DONTNEED)
+
     def number(self, kind: str) -> int:
         value: int = struct.unpack_from("<" + kind, self.data, self.skip(struct.calcsize("<" + kind)))[0]
         return value
@@ -188,6 +193,7 @@ def _read_variables(path: Path) -> Variables:
         if target not in variables:
             raise CheckpointError(f"{path}: {alias!r} stands for {target!r}, which is not there.")
         variables[alias] = variables[target]
+    reader.release()
     return variables
 
 

@@ -62,6 +62,8 @@ class Decode:
         encoding: of the window, from an earlier answer.
         repetition_penalty: what lowers the logits of text that the answer holds already; 1: nothing does.
         no_repeat_ngram_size: no sequence of so many tokens comes twice; 0: any may.
+        text_until: a segment that opens before this time, in seconds of the window, has text: the answer does not end
+            where it opens. 0: it may, which is how the network leaves speech to the next window.
     """
 
     window: LazyMel
@@ -76,6 +78,7 @@ class Decode:
     encoding: Encoding | None = None
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    text_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

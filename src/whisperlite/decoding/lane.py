@@ -24,6 +24,7 @@ from whisperlite.decoding.rules import (
     apply_timestamp_rules,
     as_penalty,
     first_token_mask,
+    forbid_empty_segments,
     suppression_mask,
 )
 from whisperlite.decoding.search import (
@@ -227,6 +228,10 @@ class Lane:
         logits.view(len(slots), self.queries, -1).add_(self.suppressed[slots.start : slots.stop, None])
         if any(self.slots[index].has_repetition_rules for index in slots):
             self._apply_repetition_rules(logits, rows, slots)
+        if any(self.slots[index].ask.text_until for index in slots):
+            until = [round(self.slots[index].ask.text_until / TIMESTAMP_SECONDS) for index in slots]
+            per_row = self.last.new_tensor(until).repeat_interleave(self.queries) * self.timed[rows]
+            forbid_empty_segments(logits, self.state.of(rows), per_row, self.tokenizer)
         apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
         beams = [index for index in slots if isinstance(self.slots[index].ask.strategy, Beam)]
         others = [index for index in slots if not isinstance(self.slots[index].ask.strategy, Beam)]

@@ -172,6 +172,20 @@ def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor
         forbid(added, dominant)
 
 
+def forbid_empty_segments(logits: Tensor, state: TimestampState, until: Tensor, tokenizer: Tokenizer) -> None:
+    """The end may not come where a segment opens in the midst of what there is to hear, if any text may; in place.
+
+    Args:
+        logits: (R, V).
+        state: of the R rows.
+        until: (R,) timestamps after <|0.00|> that this holds before; 0: the end may come.
+    """
+    opens = state.is_last & state.is_penultimate & (state.data[:, 3] > 1)
+    early = state.last - tokenizer.timestamp_begin < until
+    has_text = logits[:, : tokenizer.eot].amax(-1) > NEVER
+    logits[:, tokenizer.eot].masked_fill_(opens & early & has_text, NEVER)
+
+
 def forbid(logits: Tensor, rows: Tensor) -> None:
     """Nothing of (R, N) logits may be chosen in the rows (R,) that are True; in place.
 

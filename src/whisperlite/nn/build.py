@@ -34,7 +34,8 @@ def build_network(
 
     Args:
         dims: the shape.
-        tensors: OpenAI's name → tensor, in any floating-point type.
+        tensors: OpenAI's name → tensor, in any floating-point type. It is emptied: what has found its place need not
+            lie in memory a second time until all have.
         dtype: of everything but what `int8` rounds.
         int8: linear layers hold integers of 8 bits; what attention looks at is in bfloat16.
 
@@ -115,7 +116,8 @@ class _Builder:
         for name, shape in shapes.items():
             if tuple(self.tensors[name].shape) != shape:
                 raise ValueError(f"{name} has the shape {tuple(self.tensors[name].shape)}, expected {shape}")
-        return Network(self.dims, self._encoder(), self._decoder())
+        decoder = self._decoder()  # it has the largest tensor
+        return Network(self.dims, self._encoder(), decoder)
 
     def _encoder(self) -> Encoder:
         return Encoder(
@@ -127,14 +129,16 @@ class _Builder:
         )
 
     def _decoder(self) -> Decoder:
-        embedding = self.tensors["decoder.token_embedding.weight"]
-        head = self.tensors.get(HEAD, embedding)
+        embedding = self.tensors.pop("decoder.token_embedding.weight")
+        weight = self.tensors.pop(HEAD, embedding).to(self.device, self.dtype)
+        head = linear(weight, None, few_rows=True, int8=self.int8)
+        del weight
         return Decoder(
             embedding=embedding.to(self.device),
             positions=self._place("decoder.positional_embedding"),
             blocks=tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer)),
             norm=self._norm("decoder.ln"),
-            head=linear(head.to(self.device, self.dtype), None, few_rows=True, int8=self.int8),
+            head=head,
         )
 
     def _encoder_block(self, name: str) -> EncoderBlock:
@@ -186,4 +190,4 @@ class _Builder:
         return Convolution(self._place(f"{name}.weight"), self._place(f"{name}.bias"), stride)
 
     def _place(self, name: str) -> Tensor:
-        return self.tensors[name].to(self.device, self.dtype)
+        return self.tensors.pop(name).to(self.device, self.dtype)

@@ -27,6 +27,7 @@ from torch import Tensor
 Linear = Callable[[Tensor], Tensor]
 """(…, in) → (…, out)"""
 
+_ROWS_AT_A_TIME = 4096  # of a weight that is looked through: the output head is a third of a model
 _LEAST_SCALE = 1e-12  # a row of zeros is divided by it
 _HALF_ABOVE_ZERO = torch.tensor(128.5, dtype=torch.float32, device="cpu")  # of bytes that stand for -128 to 127
 
@@ -64,7 +65,9 @@ def linear(
 
 
 def _are_halves(weight: Tensor) -> bool:
-    return torch.equal(weight.half().float(), weight)
+    """Whether nothing is lost in float16; its infinities would be, in the packing."""
+    parts = ((part, part.half()) for part in torch.split(weight, _ROWS_AT_A_TIME))
+    return all(torch.equal(half.float(), part) and bool(half.isfinite().all()) for part, half in parts)
 
 
 def _int8_linear(weight: Tensor, bias: Tensor | None, *, few_rows: bool, output: torch.dtype) -> Linear:
@@ -120,11 +123,10 @@ class _HalvesLinear:
         return _HalvesLinear(torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias))
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim == 1:
+            return self(x[None])[0]
         result: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.weight)
         return result
-
-    def in_float32(self) -> _HalvesLinear:
-        return self
 
 
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,12 +158,14 @@ class _Int8Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).float()
-        step = rows.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE).div_(_levels())
-        result = torch.addcmul(self.bias, self.product(rows, step), step)
+        largest = rows.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE)
+        result = self.product(rows, largest)
+        # In place: fresh memory for the sum would cost more than the sum.
+        torch.addcmul(self.bias, result, largest, out=result)
         return result.view(*x.shape[:-1], -1).to(self.output)
 
-    def product(self, rows: Tensor, step: Tensor) -> Tensor:
-        """(R, in), to be rounded to multiples of each row's step (R, 1) → (R, out) in steps, without the bias."""
+    def product(self, rows: Tensor, largest: Tensor) -> Tensor:
+        """(R, in), to be rounded in `_levels` of each row's largest (R, 1) → (R, out) in those, without the bias."""
         raise NotImplementedError
 
 
@@ -181,9 +185,9 @@ class _FbgemmLinear(_Int8Linear):
         packed = torch.ops.quantized.linear_prepack(quantised, None)
         return _FbgemmLinear(packed, _bias(bias, weight), output)
 
-    def product(self, rows: Tensor, step: Tensor) -> Tensor:
+    def product(self, rows: Tensor, largest: Tensor) -> Tensor:
         result: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            rows / step, 1.0, 128, self.weight
+            rows / largest, 1 / _levels(), 128, self.weight
         )
         return result
 
@@ -200,11 +204,11 @@ class _OnednnLinear(_Int8Linear):
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         return _OnednnLinear(packed, _bias(bias, weight), output, scale, zeros)
 
-    def product(self, rows: Tensor, step: Tensor) -> Tensor:
+    def product(self, rows: Tensor, largest: Tensor) -> Tensor:
         # The conversion cuts off: the half rounds.
-        rounded = torch.addcdiv(_HALF_ABOVE_ZERO, rows, step).to(torch.uint8)
+        rounded = torch.addcdiv(_HALF_ABOVE_ZERO, rows, largest, value=_levels()).to(torch.uint8)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            *(rounded, 1.0, 128, self.weight, self.scale, self.zeros),
+            *(rounded, 1 / _levels(), 128, self.weight, self.scale, self.zeros),
             *(None, 1.0, 0, torch.float32, "none", [], ""),
         )
         return result

@@ -30,6 +30,7 @@ from whisperlite.transcription.words import TimedWord, add_words, speech_end, ti
 
 # What counts as no word of its own where hallucinations are looked for, as in the reference.
 _PUNCTUATION = PREPENDED + APPENDED
+_REST_S = 1.0  # at the end of a chunk: may be silence
 _LATE_S = 3.0  # a segment that goes on for so long behind a change of language belongs to neither
 
 
@@ -243,6 +244,7 @@ class _Session:
                 encoding=encoding,
                 repetition_penalty=self.options.repetition_penalty,
                 no_repeat_ngram_size=self.options.no_repeat_ngram_size,
+                text_until=self._text_until(place),
             )
             assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
             encoding = answer.encoding
@@ -266,6 +268,11 @@ class _Session:
             moved=min(moved, place.n_frames),
             is_complete=ends_alone(tokens, begin),
         )
+
+    def _text_until(self, place: Place) -> float:
+        """A chunk's last window holds all that is said, where another one would have to be encoded for the rest."""
+        is_last = self.chunk is not None and place.seek + place.n_frames == place.clip_end
+        return max(place.n_frames / FRAMES_PER_SECOND - _REST_S, 0.0) if is_last else 0.0
 
     def _prompt(self, language: str) -> Prompt:
         return build_prompt(
