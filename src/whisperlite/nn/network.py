@@ -153,6 +153,9 @@ class _Step:
         return _Step(positions, torch.arange(len(positions), device=device)[:, None], mask, layers)
 
 
+_IN_CACHES = 1 << 20  # numbers between the two layers of an MLP
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderBlock:
     attention_norm: LayerNorm
@@ -162,7 +165,12 @@ class EncoderBlock:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.attention_norm(x))
-        return x + self.mlp(self.mlp_norm(x))
+        if x.device.type != "cpu":
+            return x + self.mlp(self.mlp_norm(x))
+        # Frames do not look at each other here: a part of them at a time stays in the caches.
+        for part in torch.split(x, max(_IN_CACHES // (4 * x.shape[-1]), 1), dim=1):
+            part += self.mlp(self.mlp_norm(part))
+        return x
 
 
 @dataclass(frozen=True, slots=True)
