@@ -25,6 +25,7 @@ from whisperlite.nn.linear import (
     _OnednnLinear,
     _PackedLinear,
     _PlainLinear,
+    _probed,
     _WeightOnlyLinear,
     _works,
     linear,
@@ -241,9 +242,9 @@ def test_a_weight_with_one_number_that_is_no_half_is_kept_in_float32(number: flo
 @pytest.fixture
 def probes() -> Iterator[None]:
     """What was found out about this torch is forgotten before and after."""
-    _works.cache_clear()
+    _probed.cache_clear()
     yield
-    _works.cache_clear()
+    _probed.cache_clear()
 
 
 def chosen(weight: Tensor, *, few_rows: bool = True, int8: bool = False) -> type[Any]:
@@ -290,9 +291,24 @@ def test_without_its_operators_a_packed_layer_is_a_plain_one(
     break_kind(_HalvesLinear, error, monkeypatch)
     assert chosen(random(4, 4).half().float()) is chosen(random(4, 4))
     break_kind(_PackedLinear, error, monkeypatch)
-    _works.cache_clear()
+    _probed.cache_clear()
     weights = (random(4, 4), random(4, 4).half().float(), random(4, 4).bfloat16())
     assert {chosen(weight) for weight in weights} == {_PlainLinear}
+
+
+@pytest.mark.usefixtures("probes")
+@needs(_HalvesLinear)
+@pytest.mark.skipif("onednn" not in torch.backends.quantized.supported_engines, reason="there is no other engine")
+def test_where_a_program_chooses_another_engine_another_kind_takes_over() -> None:
+    before = torch.backends.quantized.engine
+    halves = random(4, 4).half().float()
+    assert chosen(halves) is _HalvesLinear
+    try:
+        torch.backends.quantized.engine = "onednn"
+        assert chosen(halves) is chosen(random(4, 4))
+    finally:
+        torch.backends.quantized.engine = before
+    assert chosen(halves) is _HalvesLinear
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -306,10 +322,10 @@ def test_without_its_operators_the_next_best_of_8_bits_takes_over(
         break_kind(_FbgemmLinear, error, patches)
         assert chosen(random(4, 4), int8=True) is _OnednnLinear
         break_kind(_OnednnLinear, error, patches)
-        _works.cache_clear()
+        _probed.cache_clear()
         assert chosen(random(4, 4), int8=True) is _WeightOnlyLinear
         assert chosen(random(4, 4), int8=True, few_rows=False) is _WeightOnlyLinear
-    _works.cache_clear()
+    _probed.cache_clear()
     break_kind(_OnednnLinear, error, monkeypatch)
     assert chosen(random(4, 4), int8=True, few_rows=False) is _FbgemmLinear
 

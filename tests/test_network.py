@@ -240,6 +240,28 @@ def test_a_tensor_of_another_shape_is_refused_by_name() -> None:
         wrong = tensors | {name: torch.zeros(*shape[:-1], shape[-1] + 1)}
         with pytest.raises(ValueError, match=rf"^{name} has the shape .*, expected \({shape[0]}"):
             build_network(dims, wrong, device=CPU, dtype=torch.float32)
+        assert wrong.keys() == tensors.keys()
+
+
+def test_what_has_found_its_place_is_let_go_of() -> None:
+    tensors = random_tensors(STRUCTURES["base"]) | {"other": torch.zeros(1)}
+    build_network(STRUCTURES["base"], tensors, device=CPU, dtype=torch.float32)
+    assert tensors.keys() == {"other"}
+
+
+@every_structure
+@pytest.mark.parametrize("int8", [False, True])
+def test_an_encoder_that_goes_part_by_part_gives_the_whole(
+    structure: str, int8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of 7 frames, and the last one shorter, of two windows."""
+    dims = STRUCTURES[structure]
+    network = build_network(dims, random_tensors(dims), device=CPU, dtype=torch.float32, int8=int8)
+    mel = torch.stack([random_mel(dims, seed) for seed in (0, 1)])
+    assert dims.n_audio_ctx % 7
+    whole = network.encoder(mel)
+    monkeypatch.setattr("whisperlite.nn.network._IN_CACHES", 4 * dims.n_audio_state * 7)
+    close(network.encoder(mel), whole)
 
 
 def test_weights_in_half_precision_are_computed_with_in_float32() -> None:

@@ -17,6 +17,7 @@ from whisperlite.decoding.rules import (
     apply_repetition_rules,
     apply_timestamp_rules,
     first_token_mask,
+    forbid_empty_segments,
     suppression_mask,
 )
 from whisperlite.text.tokenizer import Tokenizer
@@ -126,6 +127,39 @@ def test_a_timestamp_comes_where_all_of_them_together_beat_every_text_token() ->
     apply_timestamp_rules(logits, states_of([[2], [2]]), torch.tensor([True, True]), TOKENIZER)
     assert logits[0, 1] == NEVER
     assert logits[1, 1] == 1.0
+
+
+# Segments without text
+
+
+@pytest.mark.parametrize(
+    ("history", "until", "is_forbidden"),
+    [
+        ([BEGIN, 1, BEGIN + 2, BEGIN + 2], 3, True),
+        ([BEGIN, 1, BEGIN + 2, BEGIN + 3], 3, False),
+        ([BEGIN, 1, BEGIN + 2, BEGIN + 2], 0, False),
+        ([BEGIN, 1, BEGIN + 2], 3, False),
+        ([BEGIN, 1, BEGIN + 2, BEGIN + 2, 1], 3, False),
+        ([BEGIN], 3, False),
+        ([], 3, False),
+    ],
+)
+def test_the_end_does_not_come_where_a_further_segment_opens_early(
+    history: list[int], until: int, is_forbidden: bool
+) -> None:
+    logits = random_logits(1, seed=0)
+    before = logits.clone()
+    forbid_empty_segments(logits, states_of([history]), torch.tensor([until]), TOKENIZER)
+    assert (logits[0, EOT] == NEVER) == is_forbidden
+    before[0, EOT] = logits[0, EOT]
+    assert torch.equal(logits, before)
+
+
+def test_the_end_comes_where_no_text_may() -> None:
+    logits = random_logits(1, seed=0)
+    logits[0, :EOT] = NEVER
+    forbid_empty_segments(logits, states_of([[BEGIN, 1, BEGIN + 2, BEGIN + 2]]), torch.tensor([3]), TOKENIZER)
+    assert logits[0, EOT] > NEVER
 
 
 # Repetition

@@ -283,6 +283,27 @@ def test_only_the_last_window_of_a_chunk_leaves_no_speech_to_another() -> None:
     assert [ask.text_until for ask in run.decodes] == [0.0, pytest.approx(11.0)]
 
 
+def test_what_a_chunk_leaves_unfinished_ends_with_it() -> None:
+    rest = [*spoken(0, " One.", 4), at(4), *text(" Two")]
+    assert drive([Said(rest)], seconds=60, chunk=(500, 1700), word_timestamps=True).seeks == [500]
+    run = drive([Said(rest)], seconds=60, chunk=(500, 1700))
+    assert run.seeks == [500]
+    assert [(segment.start, segment.end, segment.text) for segment in run.result.segments][1:] == [(9.0, 17.0, " Two")]
+    again = drive([Said(rest), Said(spoken(0, " Two.", 3))], seconds=60, clip_timestamps="5,17")
+    assert again.seeks == [500, 900]
+
+
+def test_a_chunk_that_is_cut_at_the_token_limit_goes_on_where_its_last_segment_ended() -> None:
+    cut = Said([*spoken(0, " One.", 4), at(4), *text(" Two")], truncated=True)
+    run = drive([cut, Said(spoken(0, " Two.", 3))], seconds=60, chunk=(500, 1700))
+    assert run.seeks == [500, 900]
+
+
+def test_where_the_language_may_change_a_chunk_has_further_windows() -> None:
+    run = drive([GOOD], seconds=60, chunk=(500, 1700), multilingual=True, language=None)
+    assert [ask.text_until for ask in run.decodes] == [0.0]
+
+
 @pytest.mark.parametrize("end", [501, 599, 600])
 def test_a_second_of_a_chunk_may_stay_without_text(end: int) -> None:
     run = drive([Said(spoken(0, " Ah.", 0.5))], seconds=60, chunk=(500, end))

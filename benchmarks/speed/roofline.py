@@ -20,6 +20,7 @@ from whisperlite.audio.mel import WINDOW_FRAMES, Features
 from whisperlite.decoding.asks import Decode, Greedy
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.lane import Lane
+from whisperlite.nn.linear import _HalvesLinear
 from whisperlite.text.prompt import MAX_NEW_TOKENS, build_prompt
 
 COMPUTE_TYPES = ("float32", "int8")
@@ -89,8 +90,8 @@ def _measure(path: str, compute_type: str, slots: int, threads: int) -> dict[str
 
 
 def _bytes_in_float32(model: whisperlite.Whisper) -> int:
-    """Of a weight: 2 where the checkpoint's halves are kept as such."""
-    return 2 if type(model.network.decoder.head).__name__ == "_HalvesLinear" else 4
+    """Of a weight: 2 where the checkpoint's halves are kept as such, as they are in all layers or in none."""
+    return 2 if isinstance(model.network.decoder.head, _HalvesLinear) else 4
 
 
 def _endless(model: whisperlite.Whisper, path: str) -> Decode:

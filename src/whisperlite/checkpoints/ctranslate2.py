@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,8 @@ class _Reader:
     def release(self) -> None:
         """Let go of the memory that reading took; what is still referred to comes back from the file by itself."""
         if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-            self.data.madvise(mmap.MADV_DONTNEED)
+            with suppress(OSError):  # pages that the program has locked stay
+                self.data.madvise(mmap.MADV_DONTNEED)
 
     def number(self, kind: str) -> int:
         value: int = struct.unpack_from("<" + kind, self.data, self.skip(struct.calcsize("<" + kind)))[0]

@@ -62,8 +62,9 @@ class Decode:
         encoding: of the window, from an earlier answer.
         repetition_penalty: what lowers the logits of text that the answer holds already; 1: nothing does.
         no_repeat_ngram_size: no sequence of so many tokens comes twice; 0: any may.
-        text_until: a segment that opens before this time, in seconds of the window, has text: the answer does not end
-            where it opens. 0: it may, which is how the network leaves speech to the next window.
+        text_until: where a segment ends before this time, in seconds of the window, and the next one opens, that has
+            text, if any may come; timestamps are needed. 0: the answer may end there, which is how the network leaves
+            speech to the next window.
     """
 
     window: LazyMel

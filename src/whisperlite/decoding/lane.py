@@ -97,6 +97,7 @@ class Lane:
         self.done = torch.zeros(rows, dtype=torch.bool, device=device)
         self.suppressed = torch.zeros((width, dims.n_vocab), dtype=torch.float32, device=device)  # what is added
         self.timed = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.text_until = torch.zeros(rows, dtype=torch.long, device=device)  # timestamps after <|0.00|>
         self.state = TimestampState.after((), tokenizer.timestamp_begin, rows=rows, device=device)
 
     @property
@@ -137,6 +138,7 @@ class Lane:
         fresh = TimestampState.after(forced, begin, rows=self.queries, device=device)
         self.state.data[rows] = fresh.data
         self.sums[rows], self.done[rows], self.timed[rows] = 0.0, False, ask.timestamps
+        self.text_until[rows] = round(ask.text_until / TIMESTAMP_SECONDS) if ask.timestamps else 0
         mask = suppression_mask(
             self.tokenizer, ask.suppressed, timestamps=ask.timestamps, size=self.network.dims.n_vocab
         )
@@ -229,9 +231,7 @@ class Lane:
         if any(self.slots[index].has_repetition_rules for index in slots):
             self._apply_repetition_rules(logits, rows, slots)
         if any(self.slots[index].ask.text_until for index in slots):
-            until = [round(self.slots[index].ask.text_until / TIMESTAMP_SECONDS) for index in slots]
-            per_row = self.last.new_tensor(until).repeat_interleave(self.queries) * self.timed[rows]
-            forbid_empty_segments(logits, self.state.of(rows), per_row, self.tokenizer)
+            forbid_empty_segments(logits, self.state.of(rows), self.text_until[rows], self.tokenizer)
         apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
         beams = [index for index in slots if isinstance(self.slots[index].ask.strategy, Beam)]
         others = [index for index in slots if not isinstance(self.slots[index].ask.strategy, Beam)]
@@ -374,7 +374,8 @@ class Lane:
             used = self.slots[end].length
             for storage in (self.keys, self.values):
                 storage[:, target, :, :used] = storage[:, source, :, :used]
-            for tensor in (self.tokens, self.last, self.sums, self.done, self.timed, self.state.data):
+            kept = (self.tokens, self.last, self.sums, self.done, self.timed, self.text_until, self.state.data)
+            for tensor in kept:
                 tensor[target] = tensor[source]
             self.suppressed[index] = self.suppressed[end]
             if self.cross is not None and self.width > 1:

@@ -173,12 +173,14 @@ def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor
 
 
 def forbid_empty_segments(logits: Tensor, state: TimestampState, until: Tensor, tokenizer: Tokenizer) -> None:
-    """The end may not come where a segment opens in the midst of what there is to hear, if any text may; in place.
+    """The end may not come where a second or later segment opens early, if any text may; in place.
+
+    Differs: the reference has no such rule, and another window for what is left.
 
     Args:
         logits: (R, V).
         state: of the R rows.
-        until: (R,) timestamps after <|0.00|> that this holds before; 0: the end may come.
+        until: (R,) the first timestamp, counted from <|0.00|>, at which the end may come again; 0: it always may.
     """
     opens = state.is_last & state.is_penultimate & (state.data[:, 3] > 1)
     early = state.last - tokenizer.timestamp_begin < until

@@ -34,8 +34,8 @@ def build_network(
 
     Args:
         dims: the shape.
-        tensors: OpenAI's name → tensor, in any floating-point type. It is emptied: what has found its place need not
-            lie in memory a second time until all have.
+        tensors: OpenAI's name → tensor, in any floating-point type. Those that are used are taken out, also where an
+            error comes half way: what has found its place need not lie in memory a second time until all have.
         dtype: of everything but what `int8` rounds.
         int8: linear layers hold integers of 8 bits; what attention looks at is in bfloat16.
 
@@ -116,7 +116,7 @@ class _Builder:
         for name, shape in shapes.items():
             if tuple(self.tensors[name].shape) != shape:
                 raise ValueError(f"{name} has the shape {tuple(self.tensors[name].shape)}, expected {shape}")
-        decoder = self._decoder()  # it has the largest tensor
+        decoder = self._decoder()  # first: its head takes the most memory to pack
         return Network(self.dims, self._encoder(), decoder)
 
     def _encoder(self) -> Encoder:
@@ -132,7 +132,7 @@ class _Builder:
         embedding = self.tensors.pop("decoder.token_embedding.weight")
         weight = self.tensors.pop(HEAD, embedding).to(self.device, self.dtype)
         head = linear(weight, None, few_rows=True, int8=self.int8)
-        del weight
+        del weight  # before all others are placed
         return Decoder(
             embedding=embedding.to(self.device),
             positions=self._place("decoder.positional_embedding"),

@@ -56,13 +56,17 @@ class Draft:
         return self.start == self.end or not self.text.strip()
 
 
-def cut_window(tokens: Sequence[int], *, n_frames: int, timestamp_begin: int) -> tuple[list[Piece], int]:
+def cut_window(
+    tokens: Sequence[int], *, n_frames: int, timestamp_begin: int, is_final: bool = False
+) -> tuple[list[Piece], int]:
     """Cut where one segment's end meets the next one's start.
 
     Args:
         tokens: the window's output.
         n_frames: content of the window, in frames.
         timestamp_begin: id of <|0.00|>.
+        is_final: there is no next window: a text that is left ends with the content. Differs: the reference encodes
+            what is left for itself.
 
     Returns:
         The pieces, and by how many frames to move on. An unfinished last segment is left to the next window, which
@@ -76,19 +80,20 @@ def cut_window(tokens: Sequence[int], *, n_frames: int, timestamp_begin: int) ->
         # A lone timestamp is where the speech ends.
         end = times[-1] * _SECONDS_PER_TIMESTAMP if times and times[-1] else n_frames / FRAMES_PER_SECOND
         return [Piece(0.0, end, tuple(tokens), True)], n_frames
-    if single_ending:
+    is_whole = single_ending or (is_final and not all(is_time[cuts[-1] :]))
+    if is_whole:
         cuts.append(len(tokens))
-    pieces = [
-        Piece(
-            # Where an answer begins with text, its first piece starts before the window, and is clamped to it.
-            start=((tokens[begin] if is_time[begin] else 0) - timestamp_begin) * _SECONDS_PER_TIMESTAMP,
-            end=(tokens[end - 1] - timestamp_begin) * _SECONDS_PER_TIMESTAMP,
-            tokens=tuple(tokens[begin:end]),
-            is_last=end == len(tokens),
-        )
-        for begin, end in zip([0, *cuts], cuts, strict=False)
-    ]
-    if single_ending:
+
+    def seconds(index: int) -> float:
+        return (tokens[index] - timestamp_begin) * _SECONDS_PER_TIMESTAMP
+
+    pieces = []
+    for begin, end in zip([0, *cuts], cuts, strict=False):
+        # Where an answer begins with text, its first piece starts before the window, and is clamped to it.
+        start_s = seconds(begin) if is_time[begin] else -timestamp_begin * _SECONDS_PER_TIMESTAMP
+        end_s = seconds(end - 1) if is_time[end - 1] else max(n_frames / FRAMES_PER_SECOND, start_s)
+        pieces.append(Piece(start_s, end_s, tuple(tokens[begin:end]), is_last=end == len(tokens)))
+    if is_whole:
         return pieces, n_frames
     return pieces, (tokens[cuts[-1] - 1] - timestamp_begin) * FRAMES_PER_TIMESTAMP
 

@@ -30,7 +30,7 @@ from whisperlite.transcription.words import TimedWord, add_words, speech_end, ti
 
 # What counts as no word of its own where hallucinations are looked for, as in the reference.
 _PUNCTUATION = PREPENDED + APPENDED
-_REST_S = 1.0  # at the end of a chunk: may be silence
+_REST_S = 1.0  # of a chunk, behind its last sentence: a word takes less, and silence is left at the end of chunks
 _LATE_S = 3.0  # a segment that goes on for so long behind a change of language belongs to neither
 
 
@@ -226,7 +226,7 @@ class _Session:
     def _decode(self, place: Place) -> _Steps[Outcome]:
         """Up the ladder until an attempt passes, or the best one, and its pieces."""
         window = self.features.window(place.seek, place.n_frames)
-        prompt = self._prompt(place.language)
+        prompt, text_until = self._prompt(place.language), self._text_until(place)
         encoding = self.listening.take_encoding(window)
         tried: list[Decoded] = []
         failures: list[tuple[str, ...]] = []
@@ -244,7 +244,7 @@ class _Session:
                 encoding=encoding,
                 repetition_penalty=self.options.repetition_penalty,
                 no_repeat_ngram_size=self.options.no_repeat_ngram_size,
-                text_until=self._text_until(place),
+                text_until=text_until,
             )
             assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
             encoding = answer.encoding
@@ -257,7 +257,8 @@ class _Session:
         chosen = len(tried) - 1 if not failures[-1] else best_attempt(tried, self.options)
         self.record.tried(place, tried, failures, chosen)
         tokens, begin = tried[chosen].tokens, self.tokenizer.timestamp_begin
-        pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamp_begin=begin)
+        is_final = text_until > 0 and not tried[chosen].truncated
+        pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamp_begin=begin, is_final=is_final)
         return Outcome(
             place=place,
             decoded=tried[chosen],
@@ -266,13 +267,18 @@ class _Session:
             encoding=tried[-1].encoding,
             pieces=pieces,
             moved=min(moved, place.n_frames),
-            is_complete=ends_alone(tokens, begin),
+            is_complete=ends_alone(tokens, begin) or (is_final and moved == place.n_frames),
         )
 
     def _text_until(self, place: Place) -> float:
-        """A chunk's last window holds all that is said, where another one would have to be encoded for the rest."""
+        """A chunk's last window holds all that is said: a window of its own for the end would cost as much again.
+
+        But not where the language may change, and another window comes for that.
+        """
         is_last = self.chunk is not None and place.seek + place.n_frames == place.clip_end
-        return max(place.n_frames / FRAMES_PER_SECOND - _REST_S, 0.0) if is_last else 0.0
+        if not is_last or self._is_multilingual or self.options.without_timestamps:
+            return 0.0
+        return max(place.n_frames / FRAMES_PER_SECOND - _REST_S, 0.0)
 
     def _prompt(self, language: str) -> Prompt:
         return build_prompt(
