@@ -29,7 +29,7 @@ Linear = Callable[[Tensor], Tensor]
 
 _ROWS_AT_A_TIME = 4096  # of a weight that is looked through: of an output head that would be another 150 MB
 _LEAST_SCALE = 1e-12  # a row of zeros is divided by it
-_HALF_ABOVE_ZERO = torch.tensor(128.5, dtype=torch.float32, device="cpu")  # of bytes that stand for -128 to 127
+_HALF_ABOVE_ZERO = 128.5  # of bytes that stand for -128 to 127
 
 
 def linear(
@@ -206,7 +206,7 @@ class _OnednnLinear(_Int8Linear):
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
         # The conversion cuts off: the half rounds.
-        rounded = torch.addcdiv(_HALF_ABOVE_ZERO, rows, largest, value=_levels()).to(torch.uint8)
+        rounded = (rows * (_levels() / largest)).add_(_HALF_ABOVE_ZERO).to(torch.uint8)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
             *(rounded, 1 / _levels(), 128, self.weight, self.scale, self.zeros),
             *(None, 1.0, 0, torch.float32, "none", [], ""),

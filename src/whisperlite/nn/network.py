@@ -48,7 +48,8 @@ class Encoder:
 
     def __call__(self, mel: Tensor) -> Tensor:
         """Log-mel windows (B, n_mels, 2·S) → encoded audio (B, S, C)."""
-        x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2) + self.positions
+        x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
+        x = x.contiguous() + self.positions  # sums keep the order of their first operand, in every block
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
