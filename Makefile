@@ -93,6 +93,7 @@ $(PEERS_VENV)/.native: $(PEERS_VENV)/.ready
 bench: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.native  ## compare speed with four other libraries, and word error rate
 	$(BIN)/python -m benchmarks.speed $(ARGS) $(SPEED)
 	$(BIN)/python -m benchmarks.wer $(ARGS)
+	$(BIN)/python -m benchmarks.precision $(ARGS)
 	$(BIN)/python -m benchmarks.padding $(ARGS)
 
 stress: $(VENV)/.dev  ## run the long tests: hours of audio, many threads

@@ -297,7 +297,7 @@ class Lane:
 
         sources = (torch.tensor(slots, device=logits.device)[:, None] * self.queries + step.sources).flatten()
         if step.sources.tolist() != [list(range(self.queries))] * len(slots):
-            self._reorder(rows, sources, start=min(len(self.slots[index].ask.prompt.tokens) for index in slots))
+            self._reorder(rows, sources, slots)
         self.sums[rows] = step.sums.flatten()
         self._append(rows, step.tokens.flatten(), slots)
         full = [len(self.slots[i].finished) >= self._max_candidates(self.slots[i]) for i in slots]
@@ -317,13 +317,31 @@ class Lane:
         assert isinstance(slot.ask.strategy, Beam), "only beam searches collect candidates"
         return slot.ask.strategy.max_candidates
 
-    def _reorder(self, rows: slice | Tensor, sources: Tensor, *, start: int) -> None:
-        """Let `rows` continue what `sources` hold; positions before `start` are the prompt, the same for all."""
-        order = torch.arange(self._rows, device=sources.device)
-        order[rows] = sources
+    def _reorder(self, rows: slice | Tensor, sources: Tensor, slots: list[int]) -> None:
+        """Let the rows of these slots continue what `sources` hold."""
+        cache = self._cache().advanced(1)  # the last token's position has just been written
+        if sources.device.type == "cpu":
+            self._move_what_differs(cache, rows, sources, slots)
+        else:  # there it would have to be waited for
+            order = torch.arange(self._rows, device=sources.device)
+            order[rows] = sources
+            cache.reordered(order, start=min(len(self.slots[index].ask.prompt.tokens) for index in slots))
         self.tokens[rows] = self.tokens[sources]
         self.state.data[rows] = self.state.data[sources]
-        self._cache().advanced(1).reordered(order, start=start)  # the last token's position has just been written
+
+    def _move_what_differs(self, cache: Cache, rows: slice | Tensor, sources: Tensor, slots: list[int]) -> None:
+        """Slot by slot, from where a row parts from its source.
+
+        Hypotheses of a window are all different, so what two of them begin with they have from a common ancestor.
+        """
+        differs = self.tokens[rows] != self.tokens[sources]
+        capacity = differs.shape[1]
+        partings = torch.where(differs.any(-1), differs.int().argmax(-1), capacity).view(len(slots), -1).amin(-1)
+        for index, parting, theirs in zip(slots, partings.tolist(), sources.view(len(slots), -1), strict=True):
+            if parting < capacity:
+                order, prompt = torch.arange(self._rows, device="cpu"), self.slots[index].ask.prompt
+                order[index * self.queries : (index + 1) * self.queries] = theirs
+                cache.reordered(order, start=len(prompt.tokens) - len(prompt.forced) + parting)
 
     def _append(self, rows: slice | Tensor, tokens: Tensor, slots: list[int]) -> None:
         counts = [self.slots[index].written for index in slots]
