@@ -4,9 +4,8 @@
 weights, fbgemm's of halves and the two products of 8-bit integers, are operators that are private to torch: they are
 probed for and checked against `F.linear` before they are used, and where one is missing the next best takes its place.
 
-A step of decoding waits for the weights to come from memory. Published checkpoints are in float16, so that a weight in
-float32 is one half and nothing else: kept as it came and widened inside the product it is the same number, in half the
-bytes.
+A step of decoding waits for the weights to come from memory. The numbers of OpenAI's checkpoints are float16's: kept as
+such and widened inside the product they are the same numbers, in half the bytes.
 
 Integers are symmetric, with one scale for each output of a layer and one for each row of its input: a row's result does
 not depend on the rows that it is computed with.
@@ -53,13 +52,11 @@ def linear(
     output = output or weight.dtype
     if int8:
         return _int8_linear(weight, bias, few_rows=few_rows, output=output)
-    if weight.device.type == "cpu":
-        if weight.dtype == torch.float32 and few_rows:
-            if _works(_HalvesLinear, weight.dtype) and _are_halves(weight):
-                return _HalvesLinear.of(weight, bias)
-            if _works(_PackedLinear, weight.dtype):
-                return _PackedLinear.of(weight, bias)
-        elif weight.dtype == torch.bfloat16 and _works(_PackedLinear, weight.dtype):
+    in_float32 = weight.dtype == torch.float32 and few_rows
+    if weight.device.type == "cpu" and (in_float32 or weight.dtype == torch.bfloat16):
+        if in_float32 and _works(_HalvesLinear, weight.dtype) and _are_halves(weight):
+            return _HalvesLinear.of(weight, bias)
+        if _works(_PackedLinear, weight.dtype):
             return _PackedLinear.of(weight, bias)
     return _PlainLinear(weight, bias)
 
