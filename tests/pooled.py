@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -37,6 +38,14 @@ def noise(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
 
 RECORDINGS = [noise(seconds, seed) for seed, seconds in enumerate((65, 3, 31, 0.5, 40, 7))]
 LONG, SHORT = RECORDINGS[0], RECORDINGS[1]
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """For what a pool does on its own threads, and tells nobody of."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
 
 
 def pool_threads() -> list[str]:
