@@ -105,8 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whisperlite",
         description="Transcribe recordings, or translate them into English, with OpenAI's Whisper.",
-        epilog="Two commands take the place of FILE: `whisperlite models` lists the models, `whisperlite convert` "
-        "writes one in another format. Each has its own --help. A recording of that name is ./models or ./convert.",
+        epilog="Four commands take the place of FILE: `whisperlite models` lists the models, `whisperlite convert` "
+        "writes one in another format, `whisperlite serve` serves one over HTTP, `whisperlite token` makes a token for "
+        "that. Each has its own --help. A recording of such a name is ./models, ./convert, ./serve or ./token.",
     )
     parser.add_argument("audio", nargs="+", metavar="FILE", help="recordings, in any format that ffmpeg reads")
     parser.add_argument(
@@ -365,7 +366,26 @@ def _convert(arguments: list[str]) -> int:
     return 0
 
 
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {"models": _models, "convert": _convert}
+def _serve(arguments: list[str]) -> int:
+    """`whisperlite serve`"""
+    from whisperlite.server.command import serve
+
+    return serve(arguments)
+
+
+def _token(arguments: list[str]) -> int:
+    """`whisperlite token`"""
+    from whisperlite.server.command import token
+
+    return token(arguments)
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "models": _models,
+    "convert": _convert,
+    "serve": _serve,
+    "token": _token,
+}
 
 
 class _ProgressBar:

@@ -5,6 +5,7 @@
     ├── AudioError
     │   ├── AudioNotFoundError (FileNotFoundError)
     │   ├── AudioDecodeError                    ffmpeg could not read it, or it holds no sound
+    │   ├── AudioTooLongError                   it is longer than `max_duration_s`
     │   ├── AudioFormatError (ValueError)       samples of a wrong type, shape, rate or value
     │   └── FFmpegError                         no ffmpeg, or the wrong package named `ffmpeg`
     ├── ModelError
@@ -33,7 +34,15 @@ class WhisperliteError(Exception):
 
 
 class OptionError(WhisperliteError, ValueError):
-    """An option has an unknown name, a wrong type or range, or contradicts another."""
+    """An option has an unknown name, a wrong type or range, or contradicts another.
+
+    Attributes:
+        option: its name; None where it is not one option that is wrong.
+    """
+
+    def __init__(self, message: str, *, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class LanguageError(WhisperliteError, ValueError):
@@ -78,6 +87,10 @@ class AudioNotFoundError(AudioError, FileNotFoundError):
 
 class AudioDecodeError(AudioError):
     """ffmpeg could not read the file, or found no sound in it."""
+
+
+class AudioTooLongError(AudioError):
+    """The recording is longer than `max_duration_s`."""
 
 
 class AudioFormatError(AudioError, ValueError):

@@ -1,33 +1,46 @@
-"""What the values of options may be: how each kind is checked, and read from the text of a command line."""
+"""What the values of options may be: how each kind is checked, read from a command line, and said in JSON Schema."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, pairwise
 from typing import Any
 
 from whisperlite.errors import LanguageError, OptionError
+from whisperlite.languages import LANGUAGES as NAMES_OF_LANGUAGES
 from whisperlite.languages import language_code
+
+Schema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the values of an option are checked, and read from the text of a command line.
+    """How the values of an option are checked, read from the text of a command line, and said in JSON Schema.
 
     Attributes:
         label: what is allowed, for messages and `--help`.
         check: value → the value as it is kept; raises ValueError or TypeError.
         parse: text → value.
+        schema: in JSON Schema, what of it JSON can hold; everything that `check` takes, and little else.
         choices: the allowed values where they are few.
     """
 
     label: str
     check: Callable[[Any], Any]
     parse: Callable[[str], Any]
+    schema: Schema
     choices: tuple[str, ...] | None = None
+
+
+def _any_of(*schemas: Schema) -> Schema:
+    return {"anyOf": list(schemas)}
+
+
+def _array_of(items: Schema, **more: Any) -> Schema:
+    return {"type": "array", "items": items, **more}
 
 
 def _reject(reason: str) -> ValueError:
@@ -49,7 +62,9 @@ def number(minimum: float = -math.inf, maximum: float = math.inf, *, finite: boo
         label = f"a number of at least {minimum:g}"
     else:
         label = "a number"
-    return Kind(label, check, float)
+    bounds = {"minimum": minimum, "maximum": maximum}
+    schema = {"type": "number", **{name: bound for name, bound in bounds.items() if math.isfinite(bound)}}
+    return Kind(label, check, float, schema)
 
 
 def integer(minimum: int, maximum: int | None = None) -> Kind:
@@ -61,7 +76,9 @@ def integer(minimum: int, maximum: int | None = None) -> Kind:
             raise _reject("out of range")
         return number
 
-    return Kind(f"a whole number from {minimum}" + (f" to {maximum}" if maximum is not None else " up"), check, int)
+    label = f"a whole number from {minimum}" + (f" to {maximum}" if maximum is not None else " up")
+    schema = {"type": "integer", "minimum": minimum, **({} if maximum is None else {"maximum": maximum})}
+    return Kind(label, check, int, schema)
 
 
 def optional(kind: Kind) -> Kind:
@@ -69,6 +86,7 @@ def optional(kind: Kind) -> Kind:
         f"{kind.label}, or None",
         lambda value: None if value is None else kind.check(value),
         lambda text: None if text == "None" else kind.parse(text),
+        _any_of(kind.schema, {"type": "null"}),
         kind.choices,
     )
 
@@ -164,21 +182,54 @@ def choice(*allowed: str) -> Kind:
             raise _reject("not one of them")
         return str(value)
 
-    return Kind(" or ".join(map(repr, allowed)), check, str, allowed)
+    return Kind(" or ".join(map(repr, allowed)), check, str, {"type": "string", "enum": list(allowed)}, allowed)
 
 
-FLAG = Kind("True or False", _check_flag, _parse_flag, ("True", "False"))
-TEXT = Kind("a text", _check_text, str)
-TEXT_OR_IDS = Kind("a text, or a sequence of token ids", _check_text_or_ids, str)
-TASK = choice("transcribe", "translate")
-LANGUAGE = Kind("a language's code or English name", lambda value: language_code(_check_text(value)), str)
-LANGUAGES = Kind("codes or English names of languages, as a sequence or separated by commas", _check_languages, str)
-TEMPERATURE = Kind("a number of at least 0, or a sequence of such numbers", _check_temperature, _parse_temperature)
-TOKEN_IDS = Kind(
-    "token ids, as a sequence or separated by commas, -1 standing for the non-speech set", _check_token_ids, str
+_STRING: Schema = {"type": "string"}
+_FROM_0: Schema = {"type": "number", "minimum": 0}
+_LANGUAGE: Schema = {"type": "string", "enum": [*NAMES_OF_LANGUAGES, *NAMES_OF_LANGUAGES.values()]}
+FLAG = Kind("True or False", _check_flag, _parse_flag, {"type": "boolean"}, ("True", "False"))
+TEXT = Kind("a text", _check_text, str, _STRING)
+TEXT_OR_IDS = Kind(
+    "a text, or a sequence of token ids",
+    _check_text_or_ids,
+    str,
+    _any_of(_STRING, _array_of({"type": "integer", "minimum": 0})),
 )
-PATTERN = Kind("a regular expression", _check_pattern, str)
-TIMES = Kind("ascending times in seconds: start, end, start, end, …, or pairs of them", _check_times, str)
+TASK = choice("transcribe", "translate")
+LANGUAGE = Kind("a language's code or English name", lambda value: language_code(_check_text(value)), str, _LANGUAGE)
+LANGUAGES = Kind(
+    "codes or English names of languages, as a sequence or separated by commas",
+    _check_languages,
+    str,
+    _any_of(_LANGUAGE, _array_of(_LANGUAGE, minItems=1)),
+)
+TEMPERATURE = Kind(
+    "a number of at least 0, or a sequence of such numbers",
+    _check_temperature,
+    _parse_temperature,
+    _any_of(_FROM_0, _array_of(_FROM_0, minItems=1)),
+)
+TOKEN_IDS = Kind(
+    "token ids, as a sequence or separated by commas, -1 standing for the non-speech set",
+    _check_token_ids,
+    str,
+    _any_of(
+        {"type": "string", "pattern": r"^(-1|[0-9]{1,6})(,(-1|[0-9]{1,6}))*$"},
+        _array_of({"type": "integer", "minimum": -1}),
+    ),
+)
+PATTERN = Kind("a regular expression", _check_pattern, str, {"type": "string", "format": "regex"})
+TIMES = Kind(
+    "ascending times in seconds: start, end, start, end, …, or pairs of them",
+    _check_times,
+    str,
+    _any_of(
+        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(,[0-9]+(\.[0-9]+)?)*$"},
+        _array_of(_FROM_0),
+        _array_of(_array_of(_FROM_0, minItems=2, maxItems=2)),
+    ),
+)
 
 
 def check_fields(options: Any) -> None:
@@ -196,5 +247,6 @@ def check_fields(options: Any) -> None:
         except (OptionError, LanguageError):
             raise
         except (TypeError, ValueError, OverflowError) as error:
-            raise OptionError(f"{definition.name}={value!r} is not allowed: it takes {kind.label}.") from error
+            message = f"{definition.name}={value!r} is not allowed: it takes {kind.label}."
+            raise OptionError(message, option=definition.name) from error
         object.__setattr__(options, definition.name, checked)

@@ -1,6 +1,6 @@
 """Every option of a transcription, once: its name, type, default, check and help.
 
-`Options` is the definition; the command line, the reference documentation and later the server are made from its
+`Options` is the definition; the command line, the reference documentation and the server are made from its
 fields. `OptionsDict` repeats the names and types for editors and mypy (a dataclass cannot type `**options`);
 `tests/test_options.py` holds the two together.
 """
@@ -66,7 +66,8 @@ class VadOptions:
         check_fields(self)
         if self.neg_threshold is not None and self.neg_threshold > self.threshold:
             raise OptionError(
-                f"neg_threshold={self.neg_threshold} is above threshold={self.threshold}: speech would end at once."
+                f"neg_threshold={self.neg_threshold} is above threshold={self.threshold}: speech would end at once.",
+                option="neg_threshold",
             )
 
 
@@ -94,6 +95,11 @@ _VAD_OPTIONS = Kind(
     "a VadOptions, a dict of its fields, or text such as 'threshold=0.6,speech_pad_ms=100'",
     _check_vad_options,
     _parse_vad_options,
+    {
+        "type": "object",
+        "properties": {definition.name: definition.metadata["kind"].schema for definition in fields(VadOptions)},
+        "additionalProperties": False,
+    },
 )
 # openai-whisper's defaults (its `transcribe`), so that its words are ours.
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
@@ -244,14 +250,24 @@ class Options:
         optional(number(0.0, finite=True)),
         "Stop so many seconds after the call; what there is by then comes with the error.",
     )
+    max_duration_s: float | None = _option(
+        None,
+        optional(number(0.0, finite=True)),
+        "Refuse a recording that is longer than this, in seconds, before anything of it is transcribed.",
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
         _refuse_contradictions(self)
         if self.patience not in (None, 1.0) and self.beams == 1:
-            raise OptionError(f"patience={self.patience} needs a beam search: give beam_size of 2 or more.")
+            raise OptionError(
+                f"patience={self.patience} needs a beam search: give beam_size of 2 or more.", option="patience"
+            )
         if self.beams > 1 and self.max_candidates < 1:
-            raise OptionError(f"beam_size={self.beam_size} with patience={self.patience} leaves no hypothesis to keep.")
+            raise OptionError(
+                f"beam_size={self.beam_size} with patience={self.patience} leaves no hypothesis to keep.",
+                option="patience",
+            )
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -342,6 +358,7 @@ class OptionsDict(TypedDict, total=False):
     hallucination_silence_threshold: float | None
     seed: int
     timeout_s: float | None
+    max_duration_s: float | None
 
 
 def make_options(values: Mapping[str, Any]) -> Options:
@@ -355,34 +372,44 @@ def make_options(values: Mapping[str, Any]) -> Options:
 
 def _refuse_contradictions(options: Options) -> None:
     """An option that cannot apply is refused, never ignored."""
+
+    def refuse(option: str, message: str) -> None:
+        raise OptionError(message, option=option)
+
     if options.hallucination_silence_threshold is not None and not options.word_timestamps:
-        raise OptionError(
-            "hallucination_silence_threshold looks at the times of words: give word_timestamps=True with it."
+        refuse(
+            "hallucination_silence_threshold",
+            "hallucination_silence_threshold looks at the times of words: give word_timestamps=True with it.",
         )
     changed = {name for name in ("prepend_punctuations", "append_punctuations") if _is_changed(options, name)}
     if changed and not options.word_timestamps:
-        raise OptionError(f"{min(changed)} is about the words of word_timestamps: give word_timestamps=True with it.")
+        name = min(changed)
+        refuse(name, f"{name} is about the words of word_timestamps: give word_timestamps=True with it.")
     if options.carry_initial_prompt and options.initial_prompt is None:
-        raise OptionError("carry_initial_prompt=True carries initial_prompt on: give an initial_prompt with it.")
+        refuse(
+            "carry_initial_prompt",
+            "carry_initial_prompt=True carries initial_prompt on: give an initial_prompt with it.",
+        )
     if options.vad_options is not None and options.vad is None:
-        raise OptionError("vad_options say how speech is found: give vad_filter=True or chunking='vad' with them.")
+        refuse("vad_options", "vad_options say how speech is found: give vad_filter=True or chunking='vad' with them.")
     if options.is_chunked and options.vad_filter:
-        raise OptionError("chunking='vad' listens for speech itself: leave vad_filter out; vad_options say how.")
+        refuse("vad_filter", "chunking='vad' listens for speech itself: leave vad_filter out; vad_options say how.")
     if options.is_chunked and options.prefix is not None:
-        raise OptionError("prefix is how the first window begins; with chunking='vad' there are many that are first.")
+        refuse("prefix", "prefix is how the first window begins; with chunking='vad' there are many that are first.")
     if options.language is not None:
         detecting = {
-            "multilingual=True": options.multilingual,
+            "multilingual": options.multilingual,
             "allowed_languages": options.allowed_languages is not None,
             "language_detection_segments": options.language_detection_segments > 1,
             "language_detection_threshold": _is_changed(options, "language_detection_threshold"),
         }
         for name, is_given in detecting.items():
             if is_given:
-                raise OptionError(f"language={options.language!r} leaves nothing to detect: leave it out, or {name}.")
+                refuse(name, f"language={options.language!r} leaves nothing to detect: leave it out, or {name}.")
     if options.multilingual and options.language_detection_segments > 1:
-        raise OptionError(
-            "multilingual=True detects the language of every window: leave language_detection_segments out."
+        refuse(
+            "language_detection_segments",
+            "multilingual=True detects the language of every window: leave language_detection_segments out.",
         )
 
 
@@ -400,5 +427,5 @@ def _from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise OptionError(f"There is no option {name!r}. {hint}Options: {', '.join(names)}.")
+            raise OptionError(f"There is no option {name!r}. {hint}Options: {', '.join(names)}.", option=name)
     return kind(**values)

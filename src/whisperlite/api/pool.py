@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -28,12 +29,14 @@ from whisperlite.transcription.session import Accepted
 if TYPE_CHECKING:
     from whisperlite.api.whisper import Whisper
 
+_LOG = logging.getLogger("whisperlite")
 _READERS = 2  # recordings that are read at a time, while others are decoded
 _AHEAD = 2  # recordings that wait, read, beyond those that are being decoded
 _THREADS = "whisperlite"  # what the names of a pool's threads begin with
 _TURN_S = 0.05  # how often one that waits looks whether it has to stop
 
 _MOST_SLOTS = 128
+_MOST_RECORDINGS = 10_000
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -46,6 +49,20 @@ def check_batch_size(batch_size: int) -> None:
         raise OptionError(f"batch_size={batch_size!r} is not a whole number from 1 to {_MOST_SLOTS}.")
 
 
+def check_recordings(recordings: int | None, slots: int) -> None:
+    """Refuse what no pool can have.
+
+    Raises:
+        OptionError: it is not a whole number from `slots` to 10000, nor None.
+    """
+    if recordings is None:
+        return
+    if isinstance(recordings, bool) or not isinstance(recordings, int) or not slots <= recordings <= _MOST_RECORDINGS:
+        raise OptionError(
+            f"recordings={recordings!r} is not a whole number from batch_size={slots} to {_MOST_RECORDINGS}."
+        )
+
+
 class Job:
     """A recording on its way through a pool; made by `Pool.submit`. Any thread may use it."""
 
@@ -56,6 +73,7 @@ class Job:
         self._changed = threading.Condition()
         self._segments: list[Segment] = []
         self._progress = (0.0, 0.0)
+        self._callbacks: list[Callable[[Job], object]] = []
 
     def result(self, timeout: float | None = None) -> Transcription:
         """The transcription, as soon as it is there.
@@ -87,6 +105,19 @@ class Job:
                 self._future.result()
                 return
 
+    def add_callback(self, callback: Callable[[Job], object]) -> None:
+        """Have something called, with this job, each time that segments are accepted, and when it is done.
+
+        For programs that wait for many jobs at once, such as those that run an event loop. It is called on a thread of
+        the pool, which does nothing else meanwhile: it should return at once, and what it raises is logged. If the job
+        is done already, or has segments, it is called here and now.
+        """
+        with self._changed:
+            self._callbacks.append(callback)
+            happened = bool(self._segments) or self._future.done()
+        if happened:
+            callback(self)
+
     def cancel(self) -> None:
         """Stop it, within one step of the model; `result` raises `CancelledError`."""
         self._token.cancel()
@@ -95,6 +126,12 @@ class Job:
     def done(self) -> bool:
         """Whether there is a result, or an error."""
         return self._future.done()
+
+    @property
+    def accepted(self) -> tuple[Segment, ...]:
+        """The segments that there are by now."""
+        with self._changed:
+            return tuple(self._segments)
 
     @property
     def progress(self) -> tuple[float, float]:
@@ -112,6 +149,12 @@ class Job:
             else:
                 self._future.set_exception(event)
             self._changed.notify_all()
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            try:
+                callback(self)
+            except Exception:  # of the caller's code; the other jobs are not to suffer from it
+                _LOG.exception("A callback of a job failed.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,14 +172,14 @@ class Pool:
 
     A window that is done makes room for the next one, of whichever recording, in the middle of the others' decoding;
     a long recording does not keep short ones waiting. Recordings are read in the background, two at a time, and no more
-    than fit into the pool and two beyond.
+    than fit into the pool and two beyond, or as many as it was made for: these take turns, window by window.
 
     It is its own context manager. Leaving it waits for what was submitted.
     """
 
-    def __init__(self, model: Whisper, engine: Engine, slots: int) -> None:
+    def __init__(self, model: Whisper, engine: Engine, recordings: int | None = None) -> None:
         self._model, self._engine = model, engine
-        self._room = threading.Semaphore(slots + _AHEAD)
+        self._room = threading.Semaphore(recordings or engine.slots + _AHEAD)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix=f"{_THREADS}-reader")
         self._inbox: queue.SimpleQueue[tuple[Job, Recording] | None] = queue.SimpleQueue()
         self._queue: deque[_Waiting] = deque()
@@ -154,6 +197,21 @@ class Pool:
     ) -> None:
         self.close(cancel=kind is not None)
 
+    @property
+    def slots(self) -> int:
+        """Windows that can be decoded together."""
+        return self._engine.slots
+
+    @property
+    def active_slots(self) -> int:
+        """Windows that are being decoded now."""
+        return self._engine.active_slots
+
+    @property
+    def jobs(self) -> int:
+        """What was submitted and is not done."""
+        return len(self._jobs)
+
     def submit(self, audio: AudioSource, *, sampling_rate: int | None = None, **options: Unpack[OptionsDict]) -> Job:
         """Hand in a recording; this returns at once.
 
@@ -165,7 +223,7 @@ class Pool:
             ValueError: the pool is closed.
         """
         chosen = make_options(options)
-        self._model._check_options(chosen)
+        self._model.check_options(chosen)
         job = Job(chosen)
         stop = Stop.after(chosen.timeout_s, job._token)
         with self._lock:

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from whisperlite.api.iterator import SegmentIterator
-from whisperlite.api.pool import Pool, check_batch_size
+from whisperlite.api.pool import Pool, check_batch_size, check_recordings
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features
 from whisperlite.audio.speech import check_installed
@@ -45,7 +45,7 @@ _MOST_SLOTS = 16  # windows of one `decode` that are in memory at a time
 # Options that belong to a whole recording: `decode`, which takes windows, refuses them.
 _OF_RECORDINGS = (
     *("word_timestamps", "vad_filter", "multilingual", "language_detection_segments"),
-    *("chunk_length", "chunking", "clip_timestamps", "timeout_s"),
+    *("chunk_length", "chunking", "clip_timestamps", "timeout_s", "max_duration_s"),
 )
 
 
@@ -170,18 +170,21 @@ class Whisper:
         windows, duration = self._windows(audio, make_options(options), sampling_rate, cancel, batch_size)
         return SegmentIterator(windows, duration)
 
-    def pool(self, batch_size: int = 8) -> Pool:
+    def pool(self, batch_size: int = 8, *, recordings: int | None = None) -> Pool:
         """Room for many recordings at a time, to which they are submitted whenever they come.
 
         Args:
             batch_size: windows that are decoded together, 1 to 128. Each takes the memory of its encoding and of its
                 text: `base` about 90 MB in float32; more in beam searches and where it falls back.
+            recordings: that are in memory and take turns with their windows, so that none waits for the end of long
+                ones; each takes 115 MB an hour. None: two more than `batch_size`.
 
         Raises:
-            OptionError: another batch size.
+            OptionError: another batch size, or fewer recordings than that.
         """
         check_batch_size(batch_size)
-        return Pool(self, self._engine(slots=batch_size), batch_size)
+        check_recordings(recordings, batch_size)
+        return Pool(self, self._engine(slots=batch_size), recordings)
 
     def transcribe_many(
         self,
@@ -204,7 +207,7 @@ class Whisper:
         Raises:
             OptionError, LanguageError: of the options, before any audio is read.
         """
-        self._check_options(make_options(options))
+        self.check_options(make_options(options))
         check_batch_size(batch_size)
 
         def results() -> Iterator[Transcription | WhisperliteError]:
@@ -233,6 +236,27 @@ class Whisper:
         if not math.isfinite(probability):
             raise DecodingError("The probabilities of the languages are not finite; samples belong in [-1, 1].")
         return LanguageDetection(language, probability, answer.probabilities)
+
+    def check_options(self, options: Options) -> None:
+        """Refuse what this model does not have; every method does so itself, before any audio is read.
+
+        Raises:
+            LanguageError: a language that it does not have.
+            OptionError: ids that its vocabulary does not have.
+            MissingPackageError: an extra that is not installed.
+        """
+        if options.language is not None and self.is_multilingual:
+            self.tokenizer.language_token(options.language)
+        for code in (options.allowed_languages or ()) if self.is_multilingual else ():
+            self.tokenizer.language_token(code)
+        if options.vad is not None:
+            check_installed()
+        prompt = options.initial_prompt if isinstance(options.initial_prompt, tuple) else ()
+        for name, ids in (("suppress_tokens", options.suppress_tokens), ("initial_prompt", prompt)):
+            foreign = sorted(token for token in ids if isinstance(token, int) and token >= self.dims.n_vocab)
+            if foreign:
+                last = self.dims.n_vocab - 1
+                raise OptionError(f"{name} holds {foreign[0]}, but the ids of this model end at {last}.")
 
     def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.
@@ -268,7 +292,7 @@ class Whisper:
             raise OptionError(f"{len(windows)} windows were given with {len(chosen)} options; give one, or one each.")
         for each in chosen:
             _refuse_options_of_recordings(each)
-            self._check_options(each)
+            self.check_options(each)
         engine = self._engine(slots=max(min(len(windows), _MOST_SLOTS), 1))
         encodings = [window if isinstance(window, Encoding) else None for window in windows]
         if any(encoding is not None and not self._made(encoding) for encoding in encodings):
@@ -317,7 +341,7 @@ class Whisper:
         batch_size: int | None,
     ) -> tuple[Generator[Accepted, None, Transcription], float]:
         """The windows of a recording as they are accepted, then its transcription; and its duration in seconds."""
-        self._check_options(options)
+        self.check_options(options)
         slots = _slots(options, batch_size)
         stop = Stop.after(options.timeout_s, cancel)
         recording, duration = self._recording(audio, options, sampling_rate, stop)
@@ -382,21 +406,6 @@ class Whisper:
             if self._float32 is None:
                 self._float32 = in_float32(self.network)
             return self._float32
-
-    def _check_options(self, options: Options) -> None:
-        """Refuse what this model does not have, before any audio is read."""
-        if options.language is not None and self.is_multilingual:
-            self.tokenizer.language_token(options.language)
-        for code in (options.allowed_languages or ()) if self.is_multilingual else ():
-            self.tokenizer.language_token(code)
-        if options.vad is not None:
-            check_installed()
-        prompt = options.initial_prompt if isinstance(options.initial_prompt, tuple) else ()
-        for name, ids in (("suppress_tokens", options.suppress_tokens), ("initial_prompt", prompt)):
-            foreign = sorted(token for token in ids if isinstance(token, int) and token >= self.dims.n_vocab)
-            if foreign:
-                last = self.dims.n_vocab - 1
-                raise OptionError(f"{name} holds {foreign[0]}, but the ids of this model end at {last}.")
 
     def _checked(self, window: Tensor) -> Tensor:
         expected = (self.dims.n_mels, WINDOW_FRAMES)

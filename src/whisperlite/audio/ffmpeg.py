@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -23,6 +24,11 @@ import numpy.typing as npt
 
 from whisperlite.errors import FFmpegError
 
+try:
+    import resource
+except ImportError:  # not a Unix
+    resource = None  # type: ignore[assignment]
+
 # Demuxers that open further files or addresses named inside the file they read. A recording is one file: a playlist
 # must not be able to make us read another one. The protocol whitelist closes the network; this closes the disk.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
@@ -30,6 +36,7 @@ SCRIPTS = {"avisynth", "vapoursynth"}
 
 Check = Callable[[], None] | None
 _CHECKED_EVERY_S = 0.02
+_MEMORY = 4 << 30  # bytes of addresses for ffmpeg; it takes 0.3 GB for a long recording on many cores
 
 GET_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 'whisperlite[ffmpeg]'"
 
@@ -53,13 +60,16 @@ class Report:
         return text if len(text) <= 200 else text[:199] + "…"
 
 
-def decode_file(path: Path, rate: int, check: Check = None) -> tuple[npt.NDArray[np.int16], Report]:
+def decode_file(
+    path: Path, rate: int, check: Check = None, most_samples: int | None = None
+) -> tuple[npt.NDArray[np.int16], Report]:
     """Decode the audio stream that ffmpeg picks by default, as the reference's `load_audio` does.
 
     Args:
         path: the absolute path of an existing file.
         rate: sampling rate of the result, in Hz.
         check: called many times a second; where it raises, ffmpeg is killed.
+        most_samples: of a longer recording at least one more than these is returned, and ffmpeg is stopped.
 
     Returns:
         Samples (n,), mono, int16, and ffmpeg's report. Nothing that ffmpeg says is raised here.
@@ -71,7 +81,8 @@ def decode_file(path: Path, rate: int, check: Check = None) -> tuple[npt.NDArray
     url = f"file:{path}"  # with the prefix no name can be taken for an option, an address or another protocol
     stream = _ffmpeg_python().input(url, protocol_whitelist="file", format_whitelist=_single_file_demuxers(binary))
     output = stream.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=rate)
-    content, log, returncode = _run(_command(output, binary), check=check)
+    most_bytes = None if most_samples is None else 2 * most_samples
+    content, log, returncode = _run(_command(output, binary), check=check, most_bytes=most_bytes)
     samples = np.frombuffer(content, dtype="<i2", count=len(content) // 2).astype(np.int16, copy=False)
     return samples, _read_log(log.replace(url, path.name), returncode)
 
@@ -140,8 +151,13 @@ def _single_file_demuxers(binary: str) -> str:
     return ",".join(sorted(names))
 
 
-def _run(command: list[str], content: memoryview | None = None, check: Check = None) -> tuple[bytearray, str, int]:
-    """Run to the end, or until `check` raises: (standard output, standard error, exit status).
+def _run(
+    command: list[str], content: memoryview | None = None, check: Check = None, most_bytes: int | None = None
+) -> tuple[bytearray, str, int]:
+    """Run to the end, until `check` raises, or until there are more than `most_bytes` of output.
+
+    Returns:
+        Standard output, standard error, exit status.
 
     Differs from `Popen.communicate`: the output grows in one buffer instead of being joined from a list, which for a
     moment would hold a long recording twice.
@@ -155,10 +171,11 @@ def _run(command: list[str], content: memoryview | None = None, check: Check = N
         )
     except OSError as error:
         raise FFmpegError(f"{command[0]} could not be run ({error}): {GET_FFMPEG}") from error
+    _limit(process.pid)
     log = bytearray()
     output = bytearray()
     with process:
-        reader = threading.Thread(target=_drain, args=(process.stdout, output), daemon=True)
+        reader = threading.Thread(target=_drain, args=(process.stdout, output, most_bytes), daemon=True)
         threads = [reader, threading.Thread(target=_drain, args=(process.stderr, log), daemon=True)]
         if content is not None:
             threads.append(threading.Thread(target=_feed, args=(process.stdin, content), daemon=True))
@@ -169,6 +186,8 @@ def _run(command: list[str], content: memoryview | None = None, check: Check = N
                 reader.join(None if check is None else _CHECKED_EVERY_S)
                 if check is not None:
                     check()
+            if most_bytes is not None and len(output) > most_bytes:
+                process.kill()
         except BaseException:
             process.kill()
             raise
@@ -178,9 +197,18 @@ def _run(command: list[str], content: memoryview | None = None, check: Check = N
     return output, log.decode(errors="replace"), process.returncode
 
 
-def _drain(pipe: IO[bytes] | None, buffer: bytearray) -> None:
+def _limit(pid: int) -> None:
+    """A file made to harm takes no more memory than this, and writes no file; where the system has such limits."""
+    if resource is None or not hasattr(resource, "prlimit"):
+        return
+    with suppress(ProcessLookupError):  # it has ended already
+        resource.prlimit(pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))
+
+
+def _drain(pipe: IO[bytes] | None, buffer: bytearray, most_bytes: int | None = None) -> None:
     assert pipe is not None
-    while chunk := pipe.read(1 << 16):
+    while (most_bytes is None or len(buffer) <= most_bytes) and (chunk := pipe.read(1 << 16)):
         buffer += chunk
 
 

@@ -7,6 +7,7 @@ warnings about what of it was damaged, or an error that says what to do. Files a
 from __future__ import annotations
 
 import io
+import math
 import operator
 import os
 import stat
@@ -21,7 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from whisperlite.audio import ffmpeg
-from whisperlite.errors import AudioDecodeError, AudioFormatError, AudioNotFoundError, WhisperliteError
+from whisperlite.errors import (
+    AudioDecodeError,
+    AudioFormatError,
+    AudioNotFoundError,
+    AudioTooLongError,
+    WhisperliteError,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -80,11 +87,29 @@ def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.
     return _as_float32(audio.samples)
 
 
-def read_audio(source: AudioSource, *, sampling_rate: int | None = None, check: ffmpeg.Check = None) -> Audio:
+def read_audio(
+    source: AudioSource,
+    *,
+    sampling_rate: int | None = None,
+    check: ffmpeg.Check = None,
+    max_duration_s: float | None = None,
+) -> Audio:
     """Like `load_audio`, with the warnings as values and a file's samples in the int16 that ffmpeg gives.
 
-    `check` is called while it works; where it raises, ffmpeg is killed and temporary files are removed.
+    `check` is called while it works; where it raises, ffmpeg is killed and temporary files are removed. A recording
+    longer than `max_duration_s` raises an `AudioTooLongError`, a file as soon as so much of it has been read.
     """
+    audio = _read(
+        source, sampling_rate, check, None if max_duration_s is None else math.floor(max_duration_s * SAMPLE_RATE)
+    )
+    if max_duration_s is not None and audio.duration > max_duration_s:
+        raise AudioTooLongError(
+            f"the recording is longer than max_duration_s={max_duration_s:g}: cut it, or allow more"
+        )
+    return audio
+
+
+def _read(source: AudioSource, sampling_rate: int | None, check: ffmpeg.Check, most_samples: int | None) -> Audio:
     if isinstance(source, np.ndarray):
         return _from_array(source, sampling_rate, check)
     if _is_tensor(source):
@@ -94,19 +119,19 @@ def read_audio(source: AudioSource, *, sampling_rate: int | None = None, check: 
             f"sampling_rate={sampling_rate!r} was given with a file, which carries its own rate: leave it out"
         )
     if isinstance(source, (str, os.PathLike)):
-        return _from_path(os.fsdecode(source), check)
+        return _from_path(os.fsdecode(source), check, most_samples)
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = source.tobytes() if isinstance(source, memoryview) else source
-        return _from_content(io.BytesIO(content), "the bytes given", check)
+        return _from_content(io.BytesIO(content), "the bytes given", check, most_samples)
     if hasattr(source, "read"):
-        return _from_content(source, "the file object given", check)
+        return _from_content(source, "the file object given", check, most_samples)
     raise AudioFormatError(
         f"cannot read audio from {type(source).__name__}: give a path, bytes, a binary file object, a numpy array "
         "or a torch tensor"
     )
 
 
-def _from_path(path: str, check: ffmpeg.Check) -> Audio:
+def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path would turn "" into "." and drop a trailing slash
     except PermissionError as error:
@@ -119,15 +144,15 @@ def _from_path(path: str, check: ffmpeg.Check) -> Audio:
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device, in which ffmpeg could not seek
         try:
             with Path(path).open("rb") as pipe:
-                return _from_content(pipe, repr(path), check)
+                return _from_content(pipe, repr(path), check, most_samples)
         except WhisperliteError:
             raise
         except OSError as error:
             raise AudioDecodeError(f"{path!r} could not be read: {error}") from error
-    return _decode(Path(path).absolute(), status.st_size, repr(path), check)
+    return _decode(Path(path).absolute(), status.st_size, repr(path), check, most_samples)
 
 
-def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check) -> Audio:
+def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
     """Through a temporary file, since formats such as m4a need seeking, which a pipe to ffmpeg could not give."""
     with tempfile.TemporaryDirectory(prefix="whisperlite-") as folder:
         path = Path(folder, "audio")
@@ -143,13 +168,15 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check) -> Audio:
                 raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
             except (OSError, ValueError) as error:
                 raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
-        return _decode(path, path.stat().st_size, name, check)
+        return _decode(path, path.stat().st_size, name, check, most_samples)
 
 
-def _decode(path: Path, size: int, name: str, check: ffmpeg.Check) -> Audio:
+def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
     if size == 0:
         raise AudioDecodeError(f"{name}: empty, 0 bytes")
-    samples, report = ffmpeg.decode_file(path, SAMPLE_RATE, check)
+    samples, report = ffmpeg.decode_file(path, SAMPLE_RATE, check, most_samples)
+    if most_samples is not None and len(samples) > most_samples:
+        return Audio(samples)  # too long; it was not read to its end
     if len(samples) == 0:
         raise AudioDecodeError(f"{name}: {_why_silent(report)}")
     found: list[str] = []

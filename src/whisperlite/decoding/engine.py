@@ -58,6 +58,12 @@ class Engine:
         self._exact: Engine | None = None  # in float32; made when it is first needed
         self._owners: dict[int, int] = {}  # its tickets → ours
 
+    @property
+    def active_slots(self) -> int:
+        """Windows that are being decoded."""
+        own = sum(len(lane.slots) for lane in list(self._lanes.values()))
+        return own + (0 if self._exact is None else self._exact.active_slots)
+
     def submit(self, ask: Ask) -> int:
         """Put an ask into the queue; returns the ticket that its answer will carry."""
         self._tickets += 1

@@ -49,7 +49,7 @@ def start_recording(
     duration = 0.0
     try:
         stop.check()
-        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check)
+        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
         duration = sound.duration
         speech = None if options.vad is None else speech_spans(sound.samples, options.vad, check=stop.check)
         features = Features(sound.samples, n_mels, check=stop.check)

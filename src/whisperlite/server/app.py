@@ -1,0 +1,245 @@
+"""The ASGI application: paths, and the door that every request goes through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from whisperlite import Whisper
+from whisperlite.errors import OptionError
+from whisperlite.server import inference, openai
+from whisperlite.server.auth import Gatekeeper, hash_of
+from whisperlite.server.background import Background
+from whisperlite.server.logs import REQUEST_ID, log
+from whisperlite.server.metrics import CONTENT_TYPE
+from whisperlite.server.openapi import document
+from whisperlite.server.problems import Problem, problem_of
+from whisperlite.server.service import Service, new_request_id
+from whisperlite.server.settings import Settings
+from whisperlite.server.webhooks.addresses import Addresses
+from whisperlite.server.webhooks.delivery import Deliveries
+from whisperlite.server.webhooks.signing import new_secret, parse_secret
+from whisperlite.server.webhooks.store import Store
+
+OPEN = ("/healthz", "/readyz", "/openapi.json")  # to everyone
+_GONE = 499  # what proxies log for a client that did not wait; nobody receives it
+
+
+def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
+    """The service as an ASGI application, for any ASGI server; `serve` runs it on uvicorn.
+
+    One process serves one folder of data. What it holds begins and ends with the application's lifespan, which the
+    server has to support.
+
+    Args:
+        model: from `load_model`.
+        settings: the defaults where they are not given.
+
+    Raises:
+        OptionError: nobody could come in, since there is no token.
+    """
+    settings = settings or Settings()
+    gatekeeper = gatekeeper_of(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = Store(settings.folder)  # first: it refuses a folder that another process uses
+        service = Service(model, settings)
+        _remove_all(service.uploads)
+        addresses = Addresses(frozenset(settings.webhook_allow_hosts))
+        deliveries = Deliveries(
+            store,
+            addresses,
+            parse_secret(webhook_secret(settings.folder)),
+            first_retry_s=settings.webhook_first_retry_s,
+            give_up_s=settings.webhook_give_up_s,
+            timeout_s=settings.webhook_timeout_s,
+            on_attempt=lambda outcome: service.metrics.deliveries.labels(outcome).inc(),
+        )
+        app.state.service = service
+        app.state.background = Background(service, store, addresses, deliveries)
+        working = asyncio.ensure_future(app.state.background.run())
+        working.add_done_callback(_ended)
+        try:
+            yield
+        finally:
+            service.is_stopping = True
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            await asyncio.to_thread(service.close)
+            store.close()
+
+    app = Starlette(
+        routes=[
+            Route("/v1/inference/{organisation}/{model}", inference.infer, methods=["POST"]),
+            Route("/v1/requests/{id}", inference.find_request, methods=["GET"]),
+            Route("/v1/audio/transcriptions", openai.transcribe, methods=["POST"]),
+            Route("/v1/audio/translations", openai.translate, methods=["POST"]),
+            Route("/v1/models", openai.list_models, methods=["GET"]),
+            Route("/v1/models/{model:path}", openai.find_model, methods=["GET"]),
+            Route("/healthz", _healthz, methods=["GET"]),
+            Route("/readyz", _readyz, methods=["GET"]),
+            Route("/metrics", _metrics, methods=["GET"]),
+            Route("/openapi.json", _openapi, methods=["GET"]),
+        ],
+        middleware=[Middleware(Door, gatekeeper=gatekeeper)],
+        exception_handlers={HTTPException: _refused_by_router},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def gatekeeper_of(settings: Settings) -> Gatekeeper:
+    """Who is let in.
+
+    Raises:
+        OptionError: nobody, since there is no token.
+    """
+    if settings.no_auth:
+        return Gatekeeper(None)
+    token = os.environ.get("WHISPERLITE_TOKEN")
+    gatekeeper = Gatekeeper(settings.token_file, {"environment": hash_of(token)} if token else None)
+    if not gatekeeper.hashes():
+        raise OptionError(
+            f"There is no token in {settings.token_file}, so nobody could come in: make one with `whisperlite token`, "
+            "set WHISPERLITE_TOKEN, or let everyone in with --no-auth.",
+            option="tokens",
+        )
+    return gatekeeper
+
+
+def webhook_secret(folder: Path) -> str:
+    """What webhooks are signed with: $WHISPERLITE_WEBHOOK_SECRET, or the one in the folder, made at the first start."""
+    if secret := os.environ.get("WHISPERLITE_WEBHOOK_SECRET"):
+        return secret
+    file = folder / "webhook-secret"
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
+            new.write(new_secret() + "\n")
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _remove_all(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink(missing_ok=True)
+
+
+def _ended(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log("what runs requests with webhooks has failed", logging.CRITICAL, error=repr(error))
+
+
+class Door:
+    """Around the paths: each request gets an id, its token is looked at, and whatever happens is answered and logged."""
+
+    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
+        self.app, self.gatekeeper = app, gatekeeper
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        request_id = new_request_id()
+        REQUEST_ID.set(request_id)
+        request.state.request_id = request_id
+        status, began = _GONE, time.monotonic()
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._pass(request, receive, sending)
+        except ClientDisconnect:
+            self._count(request, "client gone")
+        except Exception as error:
+            problem = problem_of(error)
+            self._count(request, problem.kind)
+            if problem.status >= 500 and problem.kind not in ("busy", "storage", "timeout"):
+                log("a request failed", logging.ERROR, error=repr(error.__cause__ or error))
+            if status != _GONE:  # the answer had begun: it can only be broken off
+                raise
+            await problem.response(request_id, openai=_is_openai(request))(scope, receive, sending)
+        finally:
+            seconds = time.monotonic() - began
+            path = _template(scope)
+            request.app.state.service.metrics.answered(path, status, seconds)
+            log("request", method=request.method, path=path, status=status, seconds=round(seconds, 3))
+
+    async def _pass(self, request: Request, receive: Receive, send: Send) -> None:
+        owner = self.gatekeeper.name_of(request.headers.get("authorization"))
+        if owner is None and request.url.path not in OPEN:
+            raise Problem(
+                401,
+                "A token is needed that is known here: send it as `Authorization: Bearer TOKEN`.",
+                headers={"WWW-Authenticate": "Bearer"},
+                kind="token",
+            )
+        request.state.owner = owner or ""
+        await self.app(request.scope, receive, send)
+
+    def _count(self, request: Request, kind: str) -> None:
+        request.app.state.service.metrics.failures.labels(kind).inc()
+
+
+def _template(scope: Scope) -> str:
+    """The path as it is declared, so that the metrics have few."""
+    route = scope.get("route")
+    return str(getattr(route, "path", "other"))
+
+
+def _is_openai(request: Request) -> bool:
+    return request.url.path.startswith(("/v1/audio/", "/v1/models"))
+
+
+async def _refused_by_router(request: Request, error: Exception) -> Response:
+    """There is no such path, or it is not for this method."""
+    assert isinstance(error, HTTPException), "it is registered for these"
+    details = {404: "There is nothing at this path.", 405: f"{request.method} is not for this path."}
+    problem = Problem(error.status_code, details.get(error.status_code, error.detail), headers=error.headers)
+    return problem.response(request.state.request_id, openai=_is_openai(request))
+
+
+async def _healthz(_: Request) -> Response:
+    """The process runs."""
+    return JSONResponse({"status": "ok"})
+
+
+async def _readyz(request: Request) -> Response:
+    """It takes requests."""
+    if request.app.state.service.is_stopping:
+        return JSONResponse({"status": "stopping"}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+async def _metrics(request: Request) -> Response:
+    return Response(request.app.state.service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def _openapi(request: Request) -> Response:
+    return JSONResponse(_document(request))
+
+
+def _document(request: Request) -> dict[str, Any]:
+    service: Service = request.app.state.service
+    return document(service.names, service.settings)

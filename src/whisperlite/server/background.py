@@ -1,0 +1,184 @@
+"""Requests with a webhook: accepted once they are on the disk, transcribed beside the others, answered by a POST."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from whisperlite.server.answers import failed_answer, inference_answer, waiting_answer
+from whisperlite.server.fields import Fields, checked_options
+from whisperlite.server.logs import REQUEST_ID, log
+from whisperlite.server.problems import Problem, busy, problem_of, storage_full
+from whisperlite.server.service import Service
+from whisperlite.server.webhooks.addresses import Addresses, WebhookRefusedError, parse_url
+from whisperlite.server.webhooks.delivery import Deliveries
+from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest
+
+_MOST_STARTS = 3  # of one request, before it is taken for what the service died of
+_FORGET_EVERY_S = 600.0
+_AGAIN_S = 5.0  # after which a result that the disk had no room for is stored again
+
+
+class Background:
+    """Runs what is stored, oldest first, as many at a time as the pool has slots."""
+
+    def __init__(self, service: Service, store: Store, addresses: Addresses, deliveries: Deliveries) -> None:
+        self._service, self._store, self._addresses, self._deliveries = service, store, addresses, deliveries
+        self._folder = service.settings.folder / "stored"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._wake = asyncio.Event()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        service.metrics.watch("whisperlite_webhooks_pending", "Webhook requests not delivered yet.", store.pending)
+
+    async def accept(self, request_id: str, owner: str, upload: Path, fields: Fields) -> dict[str, Any]:
+        """Take over a request: when this returns, it survives the end of the service.
+
+        Raises:
+            Problem: 422 for an address to which no webhook goes; 503, 507: there is no room.
+        """
+        assert fields.webhook is not None, "the caller has looked"
+        try:
+            self._addresses.check_url(fields.webhook)
+            target = parse_url(fields.webhook)
+            await self._addresses.resolve(target.host, target.port)  # it is done again for the delivery
+        except WebhookRefusedError as error:
+            raise Problem(422, str(error), "webhook", kind="webhook") from error
+        settings = self._service.settings
+        if await asyncio.to_thread(self._store.pending) >= settings.max_stored:
+            raise busy(f"{settings.max_stored} requests wait for their webhooks, and no more are taken: try again.")
+        request = StoredRequest(
+            id=request_id,
+            owner=owner,
+            created=time.time(),
+            status="queued",
+            audio=request_id,
+            fields=fields.given,
+            webhook=fields.webhook,
+        )
+        await asyncio.to_thread(self._keep, request, upload)
+        self._wake.set()
+        return waiting_answer(request_id, "queued")
+
+    def _keep(self, request: StoredRequest, upload: Path) -> None:
+        """The recording first: a row without one could not be run."""
+        kept = self._folder / request.audio
+        try:
+            with upload.open("rb") as file:
+                os.fsync(file.fileno())
+            upload.rename(kept)
+            self._store.add(request)
+        except (OSError, StorageFullError) as error:
+            kept.unlink(missing_ok=True)
+            raise storage_full() from error
+
+    async def find(self, request_id: str, owner: str) -> dict[str, Any] | None:
+        """The answer as far as it is known, to the token that asked for it; None: there is no such request of it."""
+        request = await asyncio.to_thread(self._store.find, request_id)
+        if request is None or request.owner != owner:
+            return None
+        answer = request.answer or waiting_answer(request_id, "running" if request_id in self._running else "queued")
+        return {
+            **answer,
+            "webhook": {
+                "attempts": request.attempts,
+                "delivered": request.delivered is not None,
+                "gave_up": request.gave_up is not None,
+                "last_error": request.last_error or None,
+            },
+        }
+
+    async def run(self) -> None:
+        """Work until this is cancelled; what is not done by then is done after the next start."""
+        await asyncio.to_thread(self._remove_strays)
+        deliveries = asyncio.ensure_future(self._deliveries.run())
+        forgetting = asyncio.ensure_future(self._forget())
+        try:
+            while True:
+                self._wake.clear()
+                await self._start_what_fits()
+                await self._wake.wait()
+        finally:
+            tasks = [deliveries, forgetting, *self._running.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start_what_fits(self) -> None:
+        free = self._service.settings.batch_size - len(self._running)
+        if free <= 0:
+            return
+        queued = await asyncio.to_thread(self._store.queued)
+        for request_id in [each for each in queued if each not in self._running][:free]:
+            self._running[request_id] = asyncio.ensure_future(self._run_one(request_id))
+
+    async def _run_one(self, request_id: str) -> None:
+        REQUEST_ID.set(request_id)
+        try:
+            request = await asyncio.to_thread(self._store.begin, request_id)
+            answer, status = await self._answer(request)
+            await self._finish(request, answer, status)
+        except StorageFullError:
+            log("there is no room to begin a request", logging.ERROR)
+            await asyncio.sleep(_AGAIN_S)
+        finally:
+            del self._running[request_id]
+            self._wake.set()
+
+    async def _answer(self, request: StoredRequest) -> tuple[dict[str, Any], Literal["done", "failed"]]:
+        """The body of its answer, and whether it is "done" or "failed"."""
+        file = self._folder / request.audio
+        try:
+            if request.starts > _MOST_STARTS:
+                raise Problem(
+                    500, f"The service ended {_MOST_STARTS} times while this was transcribed.", kind="internal"
+                )
+            options = checked_options(request.fields, self._service.settings)
+            result = await self._service.transcribe(file, options)
+        except Exception as error:
+            problem = problem_of(error, hidden=str(file))
+            self._service.metrics.failures.labels(problem.kind).inc()
+            if problem.status == 500:
+                log("a request with a webhook failed", logging.ERROR, error=repr(error))
+            return failed_answer(request.id, problem.body(request.id)), "failed"
+        return (
+            inference_answer(
+                result,
+                request.id,
+                price_per_second=self._service.settings.price_per_second,
+                with_words=options.word_timestamps,
+            ),
+            "done",
+        )
+
+    async def _finish(self, request: StoredRequest, answer: dict[str, Any], status: Literal["done", "failed"]) -> None:
+        """Store the answer, as often as it takes, then drop the recording."""
+        while True:
+            try:
+                await asyncio.to_thread(self._store.finish, request.id, answer, status)
+                break
+            except StorageFullError:
+                log("there is no room to store a result", logging.ERROR)
+                await asyncio.sleep(_AGAIN_S)
+        # A recording that outlives this process by an instant is removed at the next start.
+        await asyncio.to_thread((self._folder / request.audio).unlink, missing_ok=True)
+        log("a request with a webhook is done", status=status)
+        self._deliveries.wake()
+
+    async def _forget(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._store.forget, time.time() - self._service.settings.keep_s)
+            except StorageFullError:
+                log("there is no room to forget old requests", logging.ERROR)
+            await asyncio.sleep(_FORGET_EVERY_S)
+
+    def _remove_strays(self) -> None:
+        """Recordings that a service left when it was killed, and that no request needs."""
+        needed = set(self._store.queued())  # a recording has the id of its request
+        for file in self._folder.iterdir():
+            if file.name not in needed:
+                file.unlink(missing_ok=True)

@@ -1,0 +1,251 @@
+"""The body of a request → its fields, and its recording on the disk.
+
+In: multipart/form-data, or JSON with the recording in base64. A recording goes to the disk as it arrives, so that what
+a request takes of the memory does not depend on its size; a body that is too large or too slow is refused as soon as it
+is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from whisperlite.server.problems import Problem, storage_full
+from whisperlite.server.settings import Settings
+
+_MOST_FIELDS = 200
+_MOST_TEXT = 1 << 20  # bytes of all fields but the recording
+_MOST_JSON = 64 << 20  # bytes of a body that has to be in memory as a whole
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Body:
+    """What was sent.
+
+    Attributes:
+        fields: name and value, in their order: of a form texts, of JSON anything.
+        is_form: the values are texts.
+        has_audio: the recording is in its file.
+    """
+
+    fields: list[tuple[str, Any]] = field(default_factory=list)
+    is_form: bool = True
+    has_audio: bool = False
+
+
+async def read_body(request: Request, file: Path, name: str, settings: Settings) -> Body:
+    """Read a request to its end.
+
+    Args:
+        file: where the recording is put; the caller removes it, whatever happens.
+        name: of the field that is the recording.
+
+    Raises:
+        Problem: 400, 408, 413, 415, 422 or 507, of what is wrong with it.
+        ClientDisconnect: the client is gone.
+    """
+    header = request.headers.get("content-type", "")
+    kind, parameters = parse_options_header(header)
+    is_json = kind == b"application/json"
+    most = min(settings.max_upload_bytes, _MOST_JSON) if is_json else settings.max_upload_bytes
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise _too_large(most)
+    chunks = _chunks(request, most, settings)
+    if is_json:
+        return await _read_json(chunks, file, name)
+    if kind == b"multipart/form-data" and b"boundary" in parameters:
+        return await _read_form(chunks, parameters[b"boundary"], file, name)
+    raise Problem(
+        415,
+        f"The content type {header[:100]!r} is not read here: send multipart/form-data, or application/json.",
+        headers={"Accept-Post": "multipart/form-data, application/json"},
+    )
+
+
+async def _chunks(request: Request, most: int, settings: Settings) -> AsyncIterator[bytes]:
+    """The body as it arrives, as long as it keeps to the limits."""
+    received = 0
+    deadline = time.monotonic() + settings.upload_total_timeout_s
+    stream = request.stream()
+    while True:
+        patience = min(settings.upload_timeout_s, deadline - time.monotonic())
+        try:
+            chunk = await asyncio.wait_for(anext(stream), max(patience, 0.0))
+        except StopAsyncIteration:
+            return
+        except asyncio.TimeoutError:  # in Python 3.10 not the built-in one
+            raise Problem(
+                408, "The upload was too slow.", headers={"Connection": "close"}, kind="slow upload"
+            ) from None
+        received += len(chunk)
+        if received > most:
+            raise _too_large(most)
+        yield chunk
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(
+        413, f"The request is larger than the {most / 1e6:g} MB that are taken.", headers={"Connection": "close"}
+    )
+
+
+async def _on_disk(action: Callable[[], _T]) -> _T:
+    """Do something with files, on a thread of its own."""
+    try:
+        return await asyncio.to_thread(action)
+    except OSError as error:
+        raise storage_full() from error
+
+
+# JSON
+
+
+async def _read_json(chunks: AsyncIterator[bytes], file: Path, name: str) -> Body:
+    content = bytearray()
+    async for chunk in chunks:
+        content += chunk
+    try:
+        values = await asyncio.to_thread(json.loads, bytes(content))
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, "The body is not JSON, as its content type says it is.") from error
+    if not isinstance(values, dict):
+        raise Problem(422, "The body is JSON, but not an object of fields.")
+    audio = values.pop(name, None)
+    if audio is not None:
+        recording = await asyncio.to_thread(_from_base64, audio, name)
+        await _on_disk(lambda: file.write_bytes(recording))
+    return Body(list(values.items()), is_form=False, has_audio=audio is not None)
+
+
+def _from_base64(text: Any, name: str) -> bytes:
+    """Of base64, or of a data URL (RFC 2397) that holds base64."""
+    hint = "give the recording itself, in base64 or as a data URL (data:audio/mpeg;base64,…)"
+    if not isinstance(text, str):
+        raise Problem(422, f"{name} is not a text: {hint}.", name)
+    if text.startswith(("http://", "https://")):
+        raise Problem(422, f"{name} is an address, and nothing is fetched here: {hint}.", name)
+    if text.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise Problem(422, f"{name} is a data URL that holds no base64: {hint}.", name)
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Problem(422, f"{name} is not base64: {hint}.", name) from error
+
+
+# Forms
+
+
+async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file: Path, name: str) -> Body:
+    form = _Form(name)
+    try:
+        parser = MultipartParser(boundary, form.callbacks())
+    except FormParserError as error:
+        raise Problem(400, "The boundary of the form is not one.") from error
+    target = await _on_disk(lambda: file.open("wb"))
+    try:
+        async for chunk in chunks:
+            try:
+                parser.write(chunk)
+            except FormParserError as error:
+                raise Problem(400, "The body is not a form, as its content type says it is.") from error
+            if form.arrived:
+                data = b"".join(form.arrived)
+                form.arrived.clear()
+                await _on_disk(lambda data=data: target.write(data))  # type: ignore[misc]
+        if not form.is_complete:
+            raise Problem(400, "The form breaks off: its last boundary is missing.")
+        await _on_disk(target.flush)
+    finally:
+        target.close()
+    return Body(form.fields, has_audio=form.has_audio)
+
+
+class _Form:
+    """What the parser calls: it collects texts, and what of the recording has arrived."""
+
+    def __init__(self, audio: str) -> None:
+        self.audio = audio
+        self.fields: list[tuple[str, Any]] = []
+        self.arrived: list[bytes] = []
+        self.has_audio = False
+        self.is_complete = False
+        self._header, self._value, self._disposition = bytearray(), bytearray(), b""
+        self._name = ""
+        self._text = bytearray()
+        self._texts = 0  # bytes of all of them
+
+    def callbacks(self) -> Any:
+        return {
+            name: getattr(self, name)
+            for name in (
+                *("on_part_begin", "on_header_field", "on_header_value", "on_header_end", "on_headers_finished"),
+                *("on_part_data", "on_part_end", "on_end"),
+            )
+        }
+
+    def on_part_begin(self) -> None:
+        self._disposition = b""
+        self._text = bytearray()
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header, self._value = bytearray(), bytearray()
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise Problem(400, "A part of the form has no name.")
+        self._name = options[b"name"].decode(errors="replace")
+        if self._name == self.audio:
+            if self.has_audio:
+                raise Problem(422, f"{self.audio} was given twice: send one recording a request.", self.audio)
+            self.has_audio = True
+        elif len(self.fields) >= _MOST_FIELDS:
+            raise Problem(422, f"The form has more than {_MOST_FIELDS} fields.")
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._name == self.audio:
+            self.arrived.append(data[start:end])
+            return
+        self._texts += end - start
+        if self._texts > _MOST_TEXT:
+            raise Problem(
+                422, f"{self._name[:100]!r}: the fields are longer than {_MOST_TEXT} bytes.", self._name[:100]
+            )
+        self._text += data[start:end]
+
+    def on_part_end(self) -> None:
+        if self._name == self.audio:
+            return
+        try:
+            self.fields.append((self._name, self._text.decode()))
+        except UnicodeDecodeError as error:
+            raise Problem(422, f"{self._name[:100]!r} is not a text in UTF-8.", self._name[:100]) from error
+
+    def on_end(self) -> None:
+        self.is_complete = True
+
+
+__all__ = ["Body", "ClientDisconnect", "read_body"]

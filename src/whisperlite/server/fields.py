@@ -1,0 +1,162 @@
+"""The fields of a request → `Options`, checked; and their JSON Schema. Made from the fields of `Options`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from whisperlite.kinds import TEXT, TEXT_OR_IDS, Kind, Schema
+from whisperlite.options import Options, make_options
+from whisperlite.server.problems import Problem
+from whisperlite.server.settings import Settings
+
+_KINDS: dict[str, Kind] = {definition.name: definition.metadata["kind"] for definition in fields(Options)}
+_HELP: dict[str, str] = {definition.name: definition.metadata["help"] for definition in fields(Options)}
+_DEFAULTS: dict[str, Any] = {definition.name: definition.default for definition in fields(Options)}
+
+_REFUSED = {
+    "suppress_regex": "a pattern from outside can take for ever",
+    "max_duration_s": "it is a setting of the service",
+}
+OPTIONS = tuple(name for name in _KINDS if name not in _REFUSED)  # that a request can set
+
+# What the described service calls by another name, or has in another form.
+CHUNK_LEVEL, CHUNK_LENGTH, WEBHOOK = "chunk_level", "chunk_length_s", "webhook"
+_LEVELS = ("segment", "word")
+
+# In a form everything is text. These are how people write what Python, and `Kind.parse`, spell in capitals.
+_SPELLED = {"true": "True", "false": "False", "null": "None", "none": "None"}
+_FREE_TEXT = {name for name, kind in _KINDS.items() if kind.label.startswith((TEXT.label, TEXT_OR_IDS.label))}
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a request asks for.
+
+    Attributes:
+        options: checked, and within the limits of the service.
+        given: the names and values that they were made from, as JSON can hold them.
+        webhook: address for the answer; None: the client waits for it.
+    """
+
+    options: Options
+    given: dict[str, Any]
+    webhook: str | None = None
+
+
+def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form: bool) -> Fields:
+    """Fields of the inference service.
+
+    Raises:
+        Problem: 422, with the field that is wrong.
+        OptionError, LanguageError: of the options.
+    """
+    values = _once(pairs)
+    webhook = values.pop(WEBHOOK, None)
+    if webhook is not None and not isinstance(webhook, str):
+        raise Problem(422, f"{WEBHOOK} is not an address.", WEBHOOK)
+    if CHUNK_LENGTH in values:
+        _take_place(values, CHUNK_LENGTH, "chunk_length", values.pop(CHUNK_LENGTH))
+    if CHUNK_LEVEL in values:
+        level = values.pop(CHUNK_LEVEL)
+        if level not in _LEVELS:
+            raise Problem(422, f"{CHUNK_LEVEL}={level!r} is not allowed: it takes 'segment' or 'word'.", CHUNK_LEVEL)
+        _take_place(values, CHUNK_LEVEL, "word_timestamps", level == "word")
+    given = parse_values(values) if is_form else values
+    return Fields(checked_options(given, settings), given, webhook or None)
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise Problem(422, f"{name[:100]!r} was given twice.", name[:100])
+        values[name] = value
+    return values
+
+
+def _take_place(values: dict[str, Any], name: str, option: str, value: Any) -> None:
+    if option in values:
+        raise Problem(422, f"{name} and {option} are two names of one option: give one of them.", name)
+    values[option] = value
+
+
+def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts of a form → values. A field that is empty, and whose value cannot be an empty text, was not given.
+
+    Raises:
+        Problem: 422, a text that is no value of its option.
+    """
+    parsed: dict[str, Any] = {}
+    for name, value in values.items():
+        kind = _KINDS.get(name)
+        if kind is None or not isinstance(value, str):
+            parsed[name] = value
+            continue
+        if name not in _FREE_TEXT:
+            if not value.strip():
+                continue
+            value = _SPELLED.get(value.strip().lower(), value.strip())
+        try:
+            parsed[name] = kind.parse(value)
+        except (TypeError, ValueError) as error:
+            raise Problem(422, f"{name}={value[:100]!r} is not allowed: it takes {kind.label}.", name) from error
+    return parsed
+
+
+def checked_options(given: Mapping[str, Any], settings: Settings) -> Options:
+    """Options within the limits of the service.
+
+    Raises:
+        Problem: 422, one that is outside of them.
+        OptionError, LanguageError: as `Options` raises them.
+    """
+    for name in given:
+        if name in _REFUSED:
+            raise Problem(422, f"{name} cannot be given here: {_REFUSED[name]}.", name)
+    options = make_options(given)
+    for name in ("beam_size", "best_of"):
+        if (value := getattr(options, name)) is not None and value > settings.max_beams:
+            raise Problem(422, f"{name}={value} is more than the {settings.max_beams} of this service.", name)
+    longest = settings.timeout_s if options.timeout_s is None else min(options.timeout_s, settings.timeout_s)
+    return make_options({**given, "timeout_s": longest, "max_duration_s": settings.max_duration_s})
+
+
+def option_schemas() -> dict[str, Schema]:
+    """Name → JSON Schema, with the default and what it means, of the options that a request can set."""
+    return {
+        name: {**_KINDS[name].schema, "default": _plain(_DEFAULTS[name]), "description": _HELP[name]}
+        for name in OPTIONS
+    }
+
+
+def inference_schemas(settings: Settings) -> dict[str, Schema]:
+    """Of all fields of the inference service but the recording."""
+    schemas = option_schemas()
+    for name in ("beam_size", "best_of"):
+        schemas[name] = {
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": settings.max_beams}, {"type": "null"}],
+            "default": schemas[name]["default"],
+            "description": schemas[name]["description"],
+        }
+    return {
+        **schemas,
+        CHUNK_LENGTH: {**_KINDS["chunk_length"].schema, "description": "Another name of chunk_length."},
+        CHUNK_LEVEL: {
+            "type": "string",
+            "enum": list(_LEVELS),
+            "default": "segment",
+            "description": "'word' asks for `words`, as word_timestamps does.",
+        },
+        WEBHOOK: {
+            "type": "string",
+            "format": "uri",
+            "maxLength": 2048,
+            "description": "Answer at once, and post the result there when it is done.",
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

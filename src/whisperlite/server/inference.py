@@ -1,0 +1,54 @@
+"""`POST /v1/inference/{organisation}/{model}` and `GET /v1/requests/{id}`: the inference service."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from whisperlite.server.answers import inference_answer
+from whisperlite.server.background import Background
+from whisperlite.server.body import read_body
+from whisperlite.server.fields import read_fields
+from whisperlite.server.problems import Problem, problem_of
+from whisperlite.server.service import Service
+from whisperlite.server.waiting import unless_gone
+
+AUDIO = "audio"
+
+
+async def infer(request: Request) -> Response:
+    """Transcribe the recording of a request, now or, where it has a webhook, later."""
+    service: Service = request.app.state.service
+    background: Background = request.app.state.background
+    request_id: str = request.state.request_id
+    service.check_name("{organisation}/{model}".format(**request.path_params))
+    with service.place(), service.upload(request_id) as file:
+        body = await read_body(request, file, AUDIO, service.settings)
+        fields = read_fields(body.fields, service.settings, is_form=body.is_form)
+        if not body.has_audio:
+            raise Problem(422, "audio is missing: send the recording in this field.", AUDIO)
+        service.model.check_options(fields.options)
+        if fields.webhook is not None:
+            answer = await background.accept(request_id, request.state.owner, file, fields)
+            return JSONResponse(answer, 202, {"Location": f"/v1/requests/{request_id}"})
+        try:
+            result = await unless_gone(request, service.transcribe(file, fields.options))
+        except Exception as error:
+            raise problem_of(error, hidden=str(file)) from error
+        return JSONResponse(
+            inference_answer(
+                result,
+                request_id,
+                price_per_second=service.settings.price_per_second,
+                with_words=fields.options.word_timestamps,
+            )
+        )
+
+
+async def find_request(request: Request) -> Response:
+    """The state of a request with a webhook, and its result when it is done."""
+    background: Background = request.app.state.background
+    found = await background.find(request.path_params["id"], request.state.owner)
+    if found is None:
+        raise Problem(404, "There is no request with a webhook of this id; answers are kept for a time only.")
+    return JSONResponse(found)

@@ -1,0 +1,49 @@
+"""Logs as JSON, a line each, with the id of the request that they are about."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from contextvars import ContextVar
+
+LOG = logging.getLogger("whisperlite.server")
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+
+_FIELDS = "fields"  # of a record: what is logged beside the message
+
+
+def log(message: str, level: int = logging.INFO, **fields: object) -> None:
+    """Log a message with fields."""
+    LOG.log(level, message, extra={_FIELDS: fields})
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry: dict[str, object] = {
+            "time": f"{moment}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := REQUEST_ID.get():
+            entry["request_id"] = request_id
+        entry |= getattr(record, _FIELDS, {})
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+def log_to_stderr(level: str) -> None:
+    """Send everything that is logged to standard error, as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("httpcore2", "python_multipart"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

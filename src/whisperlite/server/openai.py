@@ -1,0 +1,207 @@
+"""`POST /v1/audio/transcriptions` and `/translations`, and `GET /v1/models`: as OpenAI's API has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from whisperlite.formats import render
+from whisperlite.languages import LANGUAGES
+from whisperlite.options import Options
+from whisperlite.results import Transcription
+from whisperlite.server.body import Body, read_body
+from whisperlite.server.fields import checked_options, parse_values
+from whisperlite.server.problems import Problem, problem_of
+from whisperlite.server.service import OPENAI_NAME, Service
+from whisperlite.server.waiting import unless_gone
+
+AUDIO = "file"
+FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+_GRANULARITIES = ("segment", "word")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for."""
+
+    options: Options
+    response_format: str
+    granularities: tuple[str, ...]
+    stream: bool
+
+
+async def transcribe(request: Request) -> Response:
+    """`POST /v1/audio/transcriptions`"""
+    return await _answer(request, "transcribe")
+
+
+async def translate(request: Request) -> Response:
+    """`POST /v1/audio/translations`: into English."""
+    return await _answer(request, "translate")
+
+
+async def list_models(request: Request) -> Response:
+    """`GET /v1/models`"""
+    service: Service = request.app.state.service
+    return JSONResponse({"object": "list", "data": [service.describe()]})
+
+
+async def find_model(request: Request) -> Response:
+    """`GET /v1/models/{model}`"""
+    service: Service = request.app.state.service
+    service.check_name(request.path_params["model"], OPENAI_NAME)
+    return JSONResponse(service.describe())
+
+
+async def _answer(request: Request, task: str) -> Response:
+    service: Service = request.app.state.service
+    with ExitStack() as held:
+        held.enter_context(service.place())
+        file = held.enter_context(service.upload(request.state.request_id))
+        body = await read_body(request, file, AUDIO, service.settings)
+        asked = read_asked(body, task, service)
+        if not body.has_audio:
+            raise Problem(400, "file is missing: send the recording in this field.", AUDIO)
+        service.model.check_options(asked.options)
+        if asked.stream:
+            return _Stream(_events(service, file, asked.options), held.pop_all())
+        try:
+            result = await unless_gone(request, service.transcribe(file, asked.options))
+        except Exception as error:
+            raise problem_of(error, hidden=str(file)) from error
+    return as_response(result, asked)
+
+
+def read_asked(body: Body, task: str, service: Service) -> Asked:
+    """The fields of OpenAI's API, and beside them every option of ours.
+
+    Raises:
+        Problem: 400, 404 or 422, with the field that is wrong.
+    """
+    values: dict[str, Any] = {}
+    granularities: list[Any] = []
+    for name, value in body.fields:
+        if name in ("timestamp_granularities[]", "timestamp_granularities"):
+            granularities += value if isinstance(value, list) else [value]
+        elif name in values:
+            raise Problem(400, f"{name[:100]!r} was given twice.", name[:100])
+        else:
+            values[name] = value
+    if "model" not in values:
+        raise Problem(400, f"model is missing: this service has {service.names[0]!r}.", "model")
+    service.check_name(str(values.pop("model")), OPENAI_NAME)
+    format = values.pop("response_format", None) or "json"
+    if format not in FORMATS:
+        raise Problem(400, f"response_format={format!r} is not one of {', '.join(FORMATS)}.", "response_format")
+    stream = _flag(values.pop("stream", None))
+    _refuse_combinations(granularities, format, stream)
+    for name in ("task", "word_timestamps"):
+        if name in values:
+            raise Problem(400, f"{name} is said by the path and by timestamp_granularities here.", name)
+    if "prompt" in values:
+        values["initial_prompt"] = values.pop("prompt")
+    given = parse_values(values) if body.is_form else values
+    given = {**given, "task": task, "word_timestamps": "word" in granularities}
+    chosen = tuple(granularities) or ("segment",)
+    return Asked(checked_options(given, service.settings), format, chosen, stream)
+
+
+def _flag(value: Any) -> bool:
+    if value in (None, "", False, "false", "False"):
+        return False
+    if value in (True, "true", "True"):
+        return True
+    raise Problem(400, f"stream={value!r} is not true or false.", "stream")
+
+
+def _refuse_combinations(granularities: list[Any], format: str, stream: bool) -> None:
+    name = "timestamp_granularities[]"
+    for each in granularities:
+        if each not in _GRANULARITIES:
+            raise Problem(400, f"{name}={each!r} is not 'segment' or 'word'.", name)
+    if granularities and format != "verbose_json":
+        raise Problem(400, f"{name} is for response_format='verbose_json', which shows times.", name)
+    if stream and format not in ("json", "text"):
+        raise Problem(400, f"stream=true sends text as it comes: response_format={format!r} needs the whole.", "stream")
+
+
+def as_response(result: Transcription, asked: Asked) -> Response:
+    """A transcription in the form that was asked for."""
+    if asked.response_format == "text":
+        return PlainTextResponse(result.text.strip() + "\n")
+    if asked.response_format in ("srt", "vtt"):
+        return PlainTextResponse(
+            render(result, asked.response_format),
+            media_type="text/vtt" if asked.response_format == "vtt" else "application/x-subrip",
+        )
+    if asked.response_format == "verbose_json":
+        return JSONResponse(_verbose(result, asked.granularities))
+    return JSONResponse({"text": result.text.strip(), "usage": _usage(result)})
+
+
+def _verbose(result: Transcription, granularities: tuple[str, ...]) -> dict[str, Any]:
+    verbose: dict[str, Any] = {
+        "task": result.task,
+        "language": LANGUAGES.get(result.language, result.language),
+        "duration": result.duration,
+        "text": result.text.strip(),
+        "usage": _usage(result),
+    }
+    if "segment" in granularities:
+        names = (
+            *("id", "seek", "start", "end", "text", "temperature"),
+            *("avg_logprob", "compression_ratio", "no_speech_prob"),
+        )
+        verbose["segments"] = [
+            {**{name: getattr(segment, name) for name in names}, "tokens": list(segment.tokens)}
+            for segment in result.segments
+        ]
+    if "word" in granularities:
+        verbose["words"] = [{"word": word.word.strip(), "start": word.start, "end": word.end} for word in result.words]
+    return verbose
+
+
+def _usage(result: Transcription) -> dict[str, Any]:
+    return {"type": "duration", "seconds": result.duration}
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events. What is held for the request is let go at their end, whether or not they ever began."""
+
+    def __init__(self, events: AsyncIterator[str], held: ExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def _events(service: Service, file: Path, options: Options) -> AsyncIterator[str]:
+    """A piece of the text for each segment, then all of it; or an error."""
+    text = ""
+    try:
+        job = service.submit(file, options)
+        async for segment in service.segments(job):
+            piece = segment.text if text else segment.text.lstrip()
+            text += piece
+            yield _event({"type": "transcript.text.delta", "delta": piece})
+        result = service.result(job)
+    except Exception as error:
+        problem = problem_of(error, hidden=str(file))
+        service.metrics.failures.labels(problem.kind).inc()
+        yield _event({"type": "error", **problem.openai_body()})
+        return
+    yield _event({"type": "transcript.text.done", "text": result.text.strip(), "usage": _usage(result)})
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"event: {data['type']}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,111 @@
+"""What went wrong, as an answer: RFC 9457's problem details, or OpenAI's form on the paths that are OpenAI's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from whisperlite.errors import (
+    AudioError,
+    CancelledError,
+    FFmpegError,
+    LanguageError,
+    MissingPackageError,
+    OptionError,
+    TimeoutExceededError,
+    WhisperliteError,
+)
+
+RETRY_AFTER_S = 5
+
+
+class Problem(Exception):
+    """An answer other than what was asked for.
+
+    Attributes:
+        status: of HTTP.
+        detail: what was received, what is allowed, what to do next; nothing about this machine.
+        field: of the request that is wrong; None: not one field.
+        headers: of the answer.
+        kind: for the metrics.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        field: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        kind: str = "request",
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.field, self.kind = status, detail, field, kind
+        self.headers = dict(headers or {})
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """As RFC 9457 has it."""
+        errors = [] if self.field is None else [{"field": self.field, "detail": self.detail}]
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "errors": errors,
+            "request_id": request_id,
+        }
+
+    def openai_body(self) -> dict[str, Any]:
+        """As OpenAI's clients expect it."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": self.detail, "type": kind, "param": self.field, "code": None}}
+
+    def response(self, request_id: str, *, openai: bool = False) -> JSONResponse:
+        if openai:
+            return JSONResponse(self.openai_body(), self.status, self.headers)
+        return JSONResponse(self.body(request_id), self.status, self.headers, media_type="application/problem+json")
+
+
+def busy(detail: str) -> Problem:
+    """There is no room now."""
+    return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)}, kind="busy")
+
+
+def storage_full() -> Problem:
+    return Problem(
+        507,
+        "There is no room left to store this request: try again later.",
+        headers={"Retry-After": str(12 * RETRY_AFTER_S)},
+        kind="storage",
+    )
+
+
+def problem_of(error: BaseException, hidden: str = "") -> Problem:
+    """The problem that an error is to whoever sent the request.
+
+    Args:
+        hidden: path of the upload, which the message does not show.
+    """
+    if isinstance(error, Problem):
+        return error
+    detail = str(error)
+    for text in (repr(hidden), hidden, hidden.rpartition("/")[2]) if hidden else ():
+        detail = detail.replace(text, "the upload")
+    if isinstance(error, OptionError):
+        return Problem(422, detail, error.option, kind="option")
+    if isinstance(error, LanguageError):
+        return Problem(422, detail, "language", kind="option")
+    if isinstance(error, MissingPackageError):
+        return Problem(422, f"This service is not equipped for that: {detail}", kind="option")
+    if isinstance(error, AudioError) and not isinstance(error, FFmpegError):
+        return Problem(422, detail, "audio", kind="audio")
+    if isinstance(error, TimeoutExceededError):
+        return Problem(504, "The request took longer than it may.", kind="timeout")
+    if isinstance(error, CancelledError):
+        return busy("The service is stopping: try again.")
+    if isinstance(error, WhisperliteError):
+        return Problem(500, "The recording could not be transcribed.", kind="decoding")
+    return Problem(500, "Something is wrong with the service; it has been logged.", kind="internal")

@@ -1,0 +1,152 @@
+"""One model, one pool, and the requests that share it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import whisperlite
+from whisperlite import Job, Segment, Transcription, Whisper
+from whisperlite.options import Options
+from whisperlite.server.metrics import Metrics
+from whisperlite.server.problems import Problem, busy
+from whisperlite.server.settings import Settings
+
+OPENAI_NAME = "whisper-1"  # by which programs for OpenAI's API ask for a Whisper
+
+
+def new_request_id() -> str:
+    return "req_" + secrets.token_hex(16)
+
+
+def names_of(model: Whisper, settings: Settings) -> tuple[str, ...]:
+    """Every name by which the model can be asked for; the first is its own."""
+    known = {info.name: info.repository for info in whisperlite.available_models()}
+    names = [model.name, *settings.served_names]
+    for name, repository in known.items():
+        if model.name in (name, repository):
+            names += [name, repository, repository.rpartition("/")[2]]
+    return tuple(dict.fromkeys(names))
+
+
+class Service:
+    """What the paths of the application share.
+
+    Attributes:
+        names: by which the model can be asked for.
+        uploads: folder of the recordings that are being worked on.
+        is_stopping: it takes nothing new.
+    """
+
+    def __init__(self, model: Whisper, settings: Settings) -> None:
+        self.model, self.settings = model, settings
+        self.names = names_of(model, settings)
+        self.metrics = Metrics()
+        self.uploads = settings.folder / "uploads"
+        self.uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What is served, and as many again of those with a webhook as are run at a time.
+        self.pool = model.pool(settings.batch_size, recordings=settings.max_requests + settings.batch_size)
+        self.is_stopping = False
+        self._served = 0
+        watch = self.metrics.watch
+        watch("whisperlite_requests_served", "Requests that are being served.", lambda: self._served)
+        watch("whisperlite_jobs", "Recordings submitted and not done.", lambda: self.pool.jobs)
+        watch("whisperlite_jobs_waiting", "Recordings that wait for a slot.", self._waiting)
+        watch("whisperlite_slots", "Windows that can be decoded together.", lambda: self.pool.slots)
+        watch("whisperlite_slots_active", "Windows that are being decoded.", lambda: self.pool.active_slots)
+
+    def _waiting(self) -> float:
+        return max(0, self.pool.jobs - self.pool.active_slots)
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place among the requests that are served.
+
+        Raises:
+            Problem: 503, there is none.
+        """
+        if self.is_stopping:
+            raise busy("The service is stopping: try again.")
+        if self._served >= self.settings.max_requests:
+            raise busy(f"{self.settings.max_requests} requests are being served, and no more are: try again.")
+        self._served += 1
+        try:
+            yield
+        finally:
+            self._served -= 1
+
+    def check_name(self, name: str, *others: str) -> None:
+        """Refuse a request for another model.
+
+        Raises:
+            Problem: 404, with what is served.
+        """
+        if name not in (*self.names, *others):
+            served = ", ".join(self.names)
+            raise Problem(404, f"The model {name[:200]!r} is not served here; what is, is called {served}.", "model")
+
+    @contextlib.contextmanager
+    def upload(self, request_id: str) -> Iterator[Path]:
+        """A place on the disk for a recording; whatever lies there at the end is removed."""
+        file = self.uploads / request_id
+        try:
+            yield file
+        finally:
+            file.unlink(missing_ok=True)
+
+    def submit(self, file: Path, options: Options) -> Job:
+        return self.pool.submit(file, **{each.name: getattr(options, each.name) for each in fields(options)})
+
+    async def transcribe(self, file: Path, options: Options) -> Transcription:
+        """Transcribe a recording; where the caller is cancelled, so is the work.
+
+        Raises:
+            WhisperliteError: what `Whisper.transcribe` raises.
+        """
+        job = self.submit(file, options)
+        async for _ in self.segments(job):
+            pass
+        return self.result(job)
+
+    async def segments(self, job: Job) -> AsyncIterator[Segment]:
+        """The segments of a job as they are accepted; where the caller goes away, the job is cancelled."""
+        changed, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def wake(_: Job) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(changed.set)
+
+        job.add_callback(wake)
+        taken = 0
+        try:
+            while True:
+                changed.clear()
+                is_done, accepted = job.done, job.accepted
+                for segment in accepted[taken:]:
+                    yield segment
+                taken = len(accepted)
+                if is_done:
+                    return
+                await changed.wait()
+        finally:
+            job.cancel()
+
+    def result(self, job: Job) -> Transcription:
+        """Of a job that is done."""
+        result = job.result(0)
+        self.metrics.transcribed(result.usage)
+        return result
+
+    def close(self) -> None:
+        """Cancel what is left, and wait for that."""
+        self.is_stopping = True
+        self.pool.close(cancel=True)
+
+    def describe(self) -> dict[str, Any]:
+        """For `/v1/models`."""
+        return {"id": self.names[0], "object": "model", "created": 0, "owned_by": "whisperlite", "names": [*self.names]}

@@ -1,0 +1,116 @@
+"""Every setting of the service, once: the flags of `whisperlite serve` and the table in the docs are made from it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from whisperlite.errors import OptionError
+from whisperlite.kinds import FLAG, TEXT, Kind, check_fields, choice, integer, number, optional
+
+
+def _setting(default: Any, kind: Kind, help: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "help": help})
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _check_texts(value: Any) -> tuple[str, ...]:
+    texts = _split(value) if isinstance(value, str) else tuple(value)
+    return tuple(str(TEXT.check(text)) for text in texts)
+
+
+_TEXTS = Kind("texts, separated by commas", _check_texts, _split, {"type": "array", "items": {"type": "string"}})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the service runs, checked when it is made.
+
+    Raises:
+        OptionError: a value of a wrong type or range, or two that contradict each other.
+    """
+
+    host: str = _setting("127.0.0.1", TEXT, "Address to listen on; 0.0.0.0: all.")
+    port: int = _setting(8000, integer(0, 65535), "Port to listen on; 0: any that is free.")
+    no_auth: bool = _setting(False, FLAG, "Let everyone in, without a token.")
+    tokens: str | None = _setting(
+        None, optional(TEXT), "File of the hashes of tokens, which `whisperlite token` writes; None: in data_dir."
+    )
+    data_dir: str | None = _setting(
+        None,
+        optional(TEXT),
+        "Folder of uploads, of requests that wait for their webhook, of tokens; None: that of the user's state.",
+    )
+    served_names: tuple[str, ...] = _setting((), _TEXTS, "Further names by which requests may ask for the model.")
+    batch_size: int = _setting(8, integer(1, 128), "Windows of all requests that are decoded together.")
+    max_requests: int = _setting(
+        32, integer(1, 10_000), "Requests that are served at a time; more are told to come again (503)."
+    )
+    max_stored: int = _setting(
+        1000, integer(1), "Requests with a webhook that may wait, to be run or to be delivered; more are refused (503)."
+    )
+    max_upload_mb: float = _setting(200.0, number(0.001, finite=True), "Largest upload, in MB (413).")
+    max_duration_s: float = _setting(
+        7200.0, number(1.0, finite=True), "Longest recording, in seconds; refused before it is transcribed (422)."
+    )
+    max_beams: int = _setting(
+        10, integer(1, 100), "Largest beam_size and best_of that a request may ask for, since each takes memory (422)."
+    )
+    timeout_s: float = _setting(
+        1800.0, number(0.1, finite=True), "Longest time that a request may take, once it has been uploaded (504)."
+    )
+    upload_timeout_s: float = _setting(
+        20.0, number(0.1, finite=True), "Longest time in which nothing of an upload arrives (408)."
+    )
+    upload_total_timeout_s: float = _setting(
+        600.0, number(0.1, finite=True), "Longest time that a whole upload may take (408)."
+    )
+    stop_timeout_s: float = _setting(
+        30.0, number(0.0, finite=True), "When it is stopped, how long requests may go on, in seconds."
+    )
+    price_per_second: float = _setting(0.0, number(0.0, finite=True), "What a second of run time costs, for `cost`.")
+    webhook_allow_hosts: tuple[str, ...] = _setting(
+        (), _TEXTS, "Hosts, or host:port, to which webhooks may go though their addresses are not public."
+    )
+    webhook_timeout_s: float = _setting(10.0, number(0.1, finite=True), "How long a webhook may take to answer.")
+    webhook_first_retry_s: float = _setting(
+        5.0, number(0.01, finite=True), "Wait before the second delivery of a webhook; doubled each time, with jitter."
+    )
+    webhook_give_up_s: float = _setting(
+        86_400.0, number(0.0, finite=True), "How long a webhook is tried; its answer stays to be asked for."
+    )
+    keep_s: float = _setting(
+        86_400.0, number(0.0, finite=True), "How long the answer to a request with a webhook is kept when it is over."
+    )
+    log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "Least level that is logged.")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.no_auth and self.tokens is not None:
+            raise OptionError("no_auth lets everyone in: leave tokens out, or no_auth.", option="no_auth")
+
+    @property
+    def folder(self) -> Path:
+        """Of everything that it writes."""
+        return Path(self.data_dir) if self.data_dir is not None else default_folder()
+
+    @property
+    def token_file(self) -> Path:
+        """Of the hashes of tokens."""
+        return Path(self.tokens) if self.tokens is not None else self.folder / "tokens"
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Of the whole body."""
+        return round(self.max_upload_mb * 1e6)
+
+
+def default_folder() -> Path:
+    """`$XDG_STATE_HOME/whisperlite`, or where that is not set `~/.local/state/whisperlite`."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "whisperlite"

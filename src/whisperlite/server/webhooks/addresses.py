@@ -1,0 +1,255 @@
+"""Where a webhook may go: to public addresses and to what the operator allows, never into our own network.
+
+In: a URL that a client gave. Out: a refusal, or a connection to an address that was checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+import anyio
+import httpcore2
+
+_LONGEST_URL = 2048
+_RESOLVE_S = 5.0
+_MOST_TRIED = 3  # addresses of one host that a connection is tried to
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]*))?")
+
+
+class WebhookRefusedError(Exception):
+    """A webhook may not, or cannot, go where it was told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL in its parts.
+
+    Attributes:
+        scheme: "http" or "https".
+        host: a name or an address, without brackets, in lower case.
+        port: 1 to 65535.
+        path: with the query.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def host_header(self) -> str:
+        """What the header `Host` says: an IPv6 address in brackets, the port unless it is the scheme's."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse_url(url: str) -> Target:
+    """The parts of a URL; its host is not looked up.
+
+    Raises:
+        WebhookRefusedError: it is not one that a webhook can go to.
+    """
+    if len(url) > _LONGEST_URL:
+        raise WebhookRefusedError(f"webhook has {len(url)} characters; at most {_LONGEST_URL} are allowed.")
+    # Parsers disagree about these, and what is checked must be what is asked.
+    if re.search(r"[^\x21-\x7e]|\\", url):
+        raise WebhookRefusedError(
+            f"webhook={_short(url)} has a space, a backslash, a control character or one beyond ASCII; "
+            "write those in the path as %20 and the like, and a host as xn--."
+        )
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise WebhookRefusedError(f"webhook={_short(url)} is not a URL: {error}.") from error
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise WebhookRefusedError(f"webhook={_short(url)} does not begin with http:// or https://.")
+    if "@" in parts.netloc:  # not repeated: it may be a password
+        raise WebhookRefusedError("webhook has a user name or a password before its host; leave them out.")
+    if "#" in url:
+        raise WebhookRefusedError(f"webhook={_short(url)} has a fragment, which is never sent; leave it out.")
+    found = _HOST_AND_PORT.fullmatch(parts.netloc)
+    if found is None:
+        raise WebhookRefusedError(f"webhook={_short(url)} has no host, or one that is not a name or an address.")
+    host, port = found[1].strip("[]").lower(), int(found[2] or _DEFAULT_PORTS[parts.scheme])
+    if found[1].startswith("[") and not isinstance(_address(host), IPv6Address):
+        raise WebhookRefusedError(f"webhook={_short(url)} has in brackets what is not an IPv6 address.")
+    if not 1 <= port <= 65535:
+        raise WebhookRefusedError(f"webhook={_short(url)} has the port {port}; ports go from 1 to 65535.")
+    query = f"?{parts.query}" if parts.query else ""
+    return Target(parts.scheme, host, port, (parts.path or "/") + query)
+
+
+class Addresses:
+    """Which addresses webhooks may go to: every public one, and whatever the allowed hosts have.
+
+    Args:
+        allowed: from the operator: "host" for all its ports, or "host:port"; IPv6 as "[::1]" or "[::1]:8080".
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+
+    def __init__(self, allowed: frozenset[str] = frozenset()) -> None:
+        self._allowed = frozenset(_host_and_port(one) for one in allowed)
+
+    def check_url(self, url: str) -> None:
+        """Refuse what can be refused without a look-up: the URL's form, and an address that is written in it.
+
+        Raises:
+            WebhookRefusedError: it must not be asked.
+        """
+        target = parse_url(url)
+        if not self._allows(target.host, target.port) and _address(target.host) and not is_public(target.host):
+            raise _not_public(target.host)
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, each of which may be connected to.
+
+        Args:
+            host: a name or an address, in any spelling that `getaddrinfo` understands.
+
+        Raises:
+            WebhookRefusedError: one of them is not public, or there is none, or it took longer than 5 s.
+        """
+        try:
+            with anyio.fail_after(_RESOLVE_S):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except TimeoutError as error:
+            raise WebhookRefusedError(f"The webhook's host {host!r} was not found within {_RESOLVE_S:g} s.") from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
+            raise WebhookRefusedError(f"The webhook's host {host!r} has no address; see that it is right.") from error
+        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+        if not addresses or not (self._allows(host, port) or all(map(is_public, addresses))):
+            raise _not_public(host)
+        return addresses
+
+    def _allows(self, host: str, port: int) -> bool:
+        name = host.lower()
+        return (name, None) in self._allowed or (name, port) in self._allowed
+
+
+class CheckedBackend(httpcore2.AsyncNetworkBackend):
+    """Connects where `Addresses` lets it.
+
+    A host is resolved once and the connection goes to an address of that answer: a name that means something else a
+    moment later (DNS rebinding) changes nothing. TLS still checks the name, which httpcore2 keeps.
+    """
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._backend = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """A connection to the first address that takes it; each of the first three has its share of the time.
+
+        Raises:
+            WebhookRefusedError: see `Addresses.resolve`.
+            httpcore2.ConnectError, httpcore2.ConnectTimeout: none took it.
+        """
+        addresses = (await self._addresses.resolve(host, port))[:_MOST_TRIED]
+        share = None if timeout is None else timeout / len(addresses)
+        for address in addresses[:-1]:
+            try:
+                return await self._backend.connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+        return await self._backend.connect_tcp(addresses[-1], port, share, local_address, socket_options)
+
+
+# IANA's registry of special-purpose IPv4 addresses, but for the few in it that are reached like any other.
+_SPECIAL_IPV4 = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # not in the registry: the host of an Azure machine, which holds its secrets
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+)
+_GLOBAL_IPV6 = IPv6Network("2000::/3")  # the only part of IPv6 that has been given out
+_SPECIAL_IPV6 = tuple(IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "3fff::/20"))
+_EMBEDDING = tuple(IPv6Network(network) for network in ("::/96", "::ffff:0:0/96", "64:ff9b::/96"))
+_TEREDO = IPv6Network("2001::/32")
+_6TO4 = IPv6Network("2002::/16")
+
+
+def is_public(address: str) -> bool:
+    """Whether an address, in its usual spelling, is one of the public internet.
+
+    An IPv6 address that stands for an IPv4 address is what that one is. For 64:ff9b:1::/48 nobody but its network's
+    operator knows where in it that one lies (RFC 8215): it is never public.
+    """
+    parsed = _address(address)
+    if parsed is None:
+        return False
+    if isinstance(parsed, IPv4Address):
+        return not any(parsed in network for network in _SPECIAL_IPV4)
+    if parsed.scope_id is not None:
+        return False
+    if embedded := _embedded(parsed):
+        return all(is_public(str(one)) for one in embedded)
+    return parsed in _GLOBAL_IPV6 and not any(parsed in network for network in _SPECIAL_IPV6)
+
+
+def _embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
+    """The IPv4 addresses that packets to this one end at or pass; none: it stands for itself."""
+    bits = int(address)
+    if any(address in network for network in _EMBEDDING):
+        return (IPv4Address(bits & 0xFFFFFFFF),)
+    if address in _6TO4:  # RFC 3056, section 2
+        return (IPv4Address(bits >> 80 & 0xFFFFFFFF),)
+    if address in _TEREDO:  # RFC 4380, section 4: the server, and the client with its bits turned
+        return IPv4Address(bits >> 64 & 0xFFFFFFFF), IPv4Address(~bits & 0xFFFFFFFF)
+    return ()
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _host_and_port(allowed: str) -> tuple[str, int | None]:
+    found = _HOST_AND_PORT.fullmatch(allowed)
+    if found is None or found[2] == "" or (found[2] is not None and not 1 <= int(found[2]) <= 65535):
+        raise ValueError(f'{allowed!r} is not an allowed host: write "host", "host:port", "[::1]" or "[::1]:8080".')
+    return found[1].strip("[]").lower(), None if found[2] is None else int(found[2])
+
+
+def _not_public(host: str) -> WebhookRefusedError:
+    return WebhookRefusedError(
+        f"The webhook's host {host!r} is not on the public internet. Give one that is, or have the service's operator "
+        "allow this one."
+    )
+
+
+def _short(url: str) -> str:
+    return repr(url if len(url) <= 100 else url[:100] + "…")

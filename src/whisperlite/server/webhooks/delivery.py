@@ -1,0 +1,204 @@
+"""Delivery of webhooks: at least once, signed, tried again with growing pauses, to where `Addresses` lets them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from random import Random
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import httpcore2
+
+import whisperlite
+from whisperlite.server.webhooks.addresses import Addresses, CheckedBackend, WebhookRefusedError, parse_url
+from whisperlite.server.webhooks.signing import signed_headers
+from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest
+
+logger = logging.getLogger("whisperlite.server")
+
+_MOST_READ_BYTES = 64 * 1024  # of what a receiver answers beyond the status
+_READ_S = 1.0  # how long that is waited for
+_LONGEST_SLEEP_S = 60.0  # the clock may be set meanwhile
+_MOST_DOUBLINGS = 32
+_GONE = 410
+
+_NETWORK_ERRORS = (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError)
+
+
+class Deliveries:
+    """Sends the answers that are due in a store to their webhooks.
+
+    A receiver that answers 2xx has it; 410 means that it wants no more; after anything else it is tried again, after a
+    random part of a pause that doubles each time. The message's id is the request's, at every attempt.
+
+    Args:
+        store, addresses: what is sent, and where to it may go.
+        secret: the key of the signatures, from `parse_secret`.
+        first_retry_s, longest_retry_s: the longest pause after the first attempt, and after any.
+        give_up_s: how long after the answer came the last attempt may begin.
+        timeout_s: for an attempt, from the look-up of the host to the status.
+        at_a_time: attempts that run at once.
+        on_attempt: called after each attempt with "delivered", "failed" or "gave_up".
+        random: what the pauses are drawn from.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        addresses: Addresses,
+        secret: bytes,
+        *,
+        first_retry_s: float = 5.0,
+        longest_retry_s: float = 3600.0,
+        give_up_s: float = 86400.0,
+        timeout_s: float = 10.0,
+        at_a_time: int = 8,
+        on_attempt: Callable[[str], None] = lambda outcome: None,  # noqa: ARG005
+        random: Random | None = None,
+    ) -> None:
+        self._store, self._secret = store, secret
+        self._first_retry_s, self._longest_retry_s, self._give_up_s = first_retry_s, longest_retry_s, give_up_s
+        self._timeout_s, self._at_a_time, self._on_attempt = timeout_s, at_a_time, on_attempt
+        self._random = random or Random()
+        self._backend = CheckedBackend(addresses)
+        self._tls = httpcore2.default_ssl_context()
+        self._in_flight: set[str] = set()
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Deliver until it is cancelled; attempts that run then are cut off, and made again by the next `run`."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                self._changed.clear()
+                sleep_s = await self._start_due(tasks)
+                with anyio.move_on_after(sleep_s):
+                    await self._changed.wait()
+
+    def wake(self) -> None:
+        """Look at once for what is due; to be called in the event loop's thread."""
+        self._changed.set()
+
+    async def _start_due(self, tasks: anyio.abc.TaskGroup) -> float:
+        """Begin the attempts that there is room for; returns how long nothing else will be due."""
+        now, busy = time.time(), frozenset(self._in_flight)
+        try:
+            due = await anyio.to_thread.run_sync(self._store.due, now, self._at_a_time)
+            next_due = await anyio.to_thread.run_sync(self._store.next_due, now)
+        except StorageFullError as error:
+            logger.error("Webhooks wait: %s", error)
+            return self._first_retry_s
+        # What was in flight may have ended since it was read as due.
+        for request in [one for one in due if one.id not in busy][: self._at_a_time - len(self._in_flight)]:
+            self._in_flight.add(request.id)
+            tasks.start_soon(self._deliver, request)
+        if len(self._in_flight) == self._at_a_time or next_due is None:
+            return _LONGEST_SLEEP_S
+        return min(max(next_due - now, 0.0), _LONGEST_SLEEP_S)
+
+    async def _deliver(self, request: StoredRequest) -> None:
+        try:
+            error, is_final = await self._attempt(request)
+            now = time.time()
+            next_attempt = None if error is None or is_final else self._next_attempt(request, now)
+            await self._record(request.id, error, now, next_attempt)
+        finally:
+            self._in_flight.discard(request.id)
+            self.wake()
+        if error is None:
+            self._on_attempt("delivered")
+        elif next_attempt is None:
+            logger.warning("The webhook of request %s is given up: %s", request.id, error)
+            self._on_attempt("gave_up")
+        else:
+            self._on_attempt("failed")
+
+    def _next_attempt(self, request: StoredRequest, now: float) -> float | None:
+        """Exponential back-off with full jitter; None: that would be too late."""
+        pause_s = min(self._longest_retry_s, self._first_retry_s * 2 ** min(request.attempts, _MOST_DOUBLINGS))
+        begin = now + self._random.uniform(0.0, pause_s)
+        assert request.finished is not None, "only what is finished is due"
+        return begin if begin <= request.finished + self._give_up_s else None
+
+    async def _record(self, id: str, error: str | None, now: float, next_attempt: float | None) -> None:
+        """Note the attempt, as soon as there is room on the disk: it is not made again for want of a note."""
+        while True:
+            try:
+                return await anyio.to_thread.run_sync(self._store.record_attempt, id, error, now, next_attempt)
+            except StorageFullError as full:
+                logger.error("The attempt at the webhook of request %s cannot be noted: %s", id, full)
+                await anyio.sleep(self._first_retry_s)
+
+    async def _attempt(self, request: StoredRequest) -> tuple[str | None, bool]:
+        """What went wrong, if anything did, without a word of what the receiver said; whether that is final."""
+        try:
+            status = await self._post(request)
+        except WebhookRefusedError as error:
+            return str(error), False
+        except TimeoutError:
+            return f"The receiver did not answer within {self._timeout_s:g} s.", False
+        except _NETWORK_ERRORS as error:
+            return _network_error(error), False
+        except Exception:  # whatever one receiver brings about, the others get theirs
+            logger.exception("The attempt at the webhook of request %s failed.", request.id)
+            return "The attempt failed.", False
+        if 200 <= status < 300:
+            return None, False
+        if 300 <= status < 400:
+            return f"The receiver answered {status}, a redirect, which is not followed: give where it leads to.", False
+        return f"The receiver answered {status}.", status == _GONE
+
+    async def _post(self, request: StoredRequest) -> int:
+        """Make one attempt; returns the status of the receiver's answer."""
+        target = parse_url(request.webhook)
+        body = json.dumps(request.answer, allow_nan=False).encode()
+        headers = {
+            "host": target.host_header,
+            "user-agent": f"whisperlite/{whisperlite.__version__}",
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "connection": "close",
+            **signed_headers(self._secret, request.id, body, time.time()),
+        }
+        url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+        timeouts = {"timeout": {"connect": self._timeout_s}}
+        post = httpcore2.Request("POST", url, headers=list(headers.items()), content=body, extensions=timeouts)
+        connection = httpcore2.AsyncHTTPConnection(url.origin, ssl_context=self._tls, network_backend=self._backend)
+        try:
+            with anyio.fail_after(self._timeout_s):
+                response = await connection.handle_async_request(post)
+            # Some receivers take a connection that ends before they have said all for a failure.
+            with anyio.move_on_after(_READ_S), suppress(*_NETWORK_ERRORS):
+                await _read_away(response)
+            return response.status
+        finally:
+            await connection.aclose()
+
+
+async def _read_away(response: httpcore2.Response) -> None:
+    size = 0
+    async with aclosing(response.aiter_stream()) as parts:
+        async for part in parts:
+            size += len(part)
+            if size >= _MOST_READ_BYTES:
+                return
+
+
+def _network_error(error: Exception) -> str:
+    """An error without the addresses that are in its own words."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"The receiver's certificate is not good: {cause.verify_message}."
+    if isinstance(cause, ssl.SSLError) or isinstance(error, ssl.SSLError):
+        return "No secure connection to the receiver came about."
+    if isinstance(error, (httpcore2.ConnectError, httpcore2.ConnectTimeout)):
+        return "The receiver took no connection."
+    if isinstance(error, httpcore2.ProtocolError):
+        return "The receiver did not answer in HTTP/1.1."
+    return "The connection to the receiver broke."

@@ -1,0 +1,312 @@
+"""Requests whose result goes to a webhook, on disk until they are delivered: they survive the end of the process."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+_FILE = "requests.sqlite3"
+_VERSION = 1
+
+_SCHEMA = (
+    """
+    CREATE TABLE requests (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        created REAL NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('queued', 'done', 'failed')),
+        audio TEXT NOT NULL,
+        fields TEXT NOT NULL,
+        webhook TEXT NOT NULL,
+        answer TEXT,
+        attempts INTEGER NOT NULL,
+        next_attempt REAL NOT NULL,
+        delivered REAL,
+        gave_up REAL,
+        last_error TEXT NOT NULL,
+        finished REAL
+    )
+    """,
+    """
+    CREATE INDEX undelivered ON requests (next_attempt)
+    WHERE status != 'queued' AND delivered IS NULL AND gave_up IS NULL
+    """,
+    "CREATE INDEX queued ON requests (created) WHERE status = 'queued'",
+)
+_UNDELIVERED = "status != 'queued' AND delivered IS NULL AND gave_up IS NULL"
+
+# What SQLite says when nothing more can be written; Python 3.10 has no error codes.
+_FULL = ("database or disk is full", "disk I/O error")
+
+
+class StoreError(Exception):
+    """The store cannot be used."""
+
+
+class StoreInUseError(StoreError):
+    """Another process has the store."""
+
+
+class StorageFullError(StoreError):
+    """There is no room on the disk, or it cannot be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """A request, as it is stored.
+
+    Attributes:
+        id: of the request, and of its webhook message.
+        owner: the name of the token that made it.
+        created: seconds of Unix time, as are all times here.
+        status: whether it waits to be transcribed, has been, or could not be.
+        audio: the name of the uploaded file in the store's folder; "": it has been deleted.
+        fields: the options, as JSON has them.
+        webhook: the URL that the answer goes to.
+        answer: the JSON object that is delivered; None: there is none yet.
+        attempts: how often the delivery was tried.
+        next_attempt: when the delivery is to be tried next.
+        delivered: when it was delivered.
+        gave_up: since when it is not tried any more.
+        last_error: of the last attempt; "": there was none.
+        finished: when the answer came.
+    """
+
+    id: str
+    owner: str
+    created: float
+    status: Literal["queued", "done", "failed"]
+    audio: str
+    fields: dict[str, Any]
+    webhook: str
+    answer: dict[str, Any] | None = None
+    attempts: int = 0
+    next_attempt: float = 0.0
+    delivered: float | None = None
+    gave_up: float | None = None
+    last_error: str = ""
+    finished: float | None = None
+
+
+_COLUMNS = ", ".join(field.name for field in fields(StoredRequest))
+_PLACES = ", ".join("?" for _ in fields(StoredRequest))
+
+
+class Store:
+    """The requests of one service, in one folder; any thread may use it. One process has it at a time.
+
+    What a method wrote is on the disk when it returns. When there is no room, it raises `StorageFullError` and has
+    changed nothing.
+
+    Args:
+        folder: where the file `requests.sqlite3` lies; made, for this user alone, if it is not there.
+
+    Raises:
+        StoreInUseError: another process, or another `Store` of this one, has it.
+        StorageFullError: there is no room on the disk.
+        StoreError: the file is damaged, or was made by a newer version.
+        OSError: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = folder / _FILE
+        # Only a new file is opened here: closing one that another `Store` has would end its lock (POSIX).
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            with self._errors():
+                self._open()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        """Let another process have it."""
+        with self._lock:
+            self._database.close()
+
+    def add(self, request: StoredRequest) -> None:
+        """Store a new request.
+
+        Raises:
+            ValueError: there is one of that id, or a field that JSON does not have.
+        """
+        values = [_stored(getattr(request, field.name)) for field in fields(StoredRequest)]
+        with self._writing() as database:
+            try:
+                database.execute(f"INSERT INTO requests ({_COLUMNS}) VALUES ({_PLACES})", values)
+            except sqlite3.IntegrityError as error:
+                raise ValueError(f"The request {request.id!r} cannot be stored: {error}.") from error
+
+    def find(self, id: str) -> StoredRequest | None:
+        """The request of that id, if there is one."""
+        found = self._read(f"SELECT {_COLUMNS} FROM requests WHERE id = ?", id)
+        return _request(found[0]) if found else None
+
+    def queued(self) -> list[str]:
+        """The ids of what has not been transcribed, oldest first."""
+        return [id for (id,) in self._read("SELECT id FROM requests WHERE status = 'queued' ORDER BY created, rowid")]
+
+    def finish(self, id: str, answer: dict[str, Any], status: Literal["done", "failed"]) -> None:
+        """Set a request's answer, which is due for delivery from now on.
+
+        Raises:
+            KeyError: no request of that id is queued.
+            ValueError: the answer has a number that JSON does not have.
+        """
+        text, now = _stored(answer), time.time()
+        with self._writing() as database:
+            changed = database.execute(
+                "UPDATE requests SET answer = ?, status = ?, finished = ?, next_attempt = 0 "
+                "WHERE id = ? AND status = 'queued'",
+                (text, status, now, id),
+            )
+            _check_changed(changed, id)
+
+    def audio_deleted(self, id: str) -> None:
+        """Note that the uploaded file is not there any more.
+
+        Raises:
+            KeyError: there is no request of that id.
+        """
+        with self._writing() as database:
+            _check_changed(database.execute("UPDATE requests SET audio = '' WHERE id = ?", (id,)), id)
+
+    def due(self, now: float, limit: int) -> list[StoredRequest]:
+        """What is to be delivered, new answers first, then what has waited longest; at most `limit` of it."""
+        found = self._read(
+            f"SELECT {_COLUMNS} FROM requests WHERE {_UNDELIVERED} AND next_attempt <= ? "
+            "ORDER BY next_attempt, created, rowid LIMIT ?",
+            now,
+            limit,
+        )
+        return [_request(row) for row in found]
+
+    def next_due(self, after: float = -math.inf) -> float | None:
+        """When the next delivery later than `after` is to be tried; None: there is none."""
+        query = f"SELECT MIN(next_attempt) FROM requests WHERE {_UNDELIVERED} AND next_attempt > ?"
+        ((earliest,),) = self._read(query, after)
+        return None if earliest is None else float(earliest)
+
+    def record_attempt(self, id: str, error: str | None, now: float, next_attempt: float | None) -> None:
+        """Note how a delivery went.
+
+        Args:
+            error: None: it was delivered.
+            next_attempt: with an error: when it is to be tried again; None: never.
+
+        Raises:
+            KeyError: there is no request of that id.
+        """
+        delivered = now if error is None else None
+        gave_up = now if error is not None and next_attempt is None else None
+        with self._writing() as database:
+            changed = database.execute(
+                "UPDATE requests SET attempts = attempts + 1, last_error = ?, delivered = ?, gave_up = ?, "
+                "next_attempt = COALESCE(?, next_attempt) WHERE id = ?",
+                (error or "", delivered, gave_up, next_attempt, id),
+            )
+            _check_changed(changed, id)
+
+    def pending(self) -> int:
+        """How many are queued, or finished and neither delivered nor given up."""
+        ((count,),) = self._read("SELECT COUNT(*) FROM requests WHERE delivered IS NULL AND gave_up IS NULL")
+        return int(count)
+
+    def forget(self, before: float) -> list[str]:
+        """Delete what was delivered or given up before then.
+
+        Returns:
+            The names of its uploaded files, as far as they have not been deleted.
+        """
+        with self._writing() as database:
+            old = database.execute(
+                "SELECT id, audio FROM requests WHERE delivered < ? OR gave_up < ?", (before, before)
+            ).fetchall()
+            database.executemany("DELETE FROM requests WHERE id = ?", [(id,) for id, _ in old])
+        return [audio for _, audio in old if audio]
+
+    def audio_files(self) -> set[str]:
+        """The names of the uploaded files of all requests; any other in the folder belongs to none."""
+        return {audio for (audio,) in self._read("SELECT audio FROM requests WHERE audio != ''")}
+
+    def _open(self) -> None:
+        # The lock is taken by the first reading and kept. It has to be asked for before WAL is.
+        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute("BEGIN IMMEDIATE")
+        ((version,),) = self._database.execute("PRAGMA user_version").fetchall()
+        if version not in (0, _VERSION):
+            raise StoreError(
+                f"{self._path} has the format {version}; this version of whisperlite reads {_VERSION}. "
+                "Use a newer whisperlite, or another folder."
+            )
+        if version == 0:
+            for statement in _SCHEMA:
+                self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        self._database.execute("COMMIT")
+
+    def _read(self, query: str, *values: str | float) -> list[tuple[Any, ...]]:
+        with self._lock, self._errors():
+            return self._database.execute(query, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of it, or nothing."""
+        with self._lock, self._errors():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:  # SQLite ends it by itself when the disk is full
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if any(text in str(error) for text in _FULL):
+                raise StorageFullError(f"{self._path} cannot be written: {error}. Make room on the disk.") from error
+            if "locked" in str(error):
+                raise StoreInUseError(
+                    f"{self._path} is in use by another process. Stop that, or give this one another folder."
+                ) from error
+            raise StoreError(f"{self._path} cannot be used: {error}.") from error
+        except sqlite3.ProgrammingError:  # it has been closed
+            raise
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{self._path} is damaged: {error}. Move it away; a new one is made.") from error
+
+
+def _stored(value: object) -> object:
+    """A value as a column has it."""
+    return json.dumps(value, allow_nan=False) if isinstance(value, dict) else value
+
+
+def _request(row: tuple[Any, ...]) -> StoredRequest:
+    values = dict(zip((field.name for field in fields(StoredRequest)), row, strict=True))
+    values["fields"] = json.loads(values["fields"])
+    values["answer"] = None if values["answer"] is None else json.loads(values["answer"])
+    return StoredRequest(**values)
+
+
+def _check_changed(cursor: sqlite3.Cursor, id: str) -> None:
+    if cursor.rowcount == 0:
+        raise KeyError(id)

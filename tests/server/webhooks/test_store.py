@@ -1,0 +1,285 @@
+"""What is stored stays, is written whole or not at all, and belongs to one process."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest, StoreError, StoreInUseError
+
+REQUEST = StoredRequest(
+    id="one",
+    owner="anna",
+    created=100.0,
+    status="queued",
+    audio="one.mp3",
+    fields={"language": "de", "temperature": [0.0, 0.2], "initial_prompt": "Grüße \ud800"},
+    webhook="https://example.com/hook",
+)
+ANSWER = {"text": "Grüße", "segments": [{"id": 0, "start": 0.5}]}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+def finished(store: Store, *ids: str) -> None:
+    for place, id in enumerate(ids):
+        store.add(replace(REQUEST, id=id, created=float(place), audio=f"{id}.mp3"))
+        store.finish(id, ANSWER, "done")
+
+
+def test_a_request_is_found_as_it_was_added(store: Store) -> None:
+    store.add(REQUEST)
+    assert store.find("one") == REQUEST
+
+
+def test_an_unknown_request_is_not_found(store: Store) -> None:
+    assert store.find("one") is None
+
+
+def test_an_id_is_taken_once(store: Store) -> None:
+    store.add(REQUEST)
+    with pytest.raises(ValueError, match="'one'"):
+        store.add(replace(REQUEST, owner="bert"))
+    assert store.find("one") == REQUEST
+
+
+def test_the_queue_is_oldest_first_and_without_what_is_finished(store: Store) -> None:
+    for id, created in (("new", 3.0), ("old", 1.0), ("middle", 2.0), ("finished", 0.0)):
+        store.add(replace(REQUEST, id=id, created=created))
+    store.finish("finished", ANSWER, "failed")
+    assert store.queued() == ["old", "middle", "new"]
+
+
+def test_a_finished_request_has_its_answer_and_is_due_at_once(store: Store) -> None:
+    finished(store, "one")
+    found = store.find("one")
+    assert found is not None
+    assert (found.status, found.answer) == ("done", ANSWER)
+    assert found.finished is not None
+    assert store.due(0.0, 10) == [found]
+    assert store.next_due() == 0.0
+
+
+def test_what_is_not_queued_cannot_be_finished(store: Store) -> None:
+    finished(store, "one")
+    with pytest.raises(KeyError, match="one"):
+        store.finish("one", {"text": "other"}, "done")
+    with pytest.raises(KeyError, match="two"):
+        store.finish("two", ANSWER, "done")
+
+
+def test_an_answer_that_json_does_not_have_changes_nothing(store: Store) -> None:
+    store.add(REQUEST)
+    with pytest.raises(ValueError):
+        store.finish("one", {"avg_logprob": math.nan}, "done")
+    assert store.find("one") == REQUEST
+
+
+def test_a_failed_attempt_is_due_again_when_it_says(store: Store) -> None:
+    finished(store, "one")
+    store.record_attempt("one", "The receiver answered 500.", 10.0, 20.0)
+    found = store.find("one")
+    assert found is not None
+    assert (found.attempts, found.last_error, found.next_attempt) == (1, "The receiver answered 500.", 20.0)
+    assert store.next_due() == 20.0
+    assert store.due(19.9, 10) == []
+    assert store.due(20.0, 10) == [found]
+
+
+def test_what_is_delivered_is_not_due(store: Store) -> None:
+    finished(store, "one")
+    store.record_attempt("one", "no", 10.0, 20.0)
+    store.record_attempt("one", None, 20.0, None)
+    found = store.find("one")
+    assert found is not None
+    assert (found.attempts, found.delivered, found.gave_up, found.last_error) == (2, 20.0, None, "")
+    assert (store.due(1e12, 10), store.next_due()) == ([], None)
+
+
+def test_what_is_given_up_is_not_due(store: Store) -> None:
+    finished(store, "one")
+    store.record_attempt("one", "The receiver answered 410.", 10.0, None)
+    found = store.find("one")
+    assert found is not None
+    assert (found.delivered, found.gave_up, found.last_error) == (None, 10.0, "The receiver answered 410.")
+    assert (store.due(1e12, 10), store.next_due()) == ([], None)
+
+
+def test_new_answers_are_due_before_repeats_and_no_more_than_asked_for(store: Store) -> None:
+    finished(store, "a", "b", "c")
+    store.record_attempt("a", "no", 1.0, 2.0)
+    assert [one.id for one in store.due(5.0, 10)] == ["b", "c", "a"]
+    assert [one.id for one in store.due(5.0, 2)] == ["b", "c"]
+
+
+def test_the_next_after_a_time_is_later_than_that(store: Store) -> None:
+    finished(store, "a", "b")
+    store.record_attempt("a", "no", 1.0, 7.0)
+    assert store.next_due() == 0.0
+    assert store.next_due(0.0) == 7.0
+    assert store.next_due(7.0) is None
+
+
+def test_pending_is_what_is_queued_or_undelivered(store: Store) -> None:
+    finished(store, "delivered", "given up", "due")
+    store.add(replace(REQUEST, id="queued"))
+    store.record_attempt("delivered", None, 1.0, None)
+    store.record_attempt("given up", "no", 1.0, None)
+    assert store.pending() == 2
+
+
+def test_what_ended_before_a_time_is_forgotten_with_its_files(store: Store) -> None:
+    finished(store, "delivered", "given up", "late", "due", "without file")
+    store.add(replace(REQUEST, id="queued", audio="queued.mp3"))
+    store.audio_deleted("without file")
+    store.record_attempt("delivered", None, 1.0, None)
+    store.record_attempt("without file", None, 1.0, None)
+    store.record_attempt("given up", "no", 2.0, None)
+    store.record_attempt("late", None, 3.0, None)
+    assert sorted(store.forget(3.0)) == ["delivered.mp3", "given up.mp3"]
+    assert store.find("delivered") is None
+    assert store.audio_files() == {"late.mp3", "due.mp3", "queued.mp3"}
+
+
+def test_attempts_of_unknown_requests_are_errors(store: Store) -> None:
+    with pytest.raises(KeyError, match="one"):
+        store.record_attempt("one", None, 1.0, None)
+    with pytest.raises(KeyError, match="one"):
+        store.audio_deleted("one")
+
+
+def test_it_is_used_from_many_threads(store: Store) -> None:
+    def work(name: int) -> None:
+        for place in range(20):
+            id = f"{name}-{place}"
+            store.add(replace(REQUEST, id=id))
+            store.finish(id, ANSWER, "done")
+            store.record_attempt(id, None, 1.0, None)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.pending() == 0
+    assert len(store.audio_files()) == 1
+    assert store.find("3-19") is not None
+
+
+def test_the_files_are_for_this_user_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "state"
+    store = Store(folder)
+    store.add(REQUEST)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    store.close()
+    assert modes == {"requests.sqlite3": 0o600, "requests.sqlite3-wal": 0o600}
+
+
+def test_what_was_stored_is_there_after_it_was_opened_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add(REQUEST)
+    store.close()
+    again = Store(tmp_path)
+    assert again.find("one") == REQUEST
+    again.close()
+
+
+@pytest.mark.parametrize("where", ["in this process", "in another"])
+def test_a_second_store_on_the_folder_is_refused_and_the_first_goes_on(
+    store: Store, tmp_path: Path, where: str
+) -> None:
+    store.add(REQUEST)
+    for _ in range(2):  # a refused one must not end the lock either
+        if where == "in this process":
+            with pytest.raises(StoreInUseError, match=r"requests\.sqlite3 is in use"):
+                Store(tmp_path)
+        else:
+            other = run_python(f"Store(Path({str(tmp_path)!r}))")
+            assert other.returncode == 1
+            assert "StoreInUseError" in other.stderr
+    store.finish("one", ANSWER, "done")
+
+
+def test_an_answer_survives_a_process_that_is_killed(tmp_path: Path) -> None:
+    killed = run_python(f"""
+store = Store(Path({str(tmp_path)!r}))
+store.add(StoredRequest("one", "anna", 1.0, "queued", "one.mp3", {{}}, "https://example.com/"))
+store.add(StoredRequest("two", "anna", 2.0, "queued", "two.mp3", {{}}, "https://example.com/"))
+store.finish("one", {{"text": "done"}}, "done")
+os.kill(os.getpid(), signal.SIGKILL)
+""")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    store = Store(tmp_path)
+    (due,) = store.due(0.0, 10)
+    assert (due.id, due.answer) == ("one", {"text": "done"})
+    assert store.queued() == ["two"]
+    store.close()
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    imports = (
+        "import os, signal\nfrom pathlib import Path\n"
+        "from whisperlite.server.webhooks.store import Store, StoredRequest\n"
+    )
+    return subprocess.run([sys.executable, "-c", imports + code], capture_output=True, text=True, timeout=60)
+
+
+def without_room(store: Store) -> None:
+    """No page more than there are: SQLite says what it says on a full disk."""
+    database = store._database
+    ((pages,),) = database.execute("PRAGMA page_count").fetchall()
+    database.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def with_room(store: Store) -> None:
+    store._database.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_on_a_full_disk_nothing_changes_and_later_it_goes_on(store: Store) -> None:
+    store.add(REQUEST)
+    without_room(store)
+    large = {"text": "x" * 100_000}
+    with pytest.raises(StorageFullError, match=r"requests\.sqlite3 cannot be written"):
+        store.finish("one", large, "done")
+    assert store.find("one") == REQUEST
+    with pytest.raises(StorageFullError):
+        store.add(replace(REQUEST, id="two", fields=large))
+    assert store.queued() == ["one"]
+    with_room(store)
+    store.finish("one", large, "done")
+    assert [one.answer for one in store.due(0.0, 10)] == [large]
+
+
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "requests.sqlite3").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match=r"requests\.sqlite3 is damaged"):
+        Store(tmp_path)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    database = sqlite3.connect(tmp_path / "requests.sqlite3")
+    database.execute("PRAGMA user_version = 2")
+    database.close()
+    with pytest.raises(StoreError, match="has the format 2"):
+        Store(tmp_path)
+
+
+def test_every_write_is_synchronised(store: Store) -> None:
+    assert store._database.execute("PRAGMA synchronous").fetchall() == [(2,)]
+    assert store._database.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
