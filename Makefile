@@ -11,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 DEMO = build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs package pythons peers parity words silence pauses languages bench stress clean
+.PHONY: help demo test check docs package pythons peers parity words silence pauses languages bench load schema stress clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,7 +73,7 @@ parity: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare tokens with openai-whi
 words: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare times of words with openai-whisper's
 	$(BIN)/python -m benchmarks.words $(ARGS)
 
-silence pauses languages bench: export PEERS_PYTHON = $(PEERS_VENV)/bin/python
+silence pauses languages bench load: export PEERS_PYTHON = $(PEERS_VENV)/bin/python
 silence: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.ready  ## count words made up and lost, against two peers
 	$(BIN)/python -m benchmarks.silence $(ARGS)
 
@@ -95,6 +95,12 @@ bench: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.native  ## compare s
 	$(BIN)/python -m benchmarks.wer $(ARGS)
 	$(BIN)/python -m benchmarks.precision $(ARGS)
 	$(BIN)/python -m benchmarks.padding $(ARGS)
+
+load: $(VENV)/.dev $(PEERS_VENV)/.ready  ## the service with 32 clients, beside transcribe_many and a peer's service
+	$(BIN)/python -m benchmarks.service $(ARGS)
+
+schema: $(VENV)/.dev  ## test the service against its own OpenAPI document for ten minutes
+	$(BIN)/python -m benchmarks.service.schema $(ARGS)
 
 stress: $(VENV)/.dev  ## run the long tests: hours of audio, many threads
 	$(BIN)/python -m pytest tests/stress -o python_files='stress_*.py' $(ARGS)

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "whisperlite"
 LICENCES = ("LICENSE", "src/whisperlite/text/assets/LICENSE")
-EXTRAS = {"base", "tiny-en", "ffmpeg", "vad", "dev", "test", "docs"}
+EXTRAS = {"base", "tiny-en", "ffmpeg", "vad", "server", "dev", "test", "docs"}
 
 
 def build(folder: Path) -> tuple[Path, Path]:

@@ -20,7 +20,13 @@ import torch
 
 from whisperlite.audio import ffmpeg
 from whisperlite.audio.load import Audio, load_audio, read_audio
-from whisperlite.errors import AudioDecodeError, AudioFormatError, AudioNotFoundError, FFmpegError
+from whisperlite.errors import (
+    AudioDecodeError,
+    AudioFormatError,
+    AudioNotFoundError,
+    AudioTooLongError,
+    FFmpegError,
+)
 
 MALFORMED = Path(__file__).parent / "data" / "malformed"
 SECONDS = 2.0
@@ -400,6 +406,37 @@ def test_megabytes_of_error_lines_do_not_block_the_run(tmp_path: Path, monkeypat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts and POSIX signals")
+def test_a_recording_that_is_too_long_is_refused_before_it_is_read_to_its_end(tmp_path: Path) -> None:
+    path = signal_wav(tmp_path / "a.wav", 3.0)
+    assert read_audio(path, max_duration_s=3.0).duration == 3.0
+    for source in (path, path.read_bytes(), np.zeros(48000, np.float32)):
+        with pytest.raises(AudioTooLongError, match=r"max_duration_s=2\.9"):
+            read_audio(source, max_duration_s=2.9)
+
+
+def test_ffmpeg_is_stopped_when_there_is_more_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would write for ever."""
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\ncase $* in *-demuxers*) echo ' D  wav x';; *) exec cat /dev/zero;; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(AudioTooLongError):
+        read_audio(tmp_path / "a.wav", max_duration_s=10.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limits")
+def test_ffmpeg_may_write_no_file_and_has_a_limit_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ffmpeg"
+    script = 'sleep 0.3; echo "[error] $(ulimit -v) KiB, files of $(ulimit -f)" >&2'
+    program.write_text(f"#!/bin/sh\ncase $* in *-demuxers*) echo ' D  wav x';; *) {script};; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    _, report = ffmpeg.decode_file(tmp_path / "a.wav", 16000)
+    assert report.problems == ("4194304 KiB, files of 0",)
+
+
 def test_an_interrupt_ends_the_ffmpeg_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = tmp_path / "ffmpeg"
     endless.write_text(

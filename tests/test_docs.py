@@ -28,6 +28,7 @@ from tests.pages import COMING_FROM, PAGES, ROOT, Block, blocks, commands, headi
 from whisperlite.cli import main
 from whisperlite.options import Options
 
+SERVICE = "service"
 PEERS = {"openai-whisper", "faster-whisper", "transformers"}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 RUNNING = [page for page in PAGES if any(each.language in ("python", "sh") for each in blocks(page))]
@@ -68,7 +69,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page: Path, monkeypatch: pyt
     for block in blocks(page):
         if block.language == "python" and not block.title:
             exec(compile("\n" * block.lines_before + block.text, str(page), "exec"), namespace)
-        elif block.language == "sh":
+        elif block.language == "sh" and not block.title:
             for command in commands(block):
                 run(command, monkeypatch)
     if any(block.language == "python" for block in blocks(page)):
@@ -100,7 +101,9 @@ def targets() -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_is_of_a_kind_that_is_run_or_shown_only(page: Path) -> None:
     """A misspelt language would take a block out of the test above."""
-    allowed = {("python", ""), ("sh", ""), ("text", ""), ("toml", ""), *(("python", peer) for peer in PEERS)}
+    shown = {("text", ""), ("toml", ""), *(("python", peer) for peer in PEERS)}
+    service = {("python", SERVICE), ("sh", SERVICE)}  # run by tests/server/test_pages.py
+    allowed = {("python", ""), ("sh", ""), *shown, *service}
     assert {(block.language, block.title) for block in blocks(page)} <= allowed
     indented = re.findall(r"^ {4}(?:whisperlite|make|pip|python|import) .*", page.read_text(encoding="utf-8"), re.M)
     code = "".join(block.text for block in blocks(page))

@@ -60,6 +60,7 @@ DEFAULTS: dict[str, Any] = {
     "hallucination_silence_threshold": None,
     "seed": 0,
     "timeout_s": None,
+    "max_duration_s": None,
 }
 
 
@@ -179,6 +180,7 @@ def test_every_option_has_help_and_says_what_it_takes(name: str) -> None:
         ("hallucination_silence_threshold", -1, "a number of at least 0, or None"),
         ("hallucination_silence_threshold", math.inf, "a number of at least 0, or None"),
         ("timeout_s", -0.1, "a number of at least 0, or None"),
+        ("max_duration_s", -1, "a number of at least 0, or None"),
         ("timeout_s", math.inf, "a number of at least 0, or None"),
         ("timeout_s", "60", "a number of at least 0, or None"),
     ],
@@ -218,7 +220,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:
-    with pytest.raises(OptionError, match=r"no option 'zzz'\. Options: task, language, .*, timeout_s\.$"):
+    with pytest.raises(OptionError, match=r"no option 'zzz'\. Options: task, language, .*, max_duration_s\.$"):
         make_options({"zzz": 5})
 
 

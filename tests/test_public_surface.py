@@ -21,6 +21,7 @@ PUBLIC = [
     "AudioError",
     "AudioFormatError",
     "AudioNotFoundError",
+    "AudioTooLongError",
     "CancelToken",
     "CancelledError",
     "CheckpointError",

@@ -405,7 +405,8 @@ def _refuse_contradictions(options: Options) -> None:
         }
         for name, is_given in detecting.items():
             if is_given:
-                refuse(name, f"language={options.language!r} leaves nothing to detect: leave it out, or {name}.")
+                given = "multilingual=True" if name == "multilingual" else name
+                refuse(name, f"language={options.language!r} leaves nothing to detect: leave it out, or {given}.")
     if options.multilingual and options.language_detection_segments > 1:
         refuse(
             "language_detection_segments",

@@ -256,7 +256,8 @@ class Whisper:
             foreign = sorted(token for token in ids if isinstance(token, int) and token >= self.dims.n_vocab)
             if foreign:
                 last = self.dims.n_vocab - 1
-                raise OptionError(f"{name} holds {foreign[0]}, but the ids of this model end at {last}.")
+                message = f"{name} holds {foreign[0]}, but the ids of this model end at {last}."
+                raise OptionError(message, option=name)
 
     def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.

@@ -73,7 +73,7 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
         )
         app.state.service = service
         app.state.background = Background(service, store, addresses, deliveries)
-        working = asyncio.ensure_future(app.state.background.run())
+        working = app.state.working = asyncio.ensure_future(app.state.background.run())
         working.add_done_callback(_ended)
         try:
             yield
@@ -146,7 +146,7 @@ def _ended(task: asyncio.Future[None]) -> None:
 
 
 class Door:
-    """Around the paths: each request gets an id, its token is looked at, and whatever happens is answered and logged."""
+    """Around the paths: each request gets an id, its token is looked at, what happens is answered and logged."""
 
     def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
         self.app, self.gatekeeper = app, gatekeeper
@@ -229,6 +229,8 @@ async def _readyz(request: Request) -> Response:
     """It takes requests."""
     if request.app.state.service.is_stopping:
         return JSONResponse({"status": "stopping"}, 503)
+    if request.app.state.working.done():
+        return JSONResponse({"status": "requests with webhooks are not run any more"}, 503)
     return JSONResponse({"status": "ready"})
 
 

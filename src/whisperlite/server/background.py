@@ -18,7 +18,7 @@ from whisperlite.server.webhooks.addresses import Addresses, WebhookRefusedError
 from whisperlite.server.webhooks.delivery import Deliveries
 from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest
 
-_MOST_STARTS = 3  # of one request, before it is taken for what the service died of
+_MOST_STARTS = 10  # of one request, before it is taken for what the service dies of
 _FORGET_EVERY_S = 600.0
 _AGAIN_S = 5.0  # after which a result that the disk had no room for is stored again
 
@@ -94,18 +94,23 @@ class Background:
     async def run(self) -> None:
         """Work until this is cancelled; what is not done by then is done after the next start."""
         await asyncio.to_thread(self._remove_strays)
-        deliveries = asyncio.ensure_future(self._deliveries.run())
-        forgetting = asyncio.ensure_future(self._forget())
+        works = [asyncio.ensure_future(work) for work in (self._deliveries.run(), self._forget(), self._start_all())]
         try:
-            while True:
-                self._wake.clear()
-                await self._start_what_fits()
-                await self._wake.wait()
+            await asyncio.wait(works, return_when=asyncio.FIRST_EXCEPTION)  # none of them ends by itself
+            for work in works:
+                if work.done():
+                    work.result()
         finally:
-            tasks = [deliveries, forgetting, *self._running.values()]
+            tasks = [*works, *self._running.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start_all(self) -> None:
+        while True:
+            self._wake.clear()
+            await self._start_what_fits()
+            await self._wake.wait()
 
     async def _start_what_fits(self) -> None:
         free = self._service.settings.batch_size - len(self._running)

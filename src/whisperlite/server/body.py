@@ -118,7 +118,7 @@ async def _read_json(chunks: AsyncIterator[bytes], file: Path, name: str) -> Bod
     async for chunk in chunks:
         content += chunk
     try:
-        values = await asyncio.to_thread(json.loads, bytes(content))
+        values = await asyncio.to_thread(_strict_json, bytes(content))
     except (ValueError, RecursionError) as error:
         raise Problem(400, "The body is not JSON, as its content type says it is.") from error
     if not isinstance(values, dict):
@@ -128,6 +128,13 @@ async def _read_json(chunks: AsyncIterator[bytes], file: Path, name: str) -> Bod
         recording = await asyncio.to_thread(_from_base64, audio, name)
         await _on_disk(lambda: file.write_bytes(recording))
     return Body(list(values.items()), is_form=False, has_audio=audio is not None)
+
+
+def _strict_json(content: bytes) -> Any:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(content, parse_constant=refuse)
 
 
 def _from_base64(text: Any, name: str) -> bytes:

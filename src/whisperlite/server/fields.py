@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from whisperlite.kinds import TEXT, TEXT_OR_IDS, Kind, Schema
-from whisperlite.options import Options, make_options
+from whisperlite.options import Options, VadOptions, make_options
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
 
@@ -99,7 +100,7 @@ def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
                 continue
             value = _SPELLED.get(value.strip().lower(), value.strip())
         try:
-            parsed[name] = kind.parse(value)
+            parsed[name] = _as_json(kind.parse(value))
         except (TypeError, ValueError) as error:
             raise Problem(422, f"{name}={value[:100]!r} is not allowed: it takes {kind.label}.", name) from error
     return parsed
@@ -156,6 +157,20 @@ def inference_schemas(settings: Settings) -> dict[str, Schema]:
             "description": "Answer at once, and post the result there when it is done.",
         },
     }
+
+
+def _as_json(value: Any) -> Any:
+    """A value as JSON can hold it, and as its `Kind` takes it.
+
+    Raises:
+        ValueError: a number that is not finite.
+    """
+    if isinstance(value, VadOptions):
+        names = [each.name for each in fields(VadOptions) if getattr(value, each.name) != each.default]
+        return {name: getattr(value, name) for name in names}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("JSON has no such number")
+    return value
 
 
 def _plain(value: Any) -> Any:

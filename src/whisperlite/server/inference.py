@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from whisperlite.errors import WhisperliteError
 from whisperlite.server.answers import inference_answer
 from whisperlite.server.background import Background
 from whisperlite.server.body import read_body
@@ -33,7 +34,7 @@ async def infer(request: Request) -> Response:
             return JSONResponse(answer, 202, {"Location": f"/v1/requests/{request_id}"})
         try:
             result = await unless_gone(request, service.transcribe(file, fields.options))
-        except Exception as error:
+        except WhisperliteError as error:
             raise problem_of(error, hidden=str(file)) from error
         return JSONResponse(
             inference_answer(

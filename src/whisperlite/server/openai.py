@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from whisperlite.errors import WhisperliteError
 from whisperlite.formats import render
 from whisperlite.languages import LANGUAGES
 from whisperlite.options import Options
@@ -75,7 +76,7 @@ async def _answer(request: Request, task: str) -> Response:
             return _Stream(_events(service, file, asked.options), held.pop_all())
         try:
             result = await unless_gone(request, service.transcribe(file, asked.options))
-        except Exception as error:
+        except WhisperliteError as error:
             raise problem_of(error, hidden=str(file)) from error
     return as_response(result, asked)
 

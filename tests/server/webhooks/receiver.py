@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class Receiver:
         statuses: of the answers, in turn; the last one stays.
         headers, body: of every answer.
         hangs: no answer comes before `release` is set.
+        delay_s: before every answer.
+        most_at_once: how many answers were waited for at a time.
         is_endless: the answer's body has no end; `sent_bytes` counts it.
     """
 
@@ -35,6 +38,10 @@ class Receiver:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     hangs: bool = False
+    delay_s: float = 0.0
+    at_once: int = 0
+    most_at_once: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
     is_endless: bool = False
     sent_bytes: int = 0
     release: threading.Event = field(default_factory=threading.Event)
@@ -100,8 +107,14 @@ class _Handler(BaseHTTPRequestHandler):
         receiver = self.receiver
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         receiver.messages.append(Message(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        with receiver.lock:
+            receiver.at_once += 1
+            receiver.most_at_once = max(receiver.most_at_once, receiver.at_once)
         if receiver.hangs:
             receiver.release.wait()
+        time.sleep(receiver.delay_s)
+        with receiver.lock:
+            receiver.at_once -= 1
         statuses = receiver.statuses
         self.send_response(statuses.pop(0) if len(statuses) > 1 else statuses[0])
         length = 1 << 60 if receiver.is_endless else len(receiver.body)

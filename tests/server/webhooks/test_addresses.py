@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Any
@@ -266,17 +267,33 @@ def test_public_addresses_are_told_once_each_in_their_order(monkeypatch: pytest.
 
 
 def test_a_look_up_that_hangs_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
     monkeypatch.setattr(addresses_module, "_RESOLVE_S", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(5.0))
+    try:
+        with pytest.raises(WebhookRefusedError, match=r"within 0\.05 s"):
+            asyncio.run(Addresses().resolve("hooks.test", 443))
+        assert not answer.is_set()
+    finally:
+        answer.set()
 
-    async def resolve() -> None:
-        async def hang(*_: object, **__: object) -> None:
-            await asyncio.Event().wait()
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
-        await Addresses().resolve("hooks.test", 443)
+def test_look_ups_that_hang_keep_none_of_the_loops_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(addresses_module, "_RESOLVE_S", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(5.0))
 
-    with pytest.raises(WebhookRefusedError, match=r"within 0\.05 s"):
-        asyncio.run(resolve())
+    async def resolve_many() -> None:
+        addresses = Addresses()
+        hanging = [addresses.resolve(f"hooks-{place}.test", 443) for place in range(100)]
+        found = await asyncio.gather(*hanging, return_exceptions=True)
+        assert all(isinstance(one, WebhookRefusedError) for one in found)
+        await asyncio.wait_for(asyncio.to_thread(int), 1.0)
+
+    try:
+        asyncio.run(resolve_many())
+    finally:
+        answer.set()
 
 
 def connected_to(monkeypatch: pytest.MonkeyPatch, fails: frozenset[str] = frozenset()) -> list[str]:

@@ -9,7 +9,9 @@ import asyncio
 import re
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ import httpcore2
 
 _LONGEST_URL = 2048
 _RESOLVE_S = 5.0
+_MOST_LOOKUPS = 16  # at a time
 _MOST_TRIED = 3  # addresses of one host that a connection is tried to
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -99,6 +102,8 @@ class Addresses:
 
     def __init__(self, allowed: frozenset[str] = frozenset()) -> None:
         self._allowed = frozenset(_host_and_port(one) for one in allowed)
+        # Not the loop's own threads: look-ups that hang, as whoever owns a name can make them, keep theirs for long.
+        self._threads = ThreadPoolExecutor(_MOST_LOOKUPS, thread_name_prefix="whisperlite-names")
 
     def check_url(self, url: str) -> None:
         """Refuse what can be refused without a look-up: the URL's form, and an address that is written in it.
@@ -121,7 +126,8 @@ class Addresses:
         """
         try:
             with anyio.fail_after(_RESOLVE_S):
-                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+                found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         except TimeoutError as error:
             raise WebhookRefusedError(f"The webhook's host {host!r} was not found within {_RESOLVE_S:g} s.") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long

@@ -44,7 +44,7 @@ class Deliveries:
         first_retry_s, longest_retry_s: the longest pause after the first attempt, and after any.
         give_up_s: how long after the answer came the last attempt may begin.
         timeout_s: for an attempt, from the look-up of the host to the status.
-        at_a_time: attempts that run at once.
+        at_a_time: attempts that run at once; at most half of them go to one receiver.
         on_attempt: called after each attempt with "delivered", "failed" or "gave_up".
         random: what the pauses are drawn from.
     """
@@ -69,7 +69,7 @@ class Deliveries:
         self._random = random or Random()
         self._backend = CheckedBackend(addresses)
         self._tls = httpcore2.default_ssl_context()
-        self._in_flight: set[str] = set()
+        self._in_flight: dict[str, str] = {}  # id → receiver
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -94,13 +94,19 @@ class Deliveries:
         except StorageFullError as error:
             logger.error("Webhooks wait: %s", error)
             return self._first_retry_s
-        # What was in flight may have ended since it was read as due.
-        for request in [one for one in due if one.id not in busy][: self._at_a_time - len(self._in_flight)]:
-            self._in_flight.add(request.id)
-            tasks.start_soon(self._deliver, request)
+        for request in due:
+            # What was in flight may have been delivered since it was read as due.
+            if request.id not in busy and self._has_room(request.receiver):
+                self._in_flight[request.id] = request.receiver
+                tasks.start_soon(self._deliver, request)
         if len(self._in_flight) == self._at_a_time or next_due is None:
             return _LONGEST_SLEEP_S
         return min(max(next_due - now, 0.0), _LONGEST_SLEEP_S)
+
+    def _has_room(self, receiver: str) -> bool:
+        """One that hangs, however much it is to get, leaves the others their part."""
+        to_receiver = sum(one == receiver for one in self._in_flight.values())
+        return len(self._in_flight) < self._at_a_time and to_receiver < max(1, self._at_a_time // 2)
 
     async def _deliver(self, request: StoredRequest) -> None:
         try:
@@ -109,7 +115,7 @@ class Deliveries:
             next_attempt = None if error is None or is_final else self._next_attempt(request, now)
             await self._record(request.id, error, now, next_attempt)
         finally:
-            self._in_flight.discard(request.id)
+            del self._in_flight[request.id]
             self.wake()
         if error is None:
             self._on_attempt("delivered")

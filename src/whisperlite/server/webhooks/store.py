@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 _FILE = "requests.sqlite3"
 _VERSION = 1
@@ -33,7 +34,9 @@ _SCHEMA = (
         delivered REAL,
         gave_up REAL,
         last_error TEXT NOT NULL,
-        finished REAL
+        finished REAL,
+        starts INTEGER NOT NULL,
+        receiver TEXT NOT NULL
     )
     """,
     """
@@ -69,7 +72,7 @@ class StoredRequest:
         owner: the name of the token that made it.
         created: seconds of Unix time, as are all times here.
         status: whether it waits to be transcribed, has been, or could not be.
-        audio: the name of the uploaded file in the store's folder; "": it has been deleted.
+        audio: the name of the uploaded file, which is there until the request is finished.
         fields: the options, as JSON has them.
         webhook: the URL that the answer goes to.
         answer: the JSON object that is delivered; None: there is none yet.
@@ -79,6 +82,7 @@ class StoredRequest:
         gave_up: since when it is not tried any more.
         last_error: of the last attempt; "": there was none.
         finished: when the answer came.
+        starts: how often its transcription was begun.
     """
 
     id: str
@@ -95,6 +99,12 @@ class StoredRequest:
     gave_up: float | None = None
     last_error: str = ""
     finished: float | None = None
+    starts: int = 0
+
+    @property
+    def receiver(self) -> str:
+        """Host and port that the webhook goes to."""
+        return urlsplit(self.webhook).netloc.lower()
 
 
 _COLUMNS = ", ".join(field.name for field in fields(StoredRequest))
@@ -146,7 +156,9 @@ class Store:
         values = [_stored(getattr(request, field.name)) for field in fields(StoredRequest)]
         with self._writing() as database:
             try:
-                database.execute(f"INSERT INTO requests ({_COLUMNS}) VALUES ({_PLACES})", values)
+                database.execute(
+                    f"INSERT INTO requests ({_COLUMNS}, receiver) VALUES ({_PLACES}, ?)", [*values, request.receiver]
+                )
             except sqlite3.IntegrityError as error:
                 raise ValueError(f"The request {request.id!r} cannot be stored: {error}.") from error
 
@@ -158,6 +170,20 @@ class Store:
     def queued(self) -> list[str]:
         """The ids of what has not been transcribed, oldest first."""
         return [id for (id,) in self._read("SELECT id FROM requests WHERE status = 'queued' ORDER BY created, rowid")]
+
+    def begin(self, id: str) -> StoredRequest:
+        """Note that a request is transcribed from now on, and return it: `starts` counts this one too.
+
+        Raises:
+            KeyError: no request of that id is queued.
+        """
+        with self._writing() as database:
+            changed = database.execute(
+                "UPDATE requests SET starts = starts + 1 WHERE id = ? AND status = 'queued'", (id,)
+            )
+            _check_changed(changed, id)
+            row = database.execute(f"SELECT {_COLUMNS} FROM requests WHERE id = ?", (id,)).fetchone()
+        return _request(row)
 
     def finish(self, id: str, answer: dict[str, Any], status: Literal["done", "failed"]) -> None:
         """Set a request's answer, which is due for delivery from now on.
@@ -175,20 +201,21 @@ class Store:
             )
             _check_changed(changed, id)
 
-    def audio_deleted(self, id: str) -> None:
-        """Note that the uploaded file is not there any more.
-
-        Raises:
-            KeyError: there is no request of that id.
-        """
-        with self._writing() as database:
-            _check_changed(database.execute("UPDATE requests SET audio = '' WHERE id = ?", (id,)), id)
-
     def due(self, now: float, limit: int) -> list[StoredRequest]:
-        """What is to be delivered, new answers first, then what has waited longest; at most `limit` of it."""
+        """What is to be delivered, at most `limit` of it.
+
+        Receivers take turns. Of one receiver, new answers come first, then what has waited longest.
+        """
         found = self._read(
-            f"SELECT {_COLUMNS} FROM requests WHERE {_UNDELIVERED} AND next_attempt <= ? "
-            "ORDER BY next_attempt, created, rowid LIMIT ?",
+            f"""
+            SELECT {_COLUMNS} FROM requests JOIN (
+                SELECT id, ROW_NUMBER() OVER (
+                    PARTITION BY receiver ORDER BY next_attempt, created, rowid
+                ) AS turn
+                FROM requests WHERE {_UNDELIVERED} AND next_attempt <= ?
+            ) USING (id)
+            ORDER BY turn, next_attempt, created, requests.rowid LIMIT ?
+            """,
             now,
             limit,
         )
@@ -225,22 +252,10 @@ class Store:
         ((count,),) = self._read("SELECT COUNT(*) FROM requests WHERE delivered IS NULL AND gave_up IS NULL")
         return int(count)
 
-    def forget(self, before: float) -> list[str]:
-        """Delete what was delivered or given up before then.
-
-        Returns:
-            The names of its uploaded files, as far as they have not been deleted.
-        """
+    def forget(self, before: float) -> None:
+        """Delete what was delivered or given up before then."""
         with self._writing() as database:
-            old = database.execute(
-                "SELECT id, audio FROM requests WHERE delivered < ? OR gave_up < ?", (before, before)
-            ).fetchall()
-            database.executemany("DELETE FROM requests WHERE id = ?", [(id,) for id, _ in old])
-        return [audio for _, audio in old if audio]
-
-    def audio_files(self) -> set[str]:
-        """The names of the uploaded files of all requests; any other in the folder belongs to none."""
-        return {audio for (audio,) in self._read("SELECT audio FROM requests WHERE audio != ''")}
+            database.execute("DELETE FROM requests WHERE delivered < ? OR gave_up < ?", (before, before))
 
     def _open(self) -> None:
         # The lock is taken by the first reading and kept. It has to be asked for before WAL is.

@@ -1,0 +1,35 @@
+"""The texts that answers are to have: those of `transcribe`, kept as long as our source and the clips stay the same."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import whisperlite
+from benchmarks.parity.store import Store
+from benchmarks.peers.desk import source_sha256
+from benchmarks.service.clips import BEAM_SIZE, Clip
+
+
+def expected_texts(clips: Sequence[Clip], cache: Path, threads: int) -> dict[str, str]:
+    """SHA-256 of each clip → its text, one clip transcribed alone after the other."""
+    store = Store(cache / "service")
+    questions = {
+        clip: {
+            "recording": clip.sha256,
+            "options": {"language": clip.language, "beam_size": BEAM_SIZE},
+            "model": "base, float32",
+            "version": source_sha256(),
+        }
+        for clip in clips
+    }
+    missing = [clip for clip, question in questions.items() if store.get(question) is None]
+    if missing:
+        print(f"{len(missing)} clips are transcribed, to know their texts.", file=sys.stderr)
+        model = whisperlite.load_model("base", device="cpu", compute_type="float32", cpu_threads=threads)
+        for clip in missing:
+            result = model.transcribe(clip.path, language=clip.language, beam_size=BEAM_SIZE)
+            store.put(questions[clip], {"text": result.text})
+    found = {clip.sha256: store.get(question) for clip, question in questions.items()}
+    return {sha256: answer["text"] for sha256, answer in found.items() if answer is not None}

@@ -1,0 +1,273 @@
+"""Runs → a row for each side, what was required and what came out, and the page."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.service.clients import Answer
+from benchmarks.service.clips import SHORT_S
+
+Row = dict[str, Any]
+
+SIDES = ("whisperlite", "transcribe_many", "faster-whisper")
+SERVICE = "whisperlite"
+REQUIRED = {"transcribe_many": 0.85, "faster-whisper": 2.0}  # our throughput over theirs
+ALLOWED_GROWTH = 0.10  # of memory, after the warm-up
+
+_SAME_TEXTS = ("whisperlite", "transcribe_many")  # theirs are to be those of `transcribe`
+_WARM, _WIDTH = 0.3, 0.05  # shares of the time: when all is warm, and how long memory is looked at on both sides of it
+_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one side did.
+
+    Attributes:
+        seconds: how long requests were begun.
+        answers: to all that had begun, also those that came later.
+        memory: seconds since the first request, bytes.
+    """
+
+    seconds: float
+    answers: Sequence[Answer]
+    memory: Sequence[tuple[float, int]]
+
+    @property
+    def wall_s(self) -> float:
+        """From the first request to the last answer."""
+        return max((answer.ended_s for answer in self.answers), default=0.0)
+
+    @property
+    def audio_s(self) -> float:
+        """That was transcribed."""
+        return sum(answer.clip.seconds for answer in self.answers if answer.text is not None)
+
+    @property
+    def throughput(self) -> float:
+        """Seconds of audio in a second."""
+        return self.audio_s / self.wall_s if self.answers else 0.0
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The least of the values that so large a share of them does not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def memory_around(run: Run, share: float) -> float | None:
+    """Median of what was held about this share of the time, in bytes; None: nothing was measured then."""
+    low, high = (run.seconds * (share + sign * _WIDTH) for sign in (-1, 1))
+    found = [held for moment_s, held in run.memory if low <= moment_s <= high]
+    return median(found) if found else None
+
+
+def summarise(runs: Mapping[str, Sequence[Run]], expected: Mapping[str, str]) -> dict[str, Any]:
+    """Rows, verdicts, and what fails.
+
+    Args:
+        runs: of each side, one for each repeat.
+        expected: SHA-256 of each clip → its text.
+    """
+    rows = {side: _row(side, of_side, expected) for side, of_side in runs.items()}
+    verdicts = judge(rows)
+    failures = find_failures(rows, verdicts)
+    return {"passes": not failures, "failures": failures, "verdicts": verdicts, "sides": rows}
+
+
+def _row(side: str, runs: Sequence[Run], expected: Mapping[str, str]) -> Row:
+    answers = [answer for run in runs for answer in run.answers]
+    done = [answer for answer in answers if answer.text is not None]
+    different = {
+        answer.clip.sha256: answer.clip.path.rpartition("/")[2]
+        for answer in done
+        if (answer.text or "").strip() != expected[answer.clip.sha256].strip()
+    }
+    has_requests = side != "transcribe_many"
+    return {
+        "requests": len(answers),
+        "errors": dict(Counter(each.error for each in answers if each.error is not None and not each.is_lost)),
+        "refused": sum(each.refused for each in answers),
+        "lost": dict(Counter(each.error for each in answers if each.is_lost)),
+        "different_texts": sum(each.clip.sha256 in different for each in done),
+        "different_clips": sorted(different.values()),
+        "audio_s": [round(run.audio_s, 1) for run in runs],
+        "wall_s": [round(run.wall_s, 2) for run in runs],
+        "throughput": [round(run.throughput, 3) for run in runs],
+        "latency_s": _latency(done) if has_requests else None,
+        "short_latency_s": _latency([each for each in done if each.clip.is_short]) if has_requests else None,
+        "memory": [memory for run in runs if (memory := _memory_row(run)) is not None],
+    }
+
+
+def _latency(answers: Sequence[Answer]) -> dict[str, float] | None:
+    seconds = [answer.ended_s - answer.began_s for answer in answers]
+    return {name: round(percentile(seconds, share), 2) for name, share in _SHARES.items()} if seconds else None
+
+
+def _memory_row(run: Run) -> Row | None:
+    """From when all was warm to the end of the time; None: it was too short to say."""
+    warm, end = memory_around(run, _WARM), memory_around(run, 1.0)
+    if not warm or end is None:
+        return None
+    return {"warm_mb": round(warm / 1e6, 1), "end_mb": round(end / 1e6, 1), "growth": round(end / warm - 1, 4)}
+
+
+def judge(rows: Mapping[str, Row]) -> list[Row]:
+    """Our throughput over that of each other side that was measured with ours."""
+    if SERVICE not in rows:
+        return []
+    ours = median(rows[SERVICE]["throughput"])
+    found = []
+    for side, required in REQUIRED.items():
+        if side in rows and (theirs := median(rows[side]["throughput"])):
+            ratio = ours / theirs
+            verdict = "pass" if ratio >= required else "miss"
+            found.append({"against": side, "required": required, "ratio": round(ratio, 3), "verdict": verdict})
+    return found
+
+
+def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row]) -> list[str]:
+    """What is not as it should be, a line each."""
+    failures = [
+        f"throughput: {row['ratio']:.2f} × {row['against']}, required {row['required']:g}"
+        for row in verdicts
+        if row["verdict"] == "miss"
+    ]
+    for side, row in rows.items():
+        failures += [f"{side}: {count} × {kind}" for kind, count in row["errors"].items()]
+        failures += [f"{side}: {count} lost, {kind}" for kind, count in row["lost"].items()]
+        if not any(row["audio_s"]):
+            failures.append(f"{side}: nothing was transcribed")
+        if side in _SAME_TEXTS and row["different_texts"]:
+            clips = ", ".join(row["different_clips"])
+            failures.append(f"{side}: {row['different_texts']} texts are not those of transcribe: {clips}")
+    for memory in rows[SERVICE]["memory"] if SERVICE in rows else []:
+        if memory["growth"] > ALLOWED_GROWTH:
+            failures.append(f"{SERVICE}: memory grew by {memory['growth']:.1%}, allowed {ALLOWED_GROWTH:.0%}")
+    return failures
+
+
+# The page
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """The summary as a page of the documentation."""
+    clips = summary["clips"]
+    short = sum(clip["seconds"] < SHORT_S for clip in clips)
+    languages = ", ".join(sorted({clip["language"] for clip in clips}))
+    commit = summary["commit"]
+    lines = [
+        "# The service under load",
+        "",
+        f"`whisperlite serve` with {summary['clients']} clients that send one clip after the other for "
+        f"{summary['seconds']:g} s, over loopback; `transcribe_many` with the same clips in the same order "
+        "(`batch_size=8`); and a plain FastAPI service around faster-whisper, one model whose endpoint runs on "
+        f"FastAPI's threads (`OMP_WAIT_POLICY=PASSIVE`), with the same clients. The same weights and "
+        f"options everywhere (`{summary['model']}`), "
+        f"{summary['threads']} threads each, one side after the other in one run"
+        f"{'' if summary['repeats'] == 1 else ', ' + str(summary['repeats']) + ' times'}. On {summary['machine']}. "
+        "Made by `make load`; [all numbers](service.json).",
+        "",
+        f"{short} clips under {SHORT_S:g} s in {languages}, and {len(clips) - short} of up to "
+        f"{max(clip['seconds'] for clip in clips):.0f} s, shuffled again and again. What has begun before the end is "
+        "waited for, and that time counts.",
+        "",
+        *_verdicts(summary["verdicts"]),
+        *_throughput(summary["sides"]),
+        *_latencies(summary["sides"]),
+        *_memory(summary["sides"]),
+        *_failures(summary["failures"]),
+        *_versions(summary["versions"]),
+        f"Measured {summary['date']}, commit {commit[:10]}{commit[40:]}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _verdicts(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    said = {"pass": "pass", "miss": "**miss**"}
+    table = [
+        f"| {row['against']} | {row['required']:g} | {row['ratio']:.2f} | {said[row['verdict']]} |" for row in rows
+    ]
+    return [
+        "Throughput of the service over that of the other side, medians:",
+        "",
+        *("| against | required | measured |  |", "|---|---:|---:|---|", *table, ""),
+    ]
+
+
+def _throughput(sides: Mapping[str, Row]) -> list[str]:
+    lines = [
+        "## Throughput",
+        "",
+        "*Refused*: told to come again (429, 503), which the client did. *Lost*: no answer came. *Other texts*: not "
+        "that of `transcribe` with the same clip alone.",
+        "",
+        "| side | requests | errors | refused | lost | other texts | audio, s | time, s | audio per time |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for side, row in sides.items():
+        cells = [row["requests"], sum(row["errors"].values()), row["refused"], sum(row["lost"].values())]
+        cells += [row["different_texts"], f"{sum(row['audio_s']):.0f}", f"{sum(row['wall_s']):.0f}"]
+        lines.append(f"| {side} | {' | '.join(map(str, cells))} | {_spread(row['throughput'])} |")
+    return [*lines, ""]
+
+
+def _latencies(sides: Mapping[str, Row]) -> list[str]:
+    asked = {side: row for side, row in sides.items() if row["latency_s"]}
+    if not asked:
+        return []
+    lines = [
+        "## Latency",
+        "",
+        "From the first byte that is sent to the last that is received, in seconds.",
+        "",
+        f"| side | clips | {' | '.join(_SHARES)} |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for side, row in asked.items():
+        for clips, name in (("all", "latency_s"), (f"under {SHORT_S:g} s", "short_latency_s")):
+            if row[name]:
+                lines.append(f"| {side} | {clips} | {' | '.join(f'{row[name][share]:.1f}' for share in _SHARES)} |")
+    return [*lines, ""]
+
+
+def _memory(sides: Mapping[str, Row]) -> list[str]:
+    lines = [
+        "## Memory",
+        "",
+        "Of the process and those beneath it, shared pages in parts (PSS), in MB: the median about "
+        f"{_WARM:.0%} of the time, when all is warm, and about its end, under load.",
+        "",
+        f"| side | at {_WARM:.0%} | at the end | growth |",
+        "|---|---:|---:|---:|",
+    ]
+    for side, row in sides.items():
+        lines += [
+            f"| {side} | {each['warm_mb']:.0f} | {each['end_mb']:.0f} | {each['growth']:+.1%} |"
+            for each in row["memory"]
+        ]
+    return [*lines, ""]
+
+
+def _failures(failures: Sequence[str]) -> list[str]:
+    return ["## Not as it should be", "", *(f"- {failure}" for failure in failures), ""] if failures else []
+
+
+def _versions(versions: Mapping[str, Mapping[str, str]]) -> list[str]:
+    lines = ["## Versions", "", "| side | versions |", "|---|---|"]
+    for side, packages in versions.items():
+        lines.append(f"| {side} | {', '.join(f'{name} {version}' for name, version in packages.items())} |")
+    return [*lines, ""]
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Median and range."""
+    range_ = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    return f"{median(values):.2f}{range_}"

@@ -1,0 +1,232 @@
+"""Who comes in, what can be seen, and that the OpenAPI document is true; on a small model."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+
+from tests.pooled import WAV
+from tests.server.serving import FORM, INFERENCE, Running, new_token, running
+from tests.small_whisper import small_whisper
+from whisperlite import OptionError, Whisper
+from whisperlite.server.app import OPEN, create_app
+from whisperlite.server.auth import Gatekeeper, add_token, read_hashes
+from whisperlite.server.logs import REQUEST_ID, JsonFormatter, log
+from whisperlite.server.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def model() -> Whisper:
+    return small_whisper()
+
+
+@pytest.fixture(scope="module")
+def service(model: Whisper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(model, tmp_path_factory.mktemp("open")) as found:
+        yield found
+
+
+# Tokens
+
+
+def bearer(token: str, scheme: str = "Bearer") -> dict[str, str]:
+    return {"Authorization": f"{scheme} {token}"}
+
+
+def test_a_token_comes_in_whatever_the_case_of_its_scheme_and_nothing_else_does(model: Whisper, tmp_path: Path) -> None:
+    token = add_token(tmp_path / "tokens", "anna")
+    with running(model, tmp_path, tokens=str(tmp_path / "tokens")) as service:
+
+        def status(headers: dict[str, str]) -> int:
+            return service.client.get("/v1/models", headers=headers).status_code
+
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            assert status(bearer(token, scheme)) == 200
+        for headers in ({}, bearer(token + "x"), bearer(token, "Basic"), {"Authorization": token}):
+            assert status(headers) == 401
+        refused = service.client.post(INFERENCE, files={"audio": WAV}, data=FORM)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        for path in ("/metrics", "/v1/requests/x", "/v1/nothing"):
+            assert service.client.get(path).status_code == 401
+        for path in OPEN:
+            assert service.client.get(path).status_code == 200
+
+
+def test_tokens_are_added_and_withdrawn_while_it_runs(model: Whisper, tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    first = add_token(file, "first")
+    with running(model, tmp_path, tokens=str(file)) as service:
+        second = add_token(file, "second")
+        assert service.client.get("/v1/models", headers=bearer(second)).status_code == 200
+        file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("first")))
+        assert service.client.get("/v1/models", headers=bearer(first)).status_code == 401
+        assert service.client.get("/v1/models", headers=bearer(second)).status_code == 200
+
+
+def test_only_hashes_are_kept_and_only_for_its_owner(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "tokens"
+    token = add_token(file, "anna")
+    assert token not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    assert list(read_hashes(file)) == ["anna"]
+
+
+def test_wrong_names_and_files_of_tokens_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    add_token(file, "anna")
+    for name in ("anna", "two words", ""):
+        with pytest.raises(OptionError, match="token"):
+            add_token(file, name)
+    file.write_text("anna secret\n")
+    with pytest.raises(OptionError, match="line 1"):
+        read_hashes(file)
+
+
+def test_a_service_that_nobody_could_use_does_not_start(model: Whisper, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="whisperlite token"):
+        create_app(model, Settings(data_dir=str(tmp_path)))
+
+
+def test_a_token_in_the_environment_will_do(model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPERLITE_TOKEN", "s3cret")
+    with running(model, tmp_path, no_auth=False) as service:
+        assert service.client.get("/v1/models", headers=bearer("s3cret")).status_code == 200
+        assert service.client.get("/v1/models", headers=bearer("other")).status_code == 401
+
+
+def test_a_file_of_tokens_that_is_not_there_lets_nobody_in(tmp_path: Path) -> None:
+    assert Gatekeeper(tmp_path / "none").name_of("Bearer x") is None
+
+
+def test_the_command_prints_a_token_that_comes_in(model: Whisper, tmp_path: Path) -> None:
+    token = new_token(tmp_path)
+    with running(model, tmp_path, no_auth=False) as service:
+        assert service.client.get("/v1/models", headers=bearer(token)).status_code == 200
+
+
+def test_no_other_origin_is_let_in(service: Running) -> None:
+    headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "POST"}
+    answer = service.client.options(INFERENCE, headers=headers)
+    assert answer.status_code == 405
+    assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+# What is seen
+
+
+def test_it_says_that_it_runs_and_is_ready(service: Running) -> None:
+    assert service.client.get("/healthz").json() == {"status": "ok"}
+    assert service.client.get("/readyz").json() == {"status": "ready"}
+    service.service.is_stopping = True
+    try:
+        assert service.client.get("/readyz").status_code == 503
+        assert service.post(WAV).status_code == 503
+    finally:
+        service.service.is_stopping = False
+
+
+def test_metrics_count_what_was_done(model: Whisper, tmp_path: Path) -> None:
+    with running(model, tmp_path, batch_size=3) as service:
+        assert service.post(WAV).status_code == 200
+        assert service.post(b"no sound").status_code == 422
+        lines = service.client.get("/metrics").text.splitlines()
+    path = 'path="/v1/inference/{organisation}/{model}"'
+    for line in (
+        f'whisperlite_requests_total{{{path},status="200"}} 1.0',
+        f'whisperlite_requests_total{{{path},status="422"}} 1.0',
+        'whisperlite_failures_total{kind="audio"} 1.0',
+        "whisperlite_audio_seconds_total 3.0",
+        "whisperlite_real_time_factor_count 1.0",
+        "whisperlite_slots 3.0",
+        "whisperlite_slots_active 0.0",
+        "whisperlite_jobs 0.0",
+        "whisperlite_requests_served 0.0",
+        "whisperlite_webhooks_pending 0.0",
+    ):
+        assert line in lines
+    assert not any("nothing" in line for line in lines)
+
+
+def test_a_line_is_logged_for_each_request_with_its_id(service: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "whisperlite.server")
+    answer = service.post(WAV)
+    service.client.get("/healthz")
+    first = next(each for each in caplog.records if each.getMessage() == "request")
+    entry = json.loads(JsonFormatter().format(first))
+    assert (entry["status"], entry["method"]) == (200, "POST")
+    assert entry["path"] == "/v1/inference/{organisation}/{model}"
+    assert entry["seconds"] > 0
+    assert answer.headers["x-request-id"]
+
+
+def test_what_is_logged_within_a_request_carries_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "whisperlite.server")
+    reset = REQUEST_ID.set("req_7")
+    try:
+        log("something", size=3)
+        entry = json.loads(JsonFormatter().format(caplog.records[-1]))
+    finally:
+        REQUEST_ID.reset(reset)
+    assert (entry["request_id"], entry["message"], entry["size"], entry["level"]) == ("req_7", "something", 3, "info")
+
+
+def test_the_document_names_every_path_that_there_is(service: Running) -> None:
+    document = service.client.get("/openapi.json").json()
+    routes = {route.path: route.methods for route in service.app.routes}  # type: ignore[attr-defined]
+    declared = {path.replace(":path", ""): methods for path, methods in routes.items() if path != "/openapi.json"}
+    assert set(document["paths"]) == set(declared)
+    for path, operations in document["paths"].items():
+        assert {name.upper() for name in operations} == declared[path] - {"HEAD"}
+
+
+def test_the_document_s_example_is_a_model_that_is_served(service: Running) -> None:
+    document = service.client.get("/openapi.json").json()
+    operation = document["paths"]["/v1/inference/{organisation}/{model}"]["post"]
+    names = [parameter["example"] for parameter in operation["parameters"]]
+    path = "/v1/inference/{}/{}".format(*names)
+    assert service.post(WAV, path).status_code == 200
+
+
+def test_the_document_is_valid_openapi(service: Running) -> None:
+    document = service.client.get("/openapi.json").json()
+    for schema in document["components"]["schemas"].values():
+        jsonschema_rs.validator_for({**schema, "components": document["components"]})
+    answer = jsonschema_rs.validator_for({"$ref": "#/components/schemas/Answer", "components": document["components"]})
+    answer.validate(service.post(WAV, chunk_level="word").json())
+    problem = jsonschema_rs.validator_for(
+        {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+    )
+    problem.validate(service.post(WAV, temperature="x").json())
+
+
+def test_a_second_service_in_the_same_folder_is_refused(service: Running) -> None:
+    command = [sys.executable, "-m", "whisperlite.cli", "serve", "--no-auth", "--port", "0"]
+    other = subprocess.run(
+        [*command, "--model", "tiny.en", "--data-dir", str(service.settings.folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert other.returncode != 0
+    assert "in use" in other.stderr
+    assert service.post(WAV).status_code == 200
+
+
+def test_a_stranger_s_body_is_not_waited_for(model: Whisper, tmp_path: Path) -> None:
+    """Who has no token cannot fill the disk."""
+    add_token(tmp_path / "tokens", "anna")
+    head = f"POST {INFERENCE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+    with (
+        running(model, tmp_path, tokens=str(tmp_path / "tokens")) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection,
+    ):
+        connection.sendall(head.encode())
+        assert b" 401 " in connection.recv(1000)

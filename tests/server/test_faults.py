@@ -1,0 +1,139 @@
+"""A full disk, damaged files, and a stop in the middle: on a small model, and on real processes."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.pooled import PATIENCE_S, WAV, Steps, wait_until, watch_steps
+from tests.server.serving import FORM, INFERENCE, running, serving
+from tests.server.test_inference import WAVS
+from tests.small_whisper import small_whisper
+from whisperlite import Whisper
+from whisperlite.server.webhooks.store import StorageFullError, Store
+
+TINY = INFERENCE.replace("small", "tiny.en")
+
+
+@pytest.fixture(scope="module")
+def model() -> Whisper:
+    return small_whisper()
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    yield from watch_steps(monkeypatch)
+
+
+def test_a_full_disk_is_told_and_is_no_lasting_harm(tmp_path: Path) -> None:
+    """No file of the process may be larger than 2 MB, which is what a disk of that size comes to."""
+    import resource
+
+    limit = f"import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, ({2 << 20}, {2 << 20}))"
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 2 << 20
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(limit)
+    flags = ("--model", "tiny.en", "--no-auth")
+    with serving(tmp_path / "data", *flags, environment={"PYTHONPATH": str(site)}) as process:
+        large = {"audio": ("a.wav", bytes(3 << 20))}
+        answer = httpx2.post(process.url + TINY, files=large, data=FORM, timeout=PATIENCE_S)
+        assert answer.status_code == 507
+        assert "retry-after" in answer.headers
+        small = {"audio": ("a.wav", WAV)}
+        assert httpx2.post(process.url + TINY, files=small, data=FORM, timeout=PATIENCE_S).status_code == 200
+        assert list((tmp_path / "data" / "uploads").iterdir()) == []
+
+
+def test_a_request_that_cannot_be_stored_is_not_accepted(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageFullError("full")
+
+    monkeypatch.setattr(Store, "add", full)
+    with running(model, tmp_path, webhook_allow_hosts=("127.0.0.1",)) as service:
+        answer = service.post(WAV, webhook="http://127.0.0.1:9/")
+        assert answer.status_code == 507
+        assert list((tmp_path / "stored").iterdir()) == []
+        assert service.post(WAV).status_code == 200
+
+
+def test_a_disk_that_fails_while_an_upload_is_written_is_told(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def failing(self: Path, *arguments: Any, **named: Any) -> Any:
+        if self.parent.name == "uploads":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(self, *arguments, **named)
+
+    with running(model, tmp_path) as service:
+        monkeypatch.setattr(Path, "open", failing)
+        assert service.post(WAV).status_code == 507
+        monkeypatch.undo()
+        assert service.post(WAV).status_code == 200
+
+
+def test_uploads_that_a_kill_left_are_gone_after_the_next_start(model: Whisper, tmp_path: Path) -> None:
+    for folder in ("uploads", "stored"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "req_0").write_bytes(WAV)
+    with running(model, tmp_path):
+        wait_until(lambda: not any((tmp_path / "uploads").iterdir()) and not any((tmp_path / "stored").iterdir()))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "random", "header alone"])
+def test_a_damaged_recording_is_an_answer_not_a_failure(model: Whisper, tmp_path: Path, damage: str) -> None:
+    content = bytearray(WAVS[0])
+    if damage == "cut":
+        content = content[: len(content) // 3]
+    elif damage == "flipped":
+        for index in range(0, len(content), 997):
+            content[index] ^= 0xFF
+    elif damage == "random":
+        content = bytearray(index * 7919 % 251 for index in range(50_000))
+    else:
+        content = content[:44]
+    with running(model, tmp_path) as service:
+        assert service.post(bytes(content)).status_code in (200, 422)
+        assert service.post(WAV).status_code == 200
+
+
+def test_what_is_being_served_is_finished_when_it_is_told_to_stop(tmp_path: Path) -> None:
+    with serving(tmp_path, "--model", "tiny.en", "--no-auth") as process:
+        answers: list[httpx2.Response] = []
+
+        def post() -> None:
+            files = {"audio": ("a.wav", WAVS[4])}
+            answers.append(httpx2.post(process.url + TINY, files=files, timeout=PATIENCE_S))
+
+        thread = threading.Thread(target=post)
+        thread.start()
+        wait_until(lambda: any((tmp_path / "uploads").iterdir()))
+        assert process.stop() == -signal.SIGTERM
+        thread.join()
+        assert [answer.status_code for answer in answers] == [200]
+        assert all(entry["level"] == "info" for entry in process.entries())
+
+
+def test_clients_that_go_away_in_the_middle_of_an_upload_leave_nothing(model: Whisper, tmp_path: Path) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b'--b\r\ncontent-disposition: form-data; name="audio"\r\n\r\n' + bytes(100_000)
+        raise ConnectionError("the client breaks off")
+
+    with running(model, tmp_path, max_requests=2) as service:
+        for _ in range(4):
+            headers = {"content-type": "multipart/form-data; boundary=b"}
+            with pytest.raises(ConnectionError):
+                service.client.post(INFERENCE, content=parts(), headers=headers)
+        wait_until(lambda: not any(service.service.uploads.iterdir()))
+        wait_until(lambda: service.post(WAV).status_code == 200)

@@ -1,0 +1,243 @@
+"""OpenAI's API, asked by OpenAI's client, of a real process with the real `base`; and its refusals."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+import whisperlite
+from tests.pooled import WAV
+from tests.server.serving import Process, Running, in_threads, new_token, running, serving
+from tests.small_whisper import small_whisper
+from tests.test_cancel import wav_of
+from whisperlite.audio.mel import Samples
+from whisperlite.formats import render
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+
+
+@pytest.fixture(scope="module")
+def token_and_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Process]]:
+    folder = tmp_path_factory.mktemp("base")
+    token = new_token(folder)
+    with serving(folder, "--model", "base") as process:
+        yield token, process
+        assert process.stop() == -signal.SIGTERM  # uvicorn ends by the signal that told it to, when all is done
+        assert all(entry["level"] == "info" for entry in process.entries())
+
+
+@pytest.fixture(scope="module")
+def client(token_and_service: tuple[str, Process]) -> Iterator[openai.OpenAI]:
+    token, process = token_and_service
+    with openai.OpenAI(base_url=process.url + "/v1", api_key=token, max_retries=0) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def recording(librivox: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two sentences."""
+    file = tmp_path_factory.mktemp("recording") / "my_voice.wav"
+    file.write_bytes(wav_of(librivox[: 8 * 16000]))
+    return file
+
+
+@pytest.fixture(scope="module")
+def expected(base: whisperlite.Whisper, recording: Path) -> whisperlite.Transcription:
+    return base.transcribe(recording, word_timestamps=True)
+
+
+@pytest.fixture(scope="module")
+def plain(base: whisperlite.Whisper, recording: Path) -> whisperlite.Transcription:
+    return base.transcribe(recording)
+
+
+def test_the_command_of_the_readme(
+    token_and_service: tuple[str, Process], recording: Path, plain: whisperlite.Transcription
+) -> None:
+    """curl -X POST -H "Authorization: bearer $TOKEN" -F audio=@my_voice.mp3 …/v1/inference/openai/whisper-base"""
+    token, process = token_and_service
+    answer = httpx2.post(
+        process.url + "/v1/inference/openai/whisper-base",
+        headers={"Authorization": f"bearer {token}"},
+        files={"audio": (recording.name, recording.read_bytes())},
+        timeout=60,
+    )
+    assert answer.json()["text"] == plain.text
+    assert [(each["start"], each["end"]) for each in answer.json()["segments"]] == [
+        (each.start, each.end) for each in plain.segments
+    ]
+
+
+def test_json(client: openai.OpenAI, recording: Path, expected: whisperlite.Transcription) -> None:
+    answer = client.audio.transcriptions.create(file=recording, model="whisper-1")
+    assert answer.text == expected.text.strip()
+
+
+def test_verbose_json_has_the_true_probabilities(
+    client: openai.OpenAI, recording: Path, expected: whisperlite.Transcription
+) -> None:
+    answer = client.audio.transcriptions.create(
+        file=recording,
+        model="openai/whisper-base",
+        response_format="verbose_json",
+        timestamp_granularities=["word", "segment"],
+    )
+    assert (answer.language, answer.duration) == ("english", expected.duration)
+    assert answer.segments is not None
+    assert answer.words is not None
+    for mine, theirs in zip(answer.segments, expected.segments, strict=True):
+        assert (mine.text, mine.start, mine.end, mine.id) == (theirs.text, theirs.start, theirs.end, theirs.id)
+        assert tuple(mine.tokens) == theirs.tokens
+        assert mine.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-4)
+        assert mine.compression_ratio == pytest.approx(theirs.compression_ratio)
+        assert mine.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-4)
+    assert [(each.word, each.start, each.end) for each in answer.words] == [
+        (each.word.strip(), each.start, each.end) for each in expected.words
+    ]
+
+
+@pytest.mark.parametrize("format", ["srt", "vtt"])
+def test_subtitles(client: openai.OpenAI, recording: Path, plain: whisperlite.Transcription, format: Any) -> None:
+    answer: Any = client.audio.transcriptions.create(file=recording, model="base", response_format=format)
+    assert answer == render(plain, format)
+
+
+def test_text(client: openai.OpenAI, recording: Path, expected: whisperlite.Transcription) -> None:
+    answer: Any = client.audio.transcriptions.create(file=recording, model="base", response_format="text")
+    assert answer == expected.text.strip() + "\n"
+
+
+def test_a_stream_of_pieces_adds_up_to_the_text(
+    client: openai.OpenAI, recording: Path, expected: whisperlite.Transcription
+) -> None:
+    events = list(client.audio.transcriptions.create(file=recording, model="whisper-1", stream=True))
+    pieces = [event.delta for event in events if event.type == "transcript.text.delta"]
+    assert len(pieces) == len(expected.segments)
+    last = events[-1]
+    assert last.type == "transcript.text.done"
+    assert last.text == "".join(pieces) == expected.text.strip()
+
+
+def test_translations(client: openai.OpenAI, recording: Path, base: whisperlite.Whisper) -> None:
+    with pytest.warns(DeprecationWarning, match="deprecated"):  # of this method of the client, by its makers
+        answer = client.audio.translations.create(file=recording, model="whisper-1")
+    assert answer.text == base.transcribe(recording, task="translate").text.strip()
+
+
+def test_options_of_ours_go_along(client: openai.OpenAI, recording: Path, base: whisperlite.Whisper) -> None:
+    answer = client.audio.transcriptions.create(
+        file=recording,
+        model="whisper-1",
+        prompt="Dashwood",
+        language="en",
+        extra_body={"beam_size": 1, "chunk_length": 12},
+    )
+    alone = base.transcribe(recording, initial_prompt="Dashwood", language="en", beam_size=1, chunk_length=12)
+    assert answer.text == alone.text.strip()
+
+
+def test_models(client: openai.OpenAI) -> None:
+    (model,) = client.models.list().data
+    assert model.id == "base"
+    assert client.models.retrieve("openai/whisper-base").id == "base"
+    with pytest.raises(openai.NotFoundError, match="openai/whisper-base"):
+        client.models.retrieve("gpt-4o-transcribe")
+
+
+def test_who_has_no_token_is_told_so(token_and_service: tuple[str, Process], recording: Path) -> None:
+    _, process = token_and_service
+    with (
+        openai.OpenAI(base_url=process.url + "/v1", api_key="wl_other", max_retries=0) as stranger,
+        pytest.raises(openai.AuthenticationError, match="token"),
+    ):
+        stranger.audio.transcriptions.create(file=recording, model="whisper-1")
+
+
+# On a small model
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(small_whisper(), tmp_path_factory.mktemp("small")) as found:
+        yield found
+
+
+REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
+    "no model": ({}, 400, "model"),
+    "another model": ({"model": "tiny"}, 404, "model"),
+    "an unknown format": ({"model": "whisper-1", "response_format": "docx"}, 400, "response_format"),
+    "an unknown granularity": (
+        {"model": "whisper-1", "response_format": "verbose_json", "timestamp_granularities[]": "letter"},
+        400,
+        "timestamp_granularities[]",
+    ),
+    "times without a place for them": (
+        {"model": "whisper-1", "timestamp_granularities[]": "word"},
+        400,
+        "timestamp_granularities[]",
+    ),
+    "a stream of subtitles": ({"model": "whisper-1", "response_format": "srt", "stream": "true"}, 400, "stream"),
+    "no flag": ({"model": "whisper-1", "stream": "maybe"}, 400, "stream"),
+    "a task": ({"model": "whisper-1", "task": "translate"}, 400, "task"),
+    "an unknown field": ({"model": "whisper-1", "include[]": "logprobs"}, 422, "include[]"),
+    "a wrong temperature": ({"model": "whisper-1", "temperature": "-1"}, 422, "temperature"),
+}
+
+
+@pytest.mark.parametrize(("fields", "status", "field"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_request_gets_an_error_in_openai_s_form(
+    service: Running, fields: dict[str, str], status: int, field: str
+) -> None:
+    answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAV)}, data=fields)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert (error["param"], error["type"]) == (field, "invalid_request_error")
+    assert error["message"]
+
+
+def test_a_missing_recording_is_an_error_of_its_own(service: Running) -> None:
+    answer = service.client.post(TRANSCRIPTIONS, files={"model": (None, b"whisper-1")})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
+
+
+def test_an_error_in_a_stream_is_an_event(service: Running) -> None:
+    fields = {"model": "whisper-1", "stream": "true"}
+    answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", b"no sound")}, data=fields)
+    assert answer.status_code == 200
+    assert answer.text.startswith('event: error\ndata: {"type": "error", "error": {"message": "the upload')
+    assert service.service.pool.jobs == 0
+
+
+def test_a_stream_that_nobody_reads_on_leaves_nothing_behind(service: Running) -> None:
+    """Again and again: a place that was not given back would be missed."""
+    fields = {"model": "whisper-1", "stream": "true", "max_new_tokens": "4", "language": "en"}
+
+    def leave() -> None:
+        files = {"file": ("a.wav", WAV)}
+        with service.client.stream("POST", TRANSCRIPTIONS, files=files, data=fields) as answer:
+            assert answer.status_code == 200
+
+    for _ in range(5):
+        in_threads([leave] * 8)
+    fields["stream"] = "false"
+    answers = in_threads(
+        [lambda: service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAV)}, data=fields)]
+        * service.settings.max_requests
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert list(service.service.uploads.iterdir()) == []
+
+
+def test_words_alone_come_without_segments(service: Running) -> None:
+    fields = {"model": "whisper-1", "response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAV)}, data=fields).json()
+    assert "words" in answer
+    assert "segments" not in answer
+    assert all(math.isfinite(word["start"]) for word in answer["words"])

@@ -1,0 +1,234 @@
+"""Requests with a webhook, from their acceptance to their delivery; kills in between."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from standardwebhooks import Webhook
+
+from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, quick, wait_until, watch_steps
+from tests.server.serving import FORM, INFERENCE, Process, Running, running, serving
+from tests.server.webhooks.receiver import Receiver, running_receiver
+from tests.small_whisper import small_whisper
+from tests.test_cancel import wav_of
+from whisperlite import Whisper
+from whisperlite.server.app import webhook_secret
+from whisperlite.server.auth import add_token
+
+LONG = wav_of(np.asarray(np.resize(SHORT, 300 * 16000) * 32767, np.int16))
+
+LONGER = wav_of(np.asarray(np.resize(SHORT, 60 * 16000) * 32767, np.int16))
+
+
+@pytest.fixture(scope="module")
+def model() -> Whisper:
+    return small_whisper()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as found:
+        yield found
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    yield from watch_steps(monkeypatch)
+
+
+def received(receiver: Receiver, count: int = 1) -> list[dict[str, Any]]:
+    wait_until(lambda: len(receiver.messages) >= count)
+    return [json.loads(message.body) for message in receiver.messages]
+
+
+def state(service: Running, request_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = service.client.get(f"/v1/requests/{request_id}").json()
+    return found
+
+
+def test_it_is_answered_at_once_and_the_result_is_posted_signed(
+    model: Whisper, tmp_path: Path, receiver: Receiver
+) -> None:
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        answer = service.post(WAV, webhook=receiver.url, chunk_level="word")
+        assert answer.status_code == 202
+        request_id = answer.json()["request_id"]
+        assert answer.json()["inference_status"]["status"] == "queued"
+        assert answer.headers["location"] == f"/v1/requests/{request_id}"
+        (result,) = received(receiver)
+        expected = model.transcribe(WAV, **quick(word_timestamps=True))
+        assert (result["request_id"], result["text"]) == (request_id, expected.text)
+        assert len(result["words"]) == len(expected.words)
+        assert result["inference_status"]["status"] == "succeeded"
+        message = receiver.messages[0]
+        assert Webhook(webhook_secret(tmp_path)).verify(message.body, message.headers) == result
+        assert message.headers["webhook-id"] == request_id
+        wait_until(lambda: state(service, request_id)["webhook"]["delivered"])
+        assert state(service, request_id)["text"] == expected.text
+        assert list((tmp_path / "stored").iterdir()) == []
+
+
+def test_what_fails_is_delivered_too(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        assert service.post(b"no sound", webhook=receiver.url).status_code == 202
+        (result,) = received(receiver)
+    assert result["inference_status"]["status"] == "failed"
+    assert result["problem"]["errors"][0]["field"] == "audio"
+    assert str(tmp_path) not in receiver.messages[0].body.decode()
+
+
+def test_it_is_tried_again_under_the_same_id(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
+    receiver.statuses = [500, 503, 200]
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,), webhook_first_retry_s=0.05) as service:
+        request_id = service.post(WAV, webhook=receiver.url).json()["request_id"]
+        received(receiver, 3)
+        assert {message.headers["webhook-id"] for message in receiver.messages} == {request_id}
+        wait_until(lambda: state(service, request_id)["webhook"]["attempts"] == 3)
+        assert 'whisperlite_webhook_attempts_total{outcome="failed"} 2.0' in service.client.get("/metrics").text
+
+
+def test_a_receiver_that_redirects_inward_is_not_followed(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
+    with running_receiver() as inner, running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        receiver.statuses, receiver.headers = [302], {"location": inner.url}
+        request_id = service.post(WAV, webhook=receiver.url).json()["request_id"]
+        wait_until(lambda: state(service, request_id)["webhook"]["attempts"] > 0)
+        assert "redirect" in state(service, request_id)["webhook"]["last_error"]
+        assert inner.messages == []
+
+
+def test_a_receiver_that_hangs_holds_up_nobody(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
+    receiver.hangs = True
+    with running_receiver() as other:
+        hosts = (receiver.host, other.host)
+        with running(model, tmp_path, webhook_allow_hosts=hosts, webhook_timeout_s=30) as service:
+            for _ in range(9):
+                assert service.post(WAV, webhook=receiver.url).status_code == 202
+            assert service.post(WAV, webhook=other.url).status_code == 202
+            received(other)
+            assert service.post(WAV).status_code == 200
+            receiver.release.set()
+
+
+def test_an_inner_address_is_refused_and_nothing_is_kept(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
+    with running(model, tmp_path) as service:
+        for host in (
+            "127.0.0.1",
+            "localhost",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "0x7f000001",
+            "0.0.0.0",
+            "169.254.169.254",
+        ):
+            answer = service.post(WAV, webhook=f"http://{host}:{receiver.port}/hook")
+            assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "webhook")
+        wait_until(lambda: list(service.service.uploads.iterdir()) == [])
+        assert list((tmp_path / "stored").iterdir()) == []
+    assert receiver.messages == []
+
+
+def test_a_request_can_be_asked_for_by_the_token_that_made_it_alone(
+    model: Whisper, tmp_path: Path, receiver: Receiver
+) -> None:
+    anna, berta = (add_token(tmp_path / "tokens", name) for name in ("anna", "berta"))
+    with running(model, tmp_path, no_auth=False, webhook_allow_hosts=(receiver.host,)) as service:
+        service.client.headers["Authorization"] = f"Bearer {anna}"
+        path = service.post(WAV, webhook=receiver.url).headers["location"]
+        assert service.client.get(path).status_code == 200
+        assert service.client.get(path, headers={"Authorization": f"Bearer {berta}"}).status_code == 404
+
+
+def test_more_than_may_wait_are_refused(model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps) -> None:
+    steps.may_go.clear()
+    with running(model, tmp_path, max_stored=2, webhook_allow_hosts=(receiver.host,)) as service:
+        for _ in range(2):
+            assert service.post(WAV, webhook=receiver.url).status_code == 202
+        refused = service.post(WAV, webhook=receiver.url)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        steps.may_go.set()
+        received(receiver, 2)
+
+
+def test_what_is_not_done_when_it_stops_is_done_after_the_next_start(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    def stand_still(_: int) -> None:
+        time.sleep(0.02)
+
+    steps.before = stand_still
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        request_id = service.post(LONG, webhook=receiver.url).json()["request_id"]
+        wait_until(lambda: state(service, request_id)["inference_status"]["status"] == "running")
+    assert receiver.messages == []
+    steps.before = lambda _: None
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        (result,) = received(receiver)
+    assert (result["request_id"], result["duration"]) == (request_id, 300.0)
+    assert len(receiver.messages) == 1
+
+
+def test_one_that_ends_the_service_again_and_again_is_given_up(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whisperlite.server.background._MOST_STARTS", 0)
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        (result,) = received(receiver)
+    assert result["inference_status"]["status"] == "failed"
+
+
+# A process that is killed
+
+
+@pytest.fixture
+def served(tmp_path: Path, receiver: Receiver) -> Callable[[], Any]:
+    flags = (
+        "--model",
+        "tiny.en",
+        "--no-auth",
+        "--webhook-allow-hosts",
+        receiver.host,
+        "--webhook-first-retry-s",
+        "0.1",
+    )
+    return lambda: serving(tmp_path, *flags)
+
+
+def post(process: Process, audio: bytes, webhook: str) -> str:
+    fields = {**FORM, "webhook": webhook}
+    path = INFERENCE.replace("small", "tiny.en")
+    answer = httpx2.post(process.url + path, files={"audio": ("a.wav", audio)}, data=fields, timeout=PATIENCE_S)
+    assert answer.status_code == 202
+    return str(answer.json()["request_id"])
+
+
+def test_kills_in_the_middle_lose_no_request(served: Callable[[], Any], receiver: Receiver) -> None:
+    """While they are transcribed, while the receiver does not answer, and while it fails."""
+    receiver.hangs = True
+    with served() as process:
+        ids = {post(process, WAV, receiver.url), *(post(process, LONGER, receiver.url) for _ in range(3))}
+        wait_until(lambda: len(receiver.messages) > 0)
+        process.kill()
+    receiver.hangs = False
+    receiver.release.set()
+    receiver.statuses = [500]
+    before = len(receiver.messages)
+    with served() as process:
+        ids.add(post(process, WAV, receiver.url))
+        wait_until(lambda: len(receiver.messages) > before + 1)
+        process.kill()
+    receiver.statuses = [200]
+    receiver.messages.clear()
+    with served():
+        wait_until(lambda: {message.headers["webhook-id"] for message in receiver.messages} == ids)
+    for message in receiver.messages:
+        assert json.loads(message.body)["request_id"] == message.headers["webhook-id"]
+        assert json.loads(message.body)["inference_status"]["status"] == "succeeded"
+    assert len(receiver.messages) == len(ids)
