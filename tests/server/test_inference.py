@@ -397,6 +397,8 @@ def test_a_request_that_takes_too_long_is_ended(model: Whisper, tmp_path: Path, 
     with running(model, tmp_path, timeout_s=0.3) as service:
         answer = service.post(WAVS[0])
         assert answer.status_code == 504
+        own = service.post(WAVS[0], timeout_s="0.2")
+        assert (own.status_code, own.json()["errors"][0]["field"]) == (422, "timeout_s")
         assert service.service.pool.jobs == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import openai
 import pytest
 
 import whisperlite
-from tests.pooled import WAV
+from tests.pooled import WAV, Steps, watch_steps
 from tests.server.serving import Process, Running, in_threads, new_token, running, serving
+from tests.server.test_inference import WAVS
 from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
 from whisperlite.audio.mel import Samples
@@ -163,6 +165,11 @@ def test_who_has_no_token_is_told_so(token_and_service: tuple[str, Process], rec
 # On a small model
 
 
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    yield from watch_steps(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(small_whisper(), tmp_path_factory.mktemp("small")) as found:
@@ -207,11 +214,22 @@ def test_a_missing_recording_is_an_error_of_its_own(service: Running) -> None:
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
 
 
-def test_an_error_in_a_stream_is_an_event(service: Running) -> None:
+def test_a_recording_that_cannot_be_read_is_an_answer_not_an_event(service: Running) -> None:
     fields = {"model": "whisper-1", "stream": "true"}
     answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", b"no sound")}, data=fields)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["param"] == "file"
+    assert service.service.pool.jobs == 0
+
+
+def test_an_error_in_the_middle_of_a_stream_is_an_event(service: Running, steps: Steps) -> None:
+    fields = {"model": "whisper-1", "stream": "true", "timeout_s": "2", "language": "en", "max_new_tokens": "4"}
+    fields |= {"beam_size": "1", "logprob_threshold": "null", "without_timestamps": "true"}
+    steps.before = lambda count: time.sleep(2.0 if count == 9 else 0.0)  # in the second window
+    answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAVS[0])}, data=fields)
     assert answer.status_code == 200
-    assert answer.text.startswith('event: error\ndata: {"type": "error", "error": {"message": "the upload')
+    last = answer.text.strip().split("\n\n")[-1]
+    assert last.startswith('event: error\ndata: {"type": "error", "error": {"message": "It was not done within')
     assert service.service.pool.jobs == 0
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+from whisperlite.options import Options
 from whisperlite.server.answers import failed_answer, inference_answer, waiting_answer
 from whisperlite.server.fields import Fields, checked_options
 from whisperlite.server.logs import REQUEST_ID, log
@@ -136,6 +137,7 @@ class Background:
     async def _answer(self, request: StoredRequest) -> tuple[dict[str, Any], Literal["done", "failed"]]:
         """The body of its answer, and whether it is "done" or "failed"."""
         file = self._folder / request.audio
+        options: Options | None = None
         try:
             if request.starts > _MOST_STARTS:
                 raise Problem(
@@ -144,7 +146,7 @@ class Background:
             options = checked_options(request.fields, self._service.settings)
             result = await self._service.transcribe(file, options)
         except Exception as error:
-            problem = problem_of(error, hidden=str(file))
+            problem = problem_of(error) if options is None else self._service.problem(error, file, options)
             self._service.metrics.failures.labels(problem.kind).inc()
             if problem.status == 500:
                 log("a request with a webhook failed", logging.ERROR, error=repr(error))

@@ -10,7 +10,7 @@ from whisperlite.server.answers import inference_answer
 from whisperlite.server.background import Background
 from whisperlite.server.body import read_body
 from whisperlite.server.fields import read_fields
-from whisperlite.server.problems import Problem, problem_of
+from whisperlite.server.problems import Problem
 from whisperlite.server.service import Service
 from whisperlite.server.waiting import unless_gone
 
@@ -35,7 +35,7 @@ async def infer(request: Request) -> Response:
         try:
             result = await unless_gone(request, service.transcribe(file, fields.options))
         except WhisperliteError as error:
-            raise problem_of(error, hidden=str(file)) from error
+            raise service.problem(error, file, fields.options) from error
         return JSONResponse(
             inference_answer(
                 result,

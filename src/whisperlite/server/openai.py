@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from whisperlite.options import Options
 from whisperlite.results import Transcription
 from whisperlite.server.body import Body, read_body
 from whisperlite.server.fields import checked_options, parse_values
-from whisperlite.server.problems import Problem, problem_of
+from whisperlite.server.problems import Problem
 from whisperlite.server.service import OPENAI_NAME, Service
 from whisperlite.server.waiting import unless_gone
 
@@ -73,11 +73,14 @@ async def _answer(request: Request, task: str) -> Response:
             raise Problem(400, "file is missing: send the recording in this field.", AUDIO)
         service.model.check_options(asked.options)
         if asked.stream:
-            return _Stream(_events(service, file, asked.options), held.pop_all())
+            events = _events(service, file, asked.options)
+            # What is wrong with a recording shows by then, and is not yet in the middle of an answer.
+            first = await unless_gone(request, anext(events))
+            return _Stream(first, events, held.pop_all())
         try:
             result = await unless_gone(request, service.transcribe(file, asked.options))
         except WhisperliteError as error:
-            raise problem_of(error, hidden=str(file)) from error
+            raise service.problem(error, file, asked.options, AUDIO) from error
     return as_response(result, asked)
 
 
@@ -177,17 +180,29 @@ def _usage(result: Transcription) -> dict[str, Any]:
 class _Stream(StreamingResponse):
     """Server-sent events. What is held for the request is let go at their end, whether or not they ever began."""
 
-    def __init__(self, events: AsyncIterator[str], held: ExitStack) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        self._held = held
+    def __init__(self, first: str, events: AsyncGenerator[str, None], held: ExitStack) -> None:
+        super().__init__(_chained(first, events), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        self._events, self._held = events, held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._held:
-            await super().__call__(scope, receive, send)
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._events.aclose()
 
 
-async def _events(service: Service, file: Path, options: Options) -> AsyncIterator[str]:
-    """A piece of the text for each segment, then all of it; or an error."""
+async def _chained(first: str, events: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for event in events:
+        yield event
+
+
+async def _events(service: Service, file: Path, options: Options) -> AsyncGenerator[str, None]:
+    """A piece of the text for each segment, then all of it.
+
+    An error is an event too, unless it is the first, which is raised.
+    """
     text = ""
     try:
         job = service.submit(file, options)
@@ -196,8 +211,10 @@ async def _events(service: Service, file: Path, options: Options) -> AsyncIterat
             text += piece
             yield _event({"type": "transcript.text.delta", "delta": piece})
         result = service.result(job)
-    except Exception as error:
-        problem = problem_of(error, hidden=str(file))
+    except WhisperliteError as error:
+        problem = service.problem(error, file, options, AUDIO)
+        if not text:
+            raise problem from error
         service.metrics.failures.labels(problem.kind).inc()
         yield _event({"type": "error", **problem.openai_body()})
         return

@@ -121,7 +121,7 @@ def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:
     operation = _operation(summary, {}, 400, 401, 404, 408, 413, 415, 422, 500, 503, 504, 507, openai_errors=True)
     content = {
         "application/json": {"schema": {"type": "object", "required": ["text"]}},
-        "text/event-stream": {"schema": _STRING},
+        "text/event-stream": {"schema": {"type": "object", "properties": {"event": _STRING, "data": _STRING}}},
         "application/x-subrip": {"schema": _STRING},
         "text/vtt": {"schema": _STRING},
         **_TEXT,

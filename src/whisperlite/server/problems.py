@@ -83,11 +83,15 @@ def storage_full() -> Problem:
     )
 
 
-def problem_of(error: BaseException, hidden: str = "") -> Problem:
+def problem_of(
+    error: BaseException, *, hidden: str = "", audio: str = "audio", own_timeout_s: float | None = None
+) -> Problem:
     """The problem that an error is to whoever sent the request.
 
     Args:
         hidden: path of the upload, which the message does not show.
+        audio: name of the field that is the recording.
+        own_timeout_s: that the request gave itself, where that is less than it may take.
     """
     if isinstance(error, Problem):
         return error
@@ -101,7 +105,9 @@ def problem_of(error: BaseException, hidden: str = "") -> Problem:
     if isinstance(error, MissingPackageError):
         return Problem(422, f"This service is not equipped for that: {detail}", kind="option")
     if isinstance(error, AudioError) and not isinstance(error, FFmpegError):
-        return Problem(422, detail, "audio", kind="audio")
+        return Problem(422, detail, audio, kind="audio")
+    if isinstance(error, TimeoutExceededError) and own_timeout_s is not None:
+        return Problem(422, f"It was not done within timeout_s={own_timeout_s:g}.", "timeout_s", kind="timeout")
     if isinstance(error, TimeoutExceededError):
         return Problem(504, "The request took longer than it may.", kind="timeout")
     if isinstance(error, CancelledError):

@@ -14,7 +14,7 @@ import whisperlite
 from whisperlite import Job, Segment, Transcription, Whisper
 from whisperlite.options import Options
 from whisperlite.server.metrics import Metrics
-from whisperlite.server.problems import Problem, busy
+from whisperlite.server.problems import Problem, busy, problem_of
 from whisperlite.server.settings import Settings
 
 OPENAI_NAME = "whisper-1"  # by which programs for OpenAI's API ask for a Whisper
@@ -135,6 +135,12 @@ class Service:
                 await changed.wait()
         finally:
             job.cancel()
+
+    def problem(self, error: Exception, file: Path, options: Options, audio: str = "audio") -> Problem:
+        """The problem that an error of a job is; `audio` is the name of the field with the recording."""
+        limit = options.timeout_s
+        own = limit if limit is not None and limit < self.settings.timeout_s else None
+        return problem_of(error, hidden=str(file), audio=audio, own_timeout_s=own)
 
     def result(self, job: Job) -> Transcription:
         """Of a job that is done."""
