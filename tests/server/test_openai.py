@@ -225,7 +225,7 @@ def test_a_recording_that_cannot_be_read_is_an_answer_not_an_event(service: Runn
 def test_an_error_in_the_middle_of_a_stream_is_an_event(service: Running, steps: Steps) -> None:
     fields = {"model": "whisper-1", "stream": "true", "timeout_s": "2", "language": "en", "max_new_tokens": "4"}
     fields |= {"beam_size": "1", "logprob_threshold": "null", "without_timestamps": "true"}
-    steps.before = lambda count: time.sleep(2.0 if count == 9 else 0.0)  # in the second window
+    steps.before = lambda count: time.sleep(2.0 if count == 6 else 0.0)  # in the second window
     answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAVS[0])}, data=fields)
     assert answer.status_code == 200
     last = answer.text.strip().split("\n\n")[-1]
