@@ -46,7 +46,15 @@ class OptionError(WhisperliteError, ValueError):
 
 
 class LanguageError(WhisperliteError, ValueError):
-    """A language that Whisper, or the loaded model, does not have."""
+    """A language that Whisper, or the loaded model, does not have.
+
+    Attributes:
+        option: that named it; None where it is not known.
+    """
+
+    def __init__(self, message: str, *, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class MissingPackageError(WhisperliteError, ImportError):

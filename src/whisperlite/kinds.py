@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, pairwise
@@ -232,6 +233,18 @@ TIMES = Kind(
 )
 
 
+class _Shortened(reprlib.Repr):
+    """As `repr`, but what is long or deep is cut, so that a message is never much longer than what it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 200, 200, 1000
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 20
+
+
+_shown = _Shortened().repr
+
+
 def check_fields(options: Any) -> None:
     """Check every field of a frozen dataclass by the `Kind` in its metadata, and keep what that gives.
 
@@ -244,9 +257,9 @@ def check_fields(options: Any) -> None:
         value = getattr(options, definition.name)
         try:
             checked = kind.check(value)
-        except (OptionError, LanguageError):
-            raise
+        except (OptionError, LanguageError) as error:
+            raise type(error)(str(error), option=definition.name) from error
         except (TypeError, ValueError, OverflowError) as error:
-            message = f"{definition.name}={value!r} is not allowed: it takes {kind.label}."
+            message = f"{definition.name}={_shown(value)} is not allowed: it takes {kind.label}."
             raise OptionError(message, option=definition.name) from error
         object.__setattr__(options, definition.name, checked)

@@ -275,10 +275,9 @@ class Options:
         if isinstance(self.temperature, tuple):
             return self.temperature
         first, increment = float(self.temperature), self.temperature_increment_on_fallback  # type: ignore[arg-type]
-        if increment is None:
+        if increment is None or first > 1.0:  # where the reference's ladder is empty (correction 15)
             return (first,)
-        # The ladder holds at least the temperature asked for, also where that is above 1 (correction 15).
-        count = max(math.floor((1.0 - first) / increment + 1e-6) + 1, 1)
+        count = math.floor((1.0 - first) / increment + 1e-6) + 1
         return tuple(round(first + rung * increment, 9) for rung in range(count))
 
     @property

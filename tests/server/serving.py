@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -43,6 +44,7 @@ class Running:
     client: httpx2.Client
     app: Starlette
     settings: Settings
+    loop: asyncio.AbstractEventLoop
 
     @property
     def service(self) -> Service:
@@ -69,14 +71,20 @@ def running(model: Whisper, folder: Path, **settings: Any) -> Iterator[Running]:
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=PATIENCE_S)  # type: ignore[arg-type]
     )
-    thread = threading.Thread(target=server.run)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive())
     assert server.started
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
-            yield Running(client, app, chosen)
+            yield Running(client, app, chosen, loops[0])
     finally:
         server.should_exit = True
         thread.join(PATIENCE_S)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema_rs
 import pytest
@@ -16,7 +17,7 @@ from tests.pooled import WAV
 from tests.server.serving import FORM, INFERENCE, Running, new_token, running
 from tests.small_whisper import small_whisper
 from whisperlite import OptionError, Whisper
-from whisperlite.server.app import OPEN, create_app
+from whisperlite.server.app import OPEN, check_startable, create_app
 from whisperlite.server.auth import Gatekeeper, add_token, read_hashes
 from whisperlite.server.logs import REQUEST_ID, JsonFormatter, log
 from whisperlite.server.settings import Settings
@@ -81,12 +82,43 @@ def test_only_hashes_are_kept_and_only_for_its_owner(tmp_path: Path) -> None:
 def test_wrong_names_and_files_of_tokens_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     add_token(file, "anna")
-    for name in ("anna", "two words", ""):
+    for name in ("anna", "two words", "", "environment"):
         with pytest.raises(OptionError, match="token"):
             add_token(file, name)
     file.write_text("anna secret\n")
     with pytest.raises(OptionError, match="line 1"):
         read_hashes(file)
+
+
+def test_a_line_of_the_file_that_goes_wrong_while_it_runs_shuts_nobody_out_and_tells_strangers_nothing(
+    model: Whisper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "tokens"
+    token = add_token(file, "anna")
+    with running(model, tmp_path, tokens=str(file)) as service:
+        assert service.client.get("/v1/models", headers=bearer(token)).status_code == 200
+        with file.open("a") as lines:
+            lines.write("berta sha2")
+        assert service.client.get("/v1/models", headers=bearer(token)).status_code == 200
+        stranger = service.client.get("/v1/models", headers=bearer("x"))
+        assert (stranger.status_code, str(tmp_path) in stranger.text) == (401, False)
+        assert service.client.get("/healthz", headers=bearer("x")).status_code == 200
+    assert "tokens cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "secret", "named"),
+    [
+        ({"webhook_allow_hosts": ("a b",)}, "", "allowed host"),
+        ({}, "short", "WHISPERLITE_WEBHOOK_SECRET"),
+    ],
+)
+def test_what_is_wrong_with_the_settings_is_found_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], secret: str, named: str
+) -> None:
+    monkeypatch.setenv("WHISPERLITE_WEBHOOK_SECRET", secret)
+    with pytest.raises(OptionError, match=named):
+        check_startable(Settings(no_auth=True, data_dir=str(tmp_path), **settings))
 
 
 def test_a_service_that_nobody_could_use_does_not_start(model: Whisper, tmp_path: Path) -> None:
@@ -102,7 +134,7 @@ def test_a_token_in_the_environment_will_do(model: Whisper, tmp_path: Path, monk
 
 
 def test_a_file_of_tokens_that_is_not_there_lets_nobody_in(tmp_path: Path) -> None:
-    assert Gatekeeper(tmp_path / "none").name_of("Bearer x") is None
+    assert Gatekeeper(tmp_path / "none").owner("Bearer x") is None
 
 
 def test_the_command_prints_a_token_that_comes_in(model: Whisper, tmp_path: Path) -> None:
@@ -147,6 +179,7 @@ def test_metrics_count_what_was_done(model: Whisper, tmp_path: Path) -> None:
         "whisperlite_slots 3.0",
         "whisperlite_slots_active 0.0",
         "whisperlite_jobs 0.0",
+        "whisperlite_jobs_queued 0.0",
         "whisperlite_requests_served 0.0",
         "whisperlite_webhooks_pending 0.0",
     ):
@@ -229,4 +262,9 @@ def test_a_stranger_s_body_is_not_waited_for(model: Whisper, tmp_path: Path) -> 
         socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection,
     ):
         connection.sendall(head.encode())
-        assert b" 401 " in connection.recv(1000)
+        answer = connection.recv(1000)
+        assert b" 401 " in answer
+        assert b"connection: close" in answer.lower()
+        connection.settimeout(5)
+        while connection.recv(1000):
+            pass  # until it hangs up, without having asked for the body

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 
-from tests.pooled import PATIENCE_S, WAV, Steps, wait_until, watch_steps
+from tests.pooled import PATIENCE_S, RECORDINGS, WAV, Steps, wait_until, watch_steps
 from tests.server.serving import FORM, INFERENCE, running, serving
-from tests.server.test_inference import WAVS
+from tests.server.test_inference import WAVS, wav
 from tests.small_whisper import small_whisper
 from whisperlite import Whisper
 from whisperlite.server.webhooks.store import StorageFullError, Store
@@ -123,6 +125,46 @@ def test_what_is_being_served_is_finished_when_it_is_told_to_stop(tmp_path: Path
         thread.join()
         assert [answer.status_code for answer in answers] == [200]
         assert all(entry["level"] == "info" for entry in process.entries())
+
+
+def test_what_is_not_finished_when_the_time_to_stop_is_over_is_told_to_come_again(tmp_path: Path) -> None:
+    """A recording in work, and an upload that stands still."""
+    long = wav(np.resize(RECORDINGS[0], 1800 * 16000))
+    with serving(tmp_path, "--model", "tiny.en", "--no-auth", "--stop-timeout-s", "1") as process:
+        answers: list[httpx2.Response] = []
+
+        def post() -> None:
+            answers.append(httpx2.post(process.url + TINY, files={"audio": ("a.wav", long)}, timeout=PATIENCE_S))
+
+        thread = threading.Thread(target=post)
+        thread.start()
+        wait_until(lambda: any((tmp_path / "uploads").iterdir()))
+        host, port = process.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+            head = f"POST {TINY} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n"
+            connection.sendall(head.encode())
+            wait_until(lambda: len(list((tmp_path / "uploads").iterdir())) == 2)
+            process.stop()
+            assert b" 503 " in connection.recv(1000)
+        thread.join()
+        assert [answer.status_code for answer in answers] == [503]
+        assert answers[0].headers["content-type"] == "application/problem+json"
+
+
+def test_a_disk_that_fills_up_at_the_last_moment_is_told(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is small is written when the file is closed."""
+    opened = Path.open
+
+    def full(self: Path, *arguments: Any, **named: Any) -> Any:
+        return opened(Path("/dev/full") if self.parent.name == "uploads" else self, *arguments, **named)
+
+    with running(model, tmp_path) as service:
+        monkeypatch.setattr(Path, "open", full)
+        assert service.post(b"few bytes").status_code == 507
+        monkeypatch.undo()
+        assert service.post(WAV).status_code == 200
 
 
 def test_clients_that_go_away_in_the_middle_of_an_upload_leave_nothing(model: Whisper, tmp_path: Path) -> None:

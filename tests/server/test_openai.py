@@ -191,7 +191,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
         "timestamp_granularities[]",
     ),
     "a stream of subtitles": ({"model": "whisper-1", "response_format": "srt", "stream": "true"}, 400, "stream"),
-    "no flag": ({"model": "whisper-1", "stream": "maybe"}, 400, "stream"),
+    "no flag": ({"model": "whisper-1", "stream": "maybe"}, 422, "stream"),
     "a task": ({"model": "whisper-1", "task": "translate"}, 400, "task"),
     "an unknown field": ({"model": "whisper-1", "include[]": "logprobs"}, 422, "include[]"),
     "a wrong temperature": ({"model": "whisper-1", "temperature": "-1"}, 422, "temperature"),

@@ -19,8 +19,8 @@ from tests.server.webhooks.receiver import Receiver, running_receiver
 from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
 from whisperlite import Whisper
-from whisperlite.server.app import webhook_secret
 from whisperlite.server.auth import add_token
+from whisperlite.server.webhooks.store import Store, StoreError
 
 LONG = wav_of(np.asarray(np.resize(SHORT, 300 * 16000) * 32767, np.int16))
 
@@ -68,7 +68,9 @@ def test_it_is_answered_at_once_and_the_result_is_posted_signed(
         assert len(result["words"]) == len(expected.words)
         assert result["inference_status"]["status"] == "succeeded"
         message = receiver.messages[0]
-        assert Webhook(webhook_secret(tmp_path)).verify(message.body, message.headers) == result
+        assert (
+            Webhook((tmp_path / "webhook-secret").read_text().strip()).verify(message.body, message.headers) == result
+        )
         assert message.headers["webhook-id"] == request_id
         wait_until(lambda: state(service, request_id)["webhook"]["delivered"])
         assert state(service, request_id)["text"] == expected.text
@@ -156,6 +158,17 @@ def test_more_than_may_wait_are_refused(model: Whisper, tmp_path: Path, receiver
         received(receiver, 2)
 
 
+def test_recordings_that_wait_are_bounded_in_size(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    steps.may_go.clear()
+    with running(model, tmp_path, max_stored_mb=0.05, webhook_allow_hosts=(receiver.host,)) as service:
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        assert service.post(WAV, webhook=receiver.url).status_code == 503
+        steps.may_go.set()
+        received(receiver)
+
+
 def test_what_is_not_done_when_it_stops_is_done_after_the_next_start(
     model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
 ) -> None:
@@ -172,6 +185,40 @@ def test_what_is_not_done_when_it_stops_is_done_after_the_next_start(
         (result,) = received(receiver)
     assert (result["request_id"], result["duration"]) == (request_id, 300.0)
     assert len(receiver.messages) == 1
+
+
+def test_ends_in_good_order_count_against_no_request_and_kills_do(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    steps.before = lambda _: time.sleep(0.02)
+    ids: list[str] = []
+    for _ in range(3):
+        with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+            if not ids:
+                ids.append(service.post(LONG, webhook=receiver.url).json()["request_id"])
+            wait_until(lambda: state(service, ids[0])["inference_status"]["status"] == "running")
+    store = Store(tmp_path)
+    try:
+        found = store.find(ids[0])
+        assert found is not None
+        assert found.starts == 0
+        assert store.begin(ids[0]).starts == 1
+    finally:
+        store.close()
+
+
+def test_when_nothing_runs_them_any_more_none_is_accepted(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Store) -> None:
+        raise StoreError("damaged")
+
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        monkeypatch.setattr(Store, "queued", fail)
+        service.post(WAV, webhook=receiver.url)
+        wait_until(lambda: service.client.get("/readyz").status_code == 503)
+        assert service.post(WAV, webhook=receiver.url).status_code == 503
+        assert service.post(WAV).status_code == 200
 
 
 def test_one_that_ends_the_service_again_and_again_is_given_up(

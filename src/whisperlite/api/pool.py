@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("whisperlite")
 _READERS = 2  # recordings that are read at a time, while others are decoded
+_MOST_READERS = 8  # of a pool that takes more recordings than slots: long ones are not to hold up short ones
 _AHEAD = 2  # recordings that wait, read, beyond those that are being decoded
 _THREADS = "whisperlite"  # what the names of a pool's threads begin with
+_IDLE_TURN_S = 0.5  # the same, where nobody does
 _TURN_S = 0.05  # how often one that waits looks whether it has to stop
 
 _MOST_SLOTS = 128
@@ -180,7 +182,8 @@ class Pool:
     def __init__(self, model: Whisper, engine: Engine, recordings: int | None = None) -> None:
         self._model, self._engine = model, engine
         self._room = threading.Semaphore(recordings or engine.slots + _AHEAD)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix=f"{_THREADS}-reader")
+        readers = _READERS if recordings is None else max(_READERS, min(recordings // 2, _MOST_READERS))
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix=f"{_THREADS}-reader")
         self._inbox: queue.SimpleQueue[tuple[Job, Recording] | None] = queue.SimpleQueue()
         self._queue: deque[_Waiting] = deque()
         self._lock = threading.Lock()
@@ -206,6 +209,11 @@ class Pool:
     def active_slots(self) -> int:
         """Windows that are being decoded now."""
         return self._engine.active_slots
+
+    @property
+    def queued(self) -> int:
+        """Recordings that have not been read."""
+        return len(self._queue)
 
     @property
     def jobs(self) -> int:
@@ -315,6 +323,7 @@ class Pool:
         driver, jobs, is_open = Driver(self._engine), dict[Recording, Job](), True
         while is_open or not driver.is_idle:
             try:
+                self._end_stopped()
                 while is_open and (driver.is_idle or not self._inbox.empty()):
                     is_open = self._take_in(driver, jobs)
                 self._tell(driver.step(), jobs)
@@ -328,7 +337,11 @@ class Pool:
 
     def _take_in(self, driver: Driver, jobs: dict[Recording, Job]) -> bool:
         """Let the next recording begin, as soon as there is one; False: the pool is closed."""
-        arrived = self._inbox.get()
+        try:
+            arrived = self._inbox.get(timeout=_TURN_S if self._queue else _IDLE_TURN_S)
+        except queue.Empty:
+            self._end_stopped()
+            return True
         if arrived is None:
             return False
         job, recording = arrived

@@ -22,12 +22,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from whisperlite import Whisper
 from whisperlite.errors import OptionError
 from whisperlite.server import inference, openai
-from whisperlite.server.auth import Gatekeeper, hash_of
+from whisperlite.server.auth import ENVIRONMENT, Gatekeeper, hash_of, read_hashes
 from whisperlite.server.background import Background
 from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.metrics import CONTENT_TYPE
 from whisperlite.server.openapi import document
-from whisperlite.server.problems import Problem, problem_of
+from whisperlite.server.problems import Problem, busy, problem_of
 from whisperlite.server.service import Service, new_request_id
 from whisperlite.server.settings import Settings
 from whisperlite.server.webhooks.addresses import Addresses
@@ -53,7 +53,7 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
         OptionError: nobody could come in, since there is no token.
     """
     settings = settings or Settings()
-    gatekeeper = gatekeeper_of(settings)
+    gatekeeper, addresses, secret = check_startable(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -61,11 +61,10 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
         store = Store(settings.folder)  # first: it refuses a folder that another process uses
         service = Service(model, settings)
         _remove_all(service.uploads)
-        addresses = Addresses(frozenset(settings.webhook_allow_hosts))
         deliveries = Deliveries(
             store,
             addresses,
-            parse_secret(webhook_secret(settings.folder)),
+            secret or kept_secret(settings.folder),
             first_retry_s=settings.webhook_first_retry_s,
             give_up_s=settings.webhook_give_up_s,
             timeout_s=settings.webhook_timeout_s,
@@ -73,7 +72,8 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
         )
         app.state.service = service
         app.state.background = Background(service, store, addresses, deliveries)
-        working = app.state.working = asyncio.ensure_future(app.state.background.run())
+        app.state.background.remove_strays()
+        working = asyncio.ensure_future(app.state.background.run())
         working.add_done_callback(_ended)
         try:
             yield
@@ -97,7 +97,7 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
             Route("/metrics", _metrics, methods=["GET"]),
             Route("/openapi.json", _openapi, methods=["GET"]),
         ],
-        middleware=[Middleware(Door, gatekeeper=gatekeeper)],
+        middleware=[Middleware(Door, gatekeeper=gatekeeper, patience_s=settings.upload_timeout_s)],
         exception_handlers={HTTPException: _refused_by_router},
         lifespan=lifespan,
     )
@@ -105,16 +105,34 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
     return app
 
 
-def gatekeeper_of(settings: Settings) -> Gatekeeper:
-    """Who is let in.
+def check_startable(settings: Settings) -> tuple[Gatekeeper, Addresses, bytes | None]:
+    """Find out what is wrong with the settings and the environment, before a model is loaded.
+
+    Returns:
+        Who is let in, where webhooks may go, and the key of their signatures where the environment has it.
 
     Raises:
-        OptionError: nobody, since there is no token.
+        OptionError: something is, or nobody could come in.
     """
+    try:
+        addresses = Addresses(frozenset(settings.webhook_allow_hosts))
+    except ValueError as error:
+        raise OptionError(str(error), option="webhook_allow_hosts") from error
+    try:
+        given = os.environ.get("WHISPERLITE_WEBHOOK_SECRET")
+        secret = parse_secret(given) if given else None
+    except ValueError as error:
+        raise OptionError(f"WHISPERLITE_WEBHOOK_SECRET: {error}") from error
+    return _gatekeeper(settings), addresses, secret
+
+
+def _gatekeeper(settings: Settings) -> Gatekeeper:
     if settings.no_auth:
         return Gatekeeper(None)
     token = os.environ.get("WHISPERLITE_TOKEN")
-    gatekeeper = Gatekeeper(settings.token_file, {"environment": hash_of(token)} if token else None)
+    if settings.token_file.exists():
+        read_hashes(settings.token_file)
+    gatekeeper = Gatekeeper(settings.token_file, {ENVIRONMENT: hash_of(token)} if token else None)
     if not gatekeeper.hashes():
         raise OptionError(
             f"There is no token in {settings.token_file}, so nobody could come in: make one with `whisperlite token`, "
@@ -124,15 +142,17 @@ def gatekeeper_of(settings: Settings) -> Gatekeeper:
     return gatekeeper
 
 
-def webhook_secret(folder: Path) -> str:
-    """What webhooks are signed with: $WHISPERLITE_WEBHOOK_SECRET, or the one in the folder, made at the first start."""
-    if secret := os.environ.get("WHISPERLITE_WEBHOOK_SECRET"):
-        return secret
+def kept_secret(folder: Path) -> bytes:
+    """The key that webhooks are signed with, made at the first start.
+
+    Raises:
+        ValueError: what lies there is none.
+    """
     file = folder / "webhook-secret"
     if not file.exists():
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
             new.write(new_secret() + "\n")
-    return file.read_text(encoding="utf-8").strip()
+    return parse_secret(file.read_text(encoding="utf-8").strip())
 
 
 def _remove_all(folder: Path) -> None:
@@ -148,8 +168,8 @@ def _ended(task: asyncio.Future[None]) -> None:
 class Door:
     """Around the paths: each request gets an id, its token is looked at, what happens is answered and logged."""
 
-    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
-        self.app, self.gatekeeper = app, gatekeeper
+    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper, patience_s: float) -> None:
+        self.app, self.gatekeeper, self.patience_s = app, gatekeeper, patience_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -160,23 +180,41 @@ class Door:
         REQUEST_ID.set(request_id)
         request.state.request_id = request_id
         status, began = _GONE, time.monotonic()
+        has_unread = _has_body(request)
+
+        async def receiving() -> Message:
+            nonlocal has_unread
+            message = await receive()
+            has_unread = has_unread and bool(message.get("more_body", False))
+            return message
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-            await send(message)
+                added = [(b"x-request-id", request_id.encode()), *([(b"connection", b"close")] if has_unread else [])]
+                message["headers"] = [*message.get("headers", ()), *added]
+            try:
+                await asyncio.wait_for(send(message), self.patience_s)
+            except asyncio.TimeoutError:  # nobody takes the answer
+                raise ClientDisconnect from None
 
         try:
-            await self._pass(request, receive, sending)
+            await self._pass(request, receiving, sending)
+        except asyncio.CancelledError:  # it was told to stop, and the time for that is over
+            self._count(request, "stopped")
+            if status == _GONE:
+                await busy("The service is stopping: try again.").response(request_id, openai=_is_openai(request))(
+                    scope, receive, sending
+                )
+            raise
         except ClientDisconnect:
             self._count(request, "client gone")
         except Exception as error:
             problem = problem_of(error)
             self._count(request, problem.kind)
-            if problem.status >= 500 and problem.kind not in ("busy", "storage", "timeout"):
-                log("a request failed", logging.ERROR, error=repr(error.__cause__ or error))
+            if problem.status >= 500 and problem.kind not in ("busy", "timeout"):
+                log("a request failed", logging.ERROR, error=error)
             if status != _GONE:  # the answer had begun: it can only be broken off
                 raise
             await problem.response(request_id, openai=_is_openai(request))(scope, receive, sending)
@@ -187,19 +225,24 @@ class Door:
             log("request", method=request.method, path=path, status=status, seconds=round(seconds, 3))
 
     async def _pass(self, request: Request, receive: Receive, send: Send) -> None:
-        owner = self.gatekeeper.name_of(request.headers.get("authorization"))
-        if owner is None and request.url.path not in OPEN:
-            raise Problem(
-                401,
-                "A token is needed that is known here: send it as `Authorization: Bearer TOKEN`.",
-                headers={"WWW-Authenticate": "Bearer"},
-                kind="token",
-            )
-        request.state.owner = owner or ""
+        if request.url.path not in OPEN:
+            owner = self.gatekeeper.owner(request.headers.get("authorization"))
+            if owner is None:
+                raise Problem(
+                    401,
+                    "A token is needed that is known here: send it as `Authorization: Bearer TOKEN`.",
+                    headers={"WWW-Authenticate": "Bearer"},
+                    kind="token",
+                )
+            request.state.owner = owner
         await self.app(request.scope, receive, send)
 
     def _count(self, request: Request, kind: str) -> None:
         request.app.state.service.metrics.failures.labels(kind).inc()
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 def _template(scope: Scope) -> str:
@@ -216,6 +259,7 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
     """There is no such path, or it is not for this method."""
     assert isinstance(error, HTTPException), "it is registered for these"
     details = {404: "There is nothing at this path.", 405: f"{request.method} is not for this path."}
+    request.app.state.service.metrics.failures.labels("request").inc()
     problem = Problem(error.status_code, details.get(error.status_code, error.detail), headers=error.headers)
     return problem.response(request.state.request_id, openai=_is_openai(request))
 
@@ -229,13 +273,14 @@ async def _readyz(request: Request) -> Response:
     """It takes requests."""
     if request.app.state.service.is_stopping:
         return JSONResponse({"status": "stopping"}, 503)
-    if request.app.state.working.done():
+    if request.app.state.background.has_ended:
         return JSONResponse({"status": "requests with webhooks are not run any more"}, 503)
     return JSONResponse({"status": "ready"})
 
 
 async def _metrics(request: Request) -> Response:
-    return Response(request.app.state.service.metrics.text(), media_type=CONTENT_TYPE)
+    text = await asyncio.to_thread(request.app.state.service.metrics.text)
+    return Response(text, media_type=CONTENT_TYPE)
 
 
 async def _openapi(request: Request) -> Response:

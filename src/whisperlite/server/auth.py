@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
 from pathlib import Path
 
 from whisperlite.errors import OptionError
+from whisperlite.server.logs import log
 
+ENVIRONMENT = "environment"  # the name of the token that comes from there
 _PREFIX = "wl_"
 _LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})")
 
@@ -33,8 +36,8 @@ def add_token(file: Path, name: str) -> str:
     """
     if not re.fullmatch(r"[\w.@-]{1,64}", name):
         raise OptionError(f"{name!r} is no name of a token: it takes 1 to 64 letters, digits, and any of . @ _ -")
-    if file.exists() and name in read_hashes(file):
-        raise OptionError(f"{file} has a token named {name!r}: remove its line, or give another name.")
+    if name == ENVIRONMENT or (file.exists() and name in read_hashes(file)):
+        raise OptionError(f"There is a token named {name!r}: remove its line from {file}, or give another name.")
     token = new_token()
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as lines:
@@ -73,12 +76,7 @@ class Gatekeeper:
     def __init__(self, file: Path | None, extra: dict[str, str] | None = None) -> None:
         self._file = file
         self._extra = extra or {}
-        self._read: tuple[float, dict[str, str]] = (-1.0, {})
-
-    @property
-    def is_open(self) -> bool:
-        """Whether everyone comes in."""
-        return self._file is None
+        self._read: tuple[int, dict[str, str]] = (-1, {})
 
     def hashes(self) -> dict[str, str]:
         """Name → hash of each token that there is now."""
@@ -86,17 +84,21 @@ class Gatekeeper:
             return self._extra
         changed = self._file.stat().st_mtime_ns
         if changed != self._read[0]:
-            self._read = (changed, read_hashes(self._file))
+            try:
+                self._read = (changed, read_hashes(self._file))
+            except (OptionError, OSError, ValueError) as error:  # those that were good go on being so
+                log("the file of tokens cannot be read", logging.ERROR, error=str(error))
+                self._read = (changed, self._read[1])
         return {**self._read[1], **self._extra}
 
-    def name_of(self, authorization: str | None) -> str | None:
-        """The name of the token in an `Authorization` header; None: it lets nobody in."""
-        if self.is_open:
+    def owner(self, authorization: str | None) -> str | None:
+        """The hash of the token in an `Authorization` header, by which its owner is known; None: it lets nobody in."""
+        if self._file is None:
             return ""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
         given = hash_of(token.strip())
         # Every hash is compared, to its end: how long it takes says nothing of the tokens that there are.
-        matching = [name for name, kept in self.hashes().items() if hmac.compare_digest(given, kept)]
+        matching = [kept for kept in self.hashes().values() if hmac.compare_digest(given, kept)]
         return matching[0] if matching else None

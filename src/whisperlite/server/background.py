@@ -33,6 +33,7 @@ class Background:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self.has_ended = False
         service.metrics.watch("whisperlite_webhooks_pending", "Webhook requests not delivered yet.", store.pending)
 
     async def accept(self, request_id: str, owner: str, upload: Path, fields: Fields) -> dict[str, Any]:
@@ -42,6 +43,8 @@ class Background:
             Problem: 422 for an address to which no webhook goes; 503, 507: there is no room.
         """
         assert fields.webhook is not None, "the caller has looked"
+        if self.has_ended:
+            raise busy("Requests with webhooks are not run any more: the service has to be started again.")
         try:
             self._addresses.check_url(fields.webhook)
             target = parse_url(fields.webhook)
@@ -51,6 +54,8 @@ class Background:
         settings = self._service.settings
         if await asyncio.to_thread(self._store.pending) >= settings.max_stored:
             raise busy(f"{settings.max_stored} requests wait for their webhooks, and no more are taken: try again.")
+        if await asyncio.to_thread(self._stored_bytes) >= settings.max_stored_mb * 1e6:
+            raise busy(f"{settings.max_stored_mb:g} MB wait for their webhooks, and no more are taken: try again.")
         request = StoredRequest(
             id=request_id,
             owner=owner,
@@ -71,10 +76,17 @@ class Background:
             with upload.open("rb") as file:
                 os.fsync(file.fileno())
             upload.rename(kept)
+            _sync_folder(self._folder)
             self._store.add(request)
-        except (OSError, StorageFullError) as error:
+        except BaseException as error:
             kept.unlink(missing_ok=True)
-            raise storage_full() from error
+            if isinstance(error, (OSError, StorageFullError)):
+                raise storage_full() from error
+            raise
+
+    def _stored_bytes(self) -> int:
+        with os.scandir(self._folder) as files:
+            return sum(file.stat().st_size for file in files)
 
     async def find(self, request_id: str, owner: str) -> dict[str, Any] | None:
         """The answer as far as it is known, to the token that asked for it; None: there is no such request of it."""
@@ -94,7 +106,6 @@ class Background:
 
     async def run(self) -> None:
         """Work until this is cancelled; what is not done by then is done after the next start."""
-        await asyncio.to_thread(self._remove_strays)
         works = [asyncio.ensure_future(work) for work in (self._deliveries.run(), self._forget(), self._start_all())]
         try:
             await asyncio.wait(works, return_when=asyncio.FIRST_EXCEPTION)  # none of them ends by itself
@@ -105,6 +116,7 @@ class Background:
             tasks = [*works, *self._running.values()]
             for task in tasks:
                 task.cancel()
+            self.has_ended = True
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start_all(self) -> None:
@@ -127,8 +139,11 @@ class Background:
             request = await asyncio.to_thread(self._store.begin, request_id)
             answer, status = await self._answer(request)
             await self._finish(request, answer, status)
-        except StorageFullError:
-            log("there is no room to begin a request", logging.ERROR)
+        except asyncio.CancelledError:
+            self._store.end_start(request_id)  # an end in good order counts against no request
+            raise
+        except StorageFullError as error:
+            log("there is no room to begin a request", logging.ERROR, error=error)
             await asyncio.sleep(_AGAIN_S)
         finally:
             del self._running[request_id]
@@ -149,7 +164,7 @@ class Background:
             problem = problem_of(error) if options is None else self._service.problem(error, file, options)
             self._service.metrics.failures.labels(problem.kind).inc()
             if problem.status == 500:
-                log("a request with a webhook failed", logging.ERROR, error=repr(error))
+                log("a request with a webhook failed", logging.ERROR, error=error)
             return failed_answer(request.id, problem.body(request.id)), "failed"
         return (
             inference_answer(
@@ -183,9 +198,19 @@ class Background:
                 log("there is no room to forget old requests", logging.ERROR)
             await asyncio.sleep(_FORGET_EVERY_S)
 
-    def _remove_strays(self) -> None:
-        """Recordings that a service left when it was killed, and that no request needs."""
+    def remove_strays(self) -> None:
+        """Recordings that a service left when it was killed, and that no request needs; before any is accepted."""
         needed = set(self._store.queued())  # a recording has the id of its request
         for file in self._folder.iterdir():
             if file.name not in needed:
                 file.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """What was renamed into it is there after a power cut too, where the system can be told so."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -8,25 +8,27 @@ is.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import json
+import contextlib
+import errno
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from whisperlite.server.json_body import read_json
 from whisperlite.server.problems import Problem, storage_full
 from whisperlite.server.settings import Settings
 
 _MOST_FIELDS = 200
-_MOST_TEXT = 1 << 20  # bytes of all fields but the recording
-_MOST_JSON = 64 << 20  # bytes of a body that has to be in memory as a whole
+_MOST_TEXT = 1 << 17  # bytes of all fields but the recording
+_MOST_JSON = 64_000_000  # bytes of a body that has to be in memory as a whole
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _T = TypeVar("_T")
 
 
@@ -45,10 +47,11 @@ class Body:
     has_audio: bool = False
 
 
-async def read_body(request: Request, file: Path, name: str, settings: Settings) -> Body:
+async def read_body(request: Request, file: Path, name: str, settings: Settings, turn: asyncio.Lock) -> Body:
     """Read a request to its end.
 
     Args:
+        turn: bodies of JSON are taken apart one at a time.
         file: where the recording is put; the caller removes it, whatever happens.
         name: of the field that is the recording.
 
@@ -65,7 +68,7 @@ async def read_body(request: Request, file: Path, name: str, settings: Settings)
         raise _too_large(most)
     chunks = _chunks(request, most, settings)
     if is_json:
-        return await _read_json(chunks, file, name)
+        return await _read_json(chunks, file, name, turn)
     if kind == b"multipart/form-data" and b"boundary" in parameters:
         return await _read_form(chunks, parameters[b"boundary"], file, name)
     raise Problem(
@@ -78,18 +81,17 @@ async def read_body(request: Request, file: Path, name: str, settings: Settings)
 async def _chunks(request: Request, most: int, settings: Settings) -> AsyncIterator[bytes]:
     """The body as it arrives, as long as it keeps to the limits."""
     received = 0
-    deadline = time.monotonic() + settings.upload_total_timeout_s
+    began = time.monotonic()
     stream = request.stream()
     while True:
-        patience = min(settings.upload_timeout_s, deadline - time.monotonic())
+        due_s = received / (1000 * settings.upload_kb_per_s)  # by when so much has to have come
+        patience = began + due_s + settings.upload_timeout_s - time.monotonic()
         try:
-            chunk = await asyncio.wait_for(anext(stream), max(patience, 0.0))
+            chunk = await asyncio.wait_for(anext(stream), min(max(patience, 0.0), settings.upload_timeout_s))
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError:  # in Python 3.10 not the built-in one
-            raise Problem(
-                408, "The upload was too slow.", headers={"Connection": "close"}, kind="slow upload"
-            ) from None
+            raise Problem(408, "The upload was too slow.", kind="slow upload") from None
         received += len(chunk)
         if received > most:
             raise _too_large(most)
@@ -97,9 +99,7 @@ async def _chunks(request: Request, most: int, settings: Settings) -> AsyncItera
 
 
 def _too_large(most: int) -> Problem:
-    return Problem(
-        413, f"The request is larger than the {most / 1e6:g} MB that are taken.", headers={"Connection": "close"}
-    )
+    return Problem(413, f"The request is larger than the {most / 1e6:g} MB that are taken.")
 
 
 async def _on_disk(action: Callable[[], _T]) -> _T:
@@ -107,51 +107,31 @@ async def _on_disk(action: Callable[[], _T]) -> _T:
     try:
         return await asyncio.to_thread(action)
     except OSError as error:
+        if error.errno not in _FULL:
+            raise
         raise storage_full() from error
 
 
 # JSON
 
 
-async def _read_json(chunks: AsyncIterator[bytes], file: Path, name: str) -> Body:
-    content = bytearray()
-    async for chunk in chunks:
-        content += chunk
+async def _read_json(chunks: AsyncIterator[bytes], file: Path, name: str, turn: asyncio.Lock) -> Body:
+    target = await _on_disk(lambda: file.open("wb"))
     try:
-        values = await asyncio.to_thread(_strict_json, bytes(content))
-    except (ValueError, RecursionError) as error:
-        raise Problem(400, "The body is not JSON, as its content type says it is.") from error
-    if not isinstance(values, dict):
-        raise Problem(422, "The body is JSON, but not an object of fields.")
-    audio = values.pop(name, None)
-    if audio is not None:
-        recording = await asyncio.to_thread(_from_base64, audio, name)
-        await _on_disk(lambda: file.write_bytes(recording))
-    return Body(list(values.items()), is_form=False, has_audio=audio is not None)
+        async for chunk in chunks:
+            await _on_disk(partial(target.write, chunk))
+        await _on_disk(target.flush)
+    finally:
+        with contextlib.suppress(OSError):  # what could not be written was told by then
+            await asyncio.to_thread(target.close)
 
+    def split() -> Body:
+        values, recording = read_json(file.read_bytes(), name, _MOST_TEXT)
+        file.write_bytes(recording or b"")
+        return Body(list(values.items()), is_form=False, has_audio=recording is not None)
 
-def _strict_json(content: bytes) -> Any:
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
-    return json.loads(content, parse_constant=refuse)
-
-
-def _from_base64(text: Any, name: str) -> bytes:
-    """Of base64, or of a data URL (RFC 2397) that holds base64."""
-    hint = "give the recording itself, in base64 or as a data URL (data:audio/mpeg;base64,…)"
-    if not isinstance(text, str):
-        raise Problem(422, f"{name} is not a text: {hint}.", name)
-    if text.startswith(("http://", "https://")):
-        raise Problem(422, f"{name} is an address, and nothing is fetched here: {hint}.", name)
-    if text.startswith("data:"):
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise Problem(422, f"{name} is a data URL that holds no base64: {hint}.", name)
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Problem(422, f"{name} is not base64: {hint}.", name) from error
+    async with turn:  # it takes memory
+        return await _on_disk(split)
 
 
 # Forms
@@ -173,12 +153,13 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file: Path, 
             if form.arrived:
                 data = b"".join(form.arrived)
                 form.arrived.clear()
-                await _on_disk(lambda data=data: target.write(data))  # type: ignore[misc]
+                await _on_disk(partial(target.write, data))
         if not form.is_complete:
             raise Problem(400, "The form breaks off: its last boundary is missing.")
         await _on_disk(target.flush)
     finally:
-        target.close()
+        with contextlib.suppress(OSError):  # what could not be written was told by then
+            await asyncio.to_thread(target.close)
     return Body(form.fields, has_audio=form.has_audio)
 
 
@@ -253,6 +234,3 @@ class _Form:
 
     def on_end(self) -> None:
         self.is_complete = True
-
-
-__all__ = ["Body", "ClientDisconnect", "read_body"]

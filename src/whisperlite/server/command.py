@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from types import FrameType
 from typing import Any
 
 import whisperlite
@@ -39,13 +40,13 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
     try:
         import uvicorn
 
-        from whisperlite.server.app import create_app, gatekeeper_of
+        from whisperlite.server.app import check_startable, create_app
         from whisperlite.server.logs import log, log_to_stderr
     except ImportError as error:
         raise whisperlite.MissingPackageError(
             f"The service needs packages that are not installed ({error.name}): pip install 'whisperlite[server]'"
         ) from error
-    gatekeeper_of(settings)  # nobody is to wait for a model that no one could use
+    check_startable(settings)  # nobody is to wait for a model that no one could use
     log_to_stderr(settings.log_level)
     model = whisperlite.load_model(
         values["model"],
@@ -56,16 +57,23 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
         local_files_only=values["local_files_only"],
     )
     log("model loaded", model=model.name, device=str(model.device), compute_type=values["compute_type"])
-    server = uvicorn.Server(
+    app = create_app(model, settings)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.service.is_stopping = True  # what comes on connections that are open is told to go elsewhere
+            super().handle_exit(sig, frame)
+
+    server = Server(
         uvicorn.Config(
-            create_app(model, settings),
+            app,
             host=settings.host,
             port=settings.port,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="on",
-            timeout_graceful_shutdown=max(1, round(settings.stop_timeout_s)),
+            timeout_graceful_shutdown=settings.stop_timeout_s,
         )
     )
     server.run()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from whisperlite.kinds import TEXT, TEXT_OR_IDS, Kind, Schema
+from whisperlite.kinds import FLAG, TEXT, TEXT_OR_IDS, Kind, Schema
 from whisperlite.options import Options, VadOptions, make_options
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
@@ -26,7 +26,8 @@ OPTIONS = tuple(name for name in _KINDS if name not in _REFUSED)  # that a reque
 CHUNK_LEVEL, CHUNK_LENGTH, WEBHOOK = "chunk_level", "chunk_length_s", "webhook"
 _LEVELS = ("segment", "word")
 
-# In a form everything is text. These are how people write what Python, and `Kind.parse`, spell in capitals.
+# In a form everything is text. Options that are texts are taken as they are; of the others, these are how people write
+# what Python, and `Kind.parse`, spell in capitals.
 _SPELLED = {"true": "True", "false": "False", "null": "None", "none": "None"}
 _FREE_TEXT = {name for name, kind in _KINDS.items() if kind.label.startswith((TEXT.label, TEXT_OR_IDS.label))}
 
@@ -53,22 +54,22 @@ def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form
         Problem: 422, with the field that is wrong.
         OptionError, LanguageError: of the options.
     """
-    values = _once(pairs)
+    values = once(pairs)
     webhook = values.pop(WEBHOOK, None)
     if webhook is not None and not isinstance(webhook, str):
         raise Problem(422, f"{WEBHOOK} is not an address.", WEBHOOK)
     if CHUNK_LENGTH in values:
-        _take_place(values, CHUNK_LENGTH, "chunk_length", values.pop(CHUNK_LENGTH))
-    if CHUNK_LEVEL in values:
-        level = values.pop(CHUNK_LEVEL)
+        take_place(values, CHUNK_LENGTH, "chunk_length", values.pop(CHUNK_LENGTH))
+    if (level := values.pop(CHUNK_LEVEL, None)) is not None:
         if level not in _LEVELS:
             raise Problem(422, f"{CHUNK_LEVEL}={level!r} is not allowed: it takes 'segment' or 'word'.", CHUNK_LEVEL)
-        _take_place(values, CHUNK_LEVEL, "word_timestamps", level == "word")
+        take_place(values, CHUNK_LEVEL, "word_timestamps", level == "word")
     given = parse_values(values) if is_form else values
     return Fields(checked_options(given, settings), given, webhook or None)
 
 
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields by their names, none of them given twice."""
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
@@ -77,10 +78,23 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _take_place(values: dict[str, Any], name: str, option: str, value: Any) -> None:
+def take_place(values: dict[str, Any], name: str, option: str, value: Any) -> None:
+    """Set an option that was given by another of its names."""
     if option in values:
         raise Problem(422, f"{name} and {option} are two names of one option: give one of them.", name)
     values[option] = value
+
+
+def parse_flag(name: str, value: Any) -> bool:
+    """True or false, as JSON or as a text of a form; None: false.
+
+    Raises:
+        Problem: 422, it is neither.
+    """
+    spelled = _SPELLED.get(value.strip().lower(), value) if isinstance(value, str) else value
+    if spelled not in (None, True, False, "True", "False", ""):
+        raise Problem(422, f"{name}={str(value)[:100]!r} is not allowed: it takes {FLAG.label}.", name)
+    return spelled in (True, "True")
 
 
 def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,12 +109,13 @@ def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
         if kind is None or not isinstance(value, str):
             parsed[name] = value
             continue
-        if name not in _FREE_TEXT:
-            if not value.strip():
-                continue
-            value = _SPELLED.get(value.strip().lower(), value.strip())
+        if name in _FREE_TEXT:
+            parsed[name] = value
+            continue
+        if not value.strip() and not _takes(kind, ""):
+            continue
         try:
-            parsed[name] = _as_json(kind.parse(value))
+            parsed[name] = _as_json(kind.parse(_SPELLED.get(value.strip().lower(), value.strip())))
         except (TypeError, ValueError) as error:
             raise Problem(422, f"{name}={value[:100]!r} is not allowed: it takes {kind.label}.", name) from error
     return parsed
@@ -157,6 +172,14 @@ def inference_schemas(settings: Settings) -> dict[str, Schema]:
             "description": "Answer at once, and post the result there when it is done.",
         },
     }
+
+
+def _takes(kind: Kind, value: Any) -> bool:
+    try:
+        kind.check(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _as_json(value: Any) -> Any:

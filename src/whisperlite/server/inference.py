@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -24,8 +26,8 @@ async def infer(request: Request) -> Response:
     request_id: str = request.state.request_id
     service.check_name("{organisation}/{model}".format(**request.path_params))
     with service.place(), service.upload(request_id) as file:
-        body = await read_body(request, file, AUDIO, service.settings)
-        fields = read_fields(body.fields, service.settings, is_form=body.is_form)
+        body = await read_body(request, file, AUDIO, service.settings, service.json_turn)
+        fields = await asyncio.to_thread(read_fields, body.fields, service.settings, is_form=body.is_form)
         if not body.has_audio:
             raise Problem(422, "audio is missing: send the recording in this field.", AUDIO)
         service.model.check_options(fields.options)

@@ -14,9 +14,11 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 _FIELDS = "fields"  # of a record: what is logged beside the message
 
 
-def log(message: str, level: int = logging.INFO, **fields: object) -> None:
-    """Log a message with fields."""
-    LOG.log(level, message, extra={_FIELDS: fields})
+def log(message: str, level: int = logging.INFO, *, error: object = None, **fields: object) -> None:
+    """Log a message with fields; of an error that was raised, where it was."""
+    if error is not None:
+        fields["error"] = repr(error) if isinstance(error, BaseException) else str(error)
+    LOG.log(level, message, exc_info=error if isinstance(error, BaseException) else None, extra={_FIELDS: fields})
 
 
 class JsonFormatter(logging.Formatter):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from whisperlite.languages import LANGUAGES
 from whisperlite.options import Options
 from whisperlite.results import Transcription
 from whisperlite.server.body import Body, read_body
-from whisperlite.server.fields import checked_options, parse_values
+from whisperlite.server.fields import checked_options, once, parse_flag, parse_values, take_place
 from whisperlite.server.problems import Problem
 from whisperlite.server.service import OPENAI_NAME, Service
 from whisperlite.server.waiting import unless_gone
@@ -27,6 +28,7 @@ from whisperlite.server.waiting import unless_gone
 AUDIO = "file"
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _GRANULARITIES = ("segment", "word")
+_GRANULARITY_NAMES = ("timestamp_granularities[]", "timestamp_granularities")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ async def _answer(request: Request, task: str) -> Response:
     with ExitStack() as held:
         held.enter_context(service.place())
         file = held.enter_context(service.upload(request.state.request_id))
-        body = await read_body(request, file, AUDIO, service.settings)
-        asked = read_asked(body, task, service)
+        body = await read_body(request, file, AUDIO, service.settings, service.json_turn)
+        asked = await asyncio.to_thread(read_asked, body, task, service)
         if not body.has_audio:
             raise Problem(400, "file is missing: send the recording in this field.", AUDIO)
         service.model.check_options(asked.options)
@@ -90,40 +92,29 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
     Raises:
         Problem: 400, 404 or 422, with the field that is wrong.
     """
-    values: dict[str, Any] = {}
+    plain = [(name, value) for name, value in body.fields if name not in _GRANULARITY_NAMES]
+    values = once(plain)
     granularities: list[Any] = []
     for name, value in body.fields:
-        if name in ("timestamp_granularities[]", "timestamp_granularities"):
+        if name in _GRANULARITY_NAMES:
             granularities += value if isinstance(value, list) else [value]
-        elif name in values:
-            raise Problem(400, f"{name[:100]!r} was given twice.", name[:100])
-        else:
-            values[name] = value
     if "model" not in values:
         raise Problem(400, f"model is missing: this service has {service.names[0]!r}.", "model")
     service.check_name(str(values.pop("model")), OPENAI_NAME)
     format = values.pop("response_format", None) or "json"
     if format not in FORMATS:
         raise Problem(400, f"response_format={format!r} is not one of {', '.join(FORMATS)}.", "response_format")
-    stream = _flag(values.pop("stream", None))
+    stream = parse_flag("stream", values.pop("stream", None))
     _refuse_combinations(granularities, format, stream)
     for name in ("task", "word_timestamps"):
         if name in values:
             raise Problem(400, f"{name} is said by the path and by timestamp_granularities here.", name)
     if "prompt" in values:
-        values["initial_prompt"] = values.pop("prompt")
+        take_place(values, "prompt", "initial_prompt", values.pop("prompt"))
     given = parse_values(values) if body.is_form else values
     given = {**given, "task": task, "word_timestamps": "word" in granularities}
     chosen = tuple(granularities) or ("segment",)
     return Asked(checked_options(given, service.settings), format, chosen, stream)
-
-
-def _flag(value: Any) -> bool:
-    if value in (None, "", False, "false", "False"):
-        return False
-    if value in (True, "true", "True"):
-        return True
-    raise Problem(400, f"stream={value!r} is not true or false.", "stream")
 
 
 def _refuse_combinations(granularities: list[Any], format: str, stream: bool) -> None:
@@ -206,10 +197,11 @@ async def _events(service: Service, file: Path, options: Options) -> AsyncGenera
     text = ""
     try:
         job = service.submit(file, options)
-        async for segment in service.segments(job):
-            piece = segment.text if text else segment.text.lstrip()
-            text += piece
-            yield _event({"type": "transcript.text.delta", "delta": piece})
+        async with aclosing(service.segments(job)) as segments:
+            async for segment in segments:
+                piece = segment.text if text else segment.text.lstrip()
+                text += piece
+                yield _event({"type": "transcript.text.delta", "delta": piece})
         result = service.result(job)
     except WhisperliteError as error:
         problem = service.problem(error, file, options, AUDIO)
@@ -218,7 +210,7 @@ async def _events(service: Service, file: Path, options: Options) -> AsyncGenera
         service.metrics.failures.labels(problem.kind).inc()
         yield _event({"type": "error", **problem.openai_body()})
         return
-    yield _event({"type": "transcript.text.done", "text": result.text.strip(), "usage": _usage(result)})
+    yield _event({"type": "transcript.text.done", "text": result.text.strip()})
 
 
 def _event(data: dict[str, Any]) -> str:

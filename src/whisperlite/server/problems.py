@@ -101,7 +101,7 @@ def problem_of(
     if isinstance(error, OptionError):
         return Problem(422, detail, error.option, kind="option")
     if isinstance(error, LanguageError):
-        return Problem(422, detail, "language", kind="option")
+        return Problem(422, detail, error.option or "language", kind="option")
     if isinstance(error, MissingPackageError):
         return Problem(422, f"This service is not equipped for that: {detail}", kind="option")
     if isinstance(error, AudioError) and not isinstance(error, FFmpegError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import whisperlite
 from whisperlite import Job, Segment, Transcription, Whisper
+from whisperlite.errors import AudioTooLongError
 from whisperlite.options import Options
 from whisperlite.server.metrics import Metrics
 from whisperlite.server.problems import Problem, busy, problem_of
@@ -52,16 +53,14 @@ class Service:
         # What is served, and as many again of those with a webhook as are run at a time.
         self.pool = model.pool(settings.batch_size, recordings=settings.max_requests + settings.batch_size)
         self.is_stopping = False
+        self.json_turn = asyncio.Lock()
         self._served = 0
         watch = self.metrics.watch
         watch("whisperlite_requests_served", "Requests that are being served.", lambda: self._served)
         watch("whisperlite_jobs", "Recordings submitted and not done.", lambda: self.pool.jobs)
-        watch("whisperlite_jobs_waiting", "Recordings that wait for a slot.", self._waiting)
+        watch("whisperlite_jobs_queued", "Recordings that have not been read.", lambda: self.pool.queued)
         watch("whisperlite_slots", "Windows that can be decoded together.", lambda: self.pool.slots)
         watch("whisperlite_slots_active", "Windows that are being decoded.", lambda: self.pool.active_slots)
-
-    def _waiting(self) -> float:
-        return max(0, self.pool.jobs - self.pool.active_slots)
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -109,11 +108,12 @@ class Service:
             WhisperliteError: what `Whisper.transcribe` raises.
         """
         job = self.submit(file, options)
-        async for _ in self.segments(job):
-            pass
+        async with contextlib.aclosing(self.segments(job)) as segments:
+            async for _ in segments:
+                pass
         return self.result(job)
 
-    async def segments(self, job: Job) -> AsyncIterator[Segment]:
+    async def segments(self, job: Job) -> AsyncGenerator[Segment, None]:
         """The segments of a job as they are accepted; where the caller goes away, the job is cancelled."""
         changed, loop = asyncio.Event(), asyncio.get_running_loop()
 
@@ -138,6 +138,10 @@ class Service:
 
     def problem(self, error: Exception, file: Path, options: Options, audio: str = "audio") -> Problem:
         """The problem that an error of a job is; `audio` is the name of the field with the recording."""
+        if isinstance(error, AudioTooLongError):
+            return Problem(
+                422, f"The recording is longer than {self.settings.max_duration_s:g} s.", audio, kind="audio"
+            )
         limit = options.timeout_s
         own = limit if limit is not None and limit < self.settings.timeout_s else None
         return problem_of(error, hidden=str(file), audio=audio, own_timeout_s=own)

@@ -49,10 +49,13 @@ class Settings:
     served_names: tuple[str, ...] = _setting((), _TEXTS, "Further names by which requests may ask for the model.")
     batch_size: int = _setting(8, integer(1, 128), "Windows of all requests that are decoded together.")
     max_requests: int = _setting(
-        32, integer(1, 10_000), "Requests that are served at a time; more are told to come again (503)."
+        32, integer(1, 5_000), "Requests that are served at a time; more are told to come again (503)."
     )
     max_stored: int = _setting(
         1000, integer(1), "Requests with a webhook that may wait, to be run or to be delivered; more are refused (503)."
+    )
+    max_stored_mb: float = _setting(
+        10_000.0, number(0.001, finite=True), "Most that their recordings may take of the disk, in MB (503)."
     )
     max_upload_mb: float = _setting(200.0, number(0.001, finite=True), "Largest upload, in MB (413).")
     max_duration_s: float = _setting(
@@ -65,13 +68,15 @@ class Settings:
         1800.0, number(0.1, finite=True), "Longest time that a request may take, once it has been uploaded (504)."
     )
     upload_timeout_s: float = _setting(
-        20.0, number(0.1, finite=True), "Longest time in which nothing of an upload arrives (408)."
+        20.0,
+        number(0.1, finite=True),
+        "Longest time, in seconds, in which nothing of an upload arrives (408), or nothing of an answer is taken.",
     )
-    upload_total_timeout_s: float = _setting(
-        600.0, number(0.1, finite=True), "Longest time that a whole upload may take (408)."
+    upload_kb_per_s: float = _setting(
+        10.0, number(0.001, finite=True), "Lowest rate of an upload, in kB a second, after upload_timeout_s (408)."
     )
-    stop_timeout_s: float = _setting(
-        30.0, number(0.0, finite=True), "When it is stopped, how long requests may go on, in seconds."
+    stop_timeout_s: int = _setting(
+        30, integer(1, 86_400), "When it is told to stop, how long requests may go on, in seconds."
     )
     price_per_second: float = _setting(0.0, number(0.0, finite=True), "What a second of run time costs, for `cost`.")
     webhook_allow_hosts: tuple[str, ...] = _setting(

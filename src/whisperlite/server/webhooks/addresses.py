@@ -131,7 +131,7 @@ class Addresses:
         except TimeoutError as error:
             raise WebhookRefusedError(f"The webhook's host {host!r} was not found within {_RESOLVE_S:g} s.") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
-            raise WebhookRefusedError(f"The webhook's host {host!r} has no address; see that it is right.") from error
+            raise _not_public(host) from error  # the same words: names within our network are nobody's business
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
         if not addresses or not (self._allows(host, port) or all(map(is_public, addresses))):
             raise _not_public(host)

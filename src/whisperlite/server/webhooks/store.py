@@ -185,6 +185,11 @@ class Store:
             row = database.execute(f"SELECT {_COLUMNS} FROM requests WHERE id = ?", (id,)).fetchone()
         return _request(row)
 
+    def end_start(self, id: str) -> None:
+        """Take back what `begin` counted, if it is still queued: its transcription was ended in good order."""
+        with self._writing() as database:
+            database.execute("UPDATE requests SET starts = starts - 1 WHERE id = ? AND status = 'queued'", (id,))
+
     def finish(self, id: str, answer: dict[str, Any], status: Literal["done", "failed"]) -> None:
         """Set a request's answer, which is due for delivery from now on.
 

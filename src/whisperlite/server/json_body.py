@@ -1,0 +1,96 @@
+"""A body of JSON, of which the recording is the greatest part: that is cut out before the rest is parsed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from typing import Any
+
+from whisperlite.server.problems import Problem
+
+_MOST_DEPTH = 8
+_PLACEHOLDER = "the recording was here"
+
+
+def read_json(content: bytes, name: str, most_text: int) -> tuple[dict[str, Any], bytes | None]:
+    """The fields of a body, and the recording.
+
+    Args:
+        name: of the field that is the recording, as base64 or as a data URL.
+        most_text: bytes of all that is not the recording.
+
+    Raises:
+        Problem: 400 or 422, of what is wrong with it.
+    """
+    found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*"([^"]*)"', content)
+    rest = content
+    if found is not None:
+        rest = content[: found.start(1)] + _PLACEHOLDER.encode() + content[found.end(1) :]
+    if len(rest) > most_text:
+        raise Problem(422, f"The fields but {name} are longer than {most_text} bytes.")
+    values = _parse(rest)
+    audio = values.pop(name, None)
+    if audio == _PLACEHOLDER and found is not None:
+        # The slashes of base64 may be escaped.
+        audio = found[1].replace(b"\\/", b"/").decode("ascii", errors="replace")
+    return values, None if audio is None else _from_base64(audio, name)
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    def refuse(text: str) -> None:
+        raise ValueError(f"{text} is not JSON")
+
+    def finite(text: str) -> float:
+        if math.isinf(number := float(text)):
+            refuse(text)
+        return number
+
+    try:
+        values = json.loads(content, parse_constant=refuse, parse_float=finite)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, "The body is not JSON, as its content type says it is.") from error
+    if not isinstance(values, dict):
+        raise Problem(422, "The body is JSON, but not an object of fields.")
+    for name, value in values.items():
+        if not _is_text(name) or not _is_flat(value, _MOST_DEPTH):
+            shown = name.encode(errors="replace").decode()[:100]
+            raise Problem(422, f"{shown!r} is nested too deep, or has a text that is no Unicode.", shown)
+    return values
+
+
+def _is_flat(value: Any, depth: int) -> bool:
+    if isinstance(value, str):
+        return _is_text(value)
+    if not isinstance(value, (list, dict)):
+        return True
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    return depth > 0 and all(_is_flat(part, depth - 1) for part in parts)
+
+
+def _is_text(text: str) -> bool:
+    """JSON can write halves of characters, which no text has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _from_base64(text: Any, name: str) -> bytes:
+    """Of base64, or of a data URL (RFC 2397) that holds base64."""
+    hint = "give the recording itself, in base64 or as a data URL (data:audio/mpeg;base64,…)"
+    if not isinstance(text, str):
+        raise Problem(422, f"{name} is not a text: {hint}.", name)
+    if text.startswith(("http://", "https://")):
+        raise Problem(422, f"{name} is an address, and nothing is fetched here: {hint}.", name)
+    if text.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise Problem(422, f"{name} is a data URL that holds no base64: {hint}.", name)
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Problem(422, f"{name} is not base64: {hint}.", name) from error
