@@ -66,6 +66,33 @@ def table_asks(draw: st.DrawFn) -> Decode:
     )
 
 
+# Memory of what waits
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_no_more_encodings_wait_than_there_are_slots(slots: int) -> None:
+    """Many recordings begin at once: the language of each is heard, then its window is decoded from that encoding."""
+    network, tokenizer = talkative_network("base")
+    engine = Engine(network, tokenizer, slots=slots)
+    prompt = build_prompt(tokenizer, language="en", task="transcribe", without_timestamps=True)
+    heard, decoded, most = 0, 0, 0
+    for seed in range(12):
+        engine.submit(Detect(as_window(random_mel(network.dims, seed))))
+    while decoded < 12:
+        for _, answer in engine.step():
+            if isinstance(answer, Detected):
+                heard += 1
+                encoding = answer.encoding
+                engine.submit(
+                    Decode(encoding.window, prompt, Greedy(), 4, frozenset(), timestamps=False, encoding=encoding)
+                )
+            else:
+                decoded += 1
+        most = max(most, sum(ask.encoding is not None for _, ask in engine._waiting))
+    assert heard == 12
+    assert 0 < most <= slots
+
+
 # Against the literal implementation
 
 

@@ -69,6 +69,8 @@ class Engine:
         self._tickets += 1
         if self._in_float32 is not None and ask.encoding is not None and not self.made(ask.encoding):
             self._owners[self._exactly().submit(ask)] = self._tickets  # what began in float32 goes on in it
+        elif ask.encoding is not None:  # it holds much memory while it waits: before all that do not
+            self._waiting.insert(sum(each.encoding is not None for _, each in self._waiting), (self._tickets, ask))
         else:
             self._waiting.append((self._tickets, ask))
         return self._tickets
@@ -139,13 +141,19 @@ class Engine:
         return encoding.belongs_to(self.network.decoder)
 
     def _admit(self) -> list[tuple[int, Answer]]:
-        """Let waiting asks into their lanes, in their order within a lane; others are answered at once."""
+        """Let waiting asks into their lanes, in their order within a lane; others are answered at once.
+
+        But for one thing: what would only make an encoding that has to wait then waits itself, while as many wait as
+        there are slots.
+        """
         admitted: list[tuple[int, Ask]] = []
         waiting: deque[tuple[int, Ask]] = deque()
         taken: dict[int, int] = {}
         for ticket, ask in self._waiting:
             queries = ask.strategy.queries if isinstance(ask, Decode) else 0
             active = len(self._lanes[queries].slots) if queries in self._lanes else 0
+            if queries == 0:
+                active = 0 if ask.encoding is not None else sum(each.encoding is not None for _, each in waiting)
             if taken.get(queries, 0) + active < self.slots:
                 taken[queries] = taken.get(queries, 0) + 1
                 admitted.append((ticket, ask))
