@@ -426,15 +426,15 @@ def test_ffmpeg_is_stopped_when_there_is_more_than_may_be(tmp_path: Path, monkey
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limits")
-def test_ffmpeg_may_write_no_file_and_has_a_limit_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ffmpeg_has_a_limit_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "ffmpeg"
-    script = 'sleep 0.3; echo "[error] $(ulimit -v) KiB, files of $(ulimit -f)" >&2'
+    script = 'sleep 0.3; echo "[error] $(ulimit -v) KiB" >&2'
     program.write_text(f"#!/bin/sh\ncase $* in *-demuxers*) echo ' D  wav x';; *) {script};; esac\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     _, report = ffmpeg.decode_file(tmp_path / "a.wav", 16000)
-    assert report.problems == ("4194304 KiB, files of 0",)
+    assert report.problems == ("4194304 KiB",)
 
 
 def test_an_interrupt_ends_the_ffmpeg_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,12 +198,11 @@ def _run(
 
 
 def _limit(pid: int) -> None:
-    """A file made to harm takes no more memory than this, and writes no file; where the system has such limits."""
+    """A file made to harm takes no more memory than this, where the system has such limits."""
     if resource is None or not hasattr(resource, "prlimit"):
         return
     with suppress(ProcessLookupError):  # it has ended already
         resource.prlimit(pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))
 
 
 def _drain(pipe: IO[bytes] | None, buffer: bytearray, most_bytes: int | None = None) -> None:
