@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Unpack
 
+from whisperlite.api.heap import Heap
 from whisperlite.audio.load import AudioSource
 from whisperlite.cancel import CancelToken, Stop
 from whisperlite.decoding.engine import Engine
@@ -321,12 +322,14 @@ class Pool:
 
     def _work(self) -> None:
         driver, jobs, is_open = Driver(self._engine), dict[Recording, Job](), True
+        heap = Heap()
         while is_open or not driver.is_idle:
             try:
                 self._end_stopped()
                 while is_open and (driver.is_idle or not self._inbox.empty()):
                     is_open = self._take_in(driver, jobs)
                 self._tell(driver.step(), jobs)
+                heap.give_back()
             except BaseException as error:  # the engine is in an unknown state: its jobs end, a new one goes on
                 for job in jobs.values():
                     self._room.release()
