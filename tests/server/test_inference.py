@@ -358,6 +358,13 @@ def test_slashes_of_base64_may_be_escaped(model: Whisper, service: Running) -> N
     assert answer.json()["text"] == model.transcribe(WAV, language="en", max_new_tokens=4, beam_size=1).text
 
 
+def test_options_that_leave_no_numbers_are_no_error_of_the_service(tiny_en: Whisper, tmp_path: Path) -> None:
+    with running(tiny_en, tmp_path) as service:
+        path = INFERENCE.replace("small", "tiny.en")
+        answer = service.client.post(path, files={"audio": ("a.wav", WAV)}, data={"temperature": "1e308"})
+    assert (answer.status_code, "with these options" in answer.text) == (422, True)
+
+
 def test_a_warm_temperature_is_a_temperature(service: Running) -> None:
     assert service.post(WAV, temperature="1e308").status_code == 200
 

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from whisperlite.errors import (
     AudioError,
     CancelledError,
+    DecodingError,
     FFmpegError,
     LanguageError,
     MissingPackageError,
@@ -112,6 +113,8 @@ def problem_of(
         return Problem(504, "The request took longer than it may.", kind="timeout")
     if isinstance(error, CancelledError):
         return busy("The service is stopping: try again.")
+    if isinstance(error, DecodingError):  # of weights that are sound, by options such as a temperature of 1e308
+        return Problem(422, "The network gave no usable answer with these options.", kind="decoding")
     if isinstance(error, WhisperliteError):
         return Problem(500, "The recording could not be transcribed.", kind="decoding")
     return Problem(500, "Something is wrong with the service; it has been logged.", kind="internal")
