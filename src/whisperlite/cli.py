@@ -24,7 +24,7 @@ from whisperlite.cancel import CancelToken
 from whisperlite.errors import CancelledError, DecodingError, OptionError, WhisperliteError
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
-from whisperlite.kinds import FLAG, Kind
+from whisperlite.kinds import FLAG, argument_of, parser_of
 from whisperlite.options import Options, make_options
 from whisperlite.results import ModelInfo, Segment, Transcription
 
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--verbose",
-        type=_parser_of(FLAG),
+        type=parser_of(FLAG),
         default=True,
         metavar="{True,False}",
         help="print each segment when it is there (default: True)",
@@ -153,14 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_options(group: argparse._ArgumentGroup, options: type[Options | SubtitleOptions]) -> None:
     for definition in fields(options):
-        kind: Kind = definition.metadata["kind"]
-        group.add_argument(
-            f"--{definition.name}",
-            type=_parser_of(kind),
-            default=definition.default,
-            metavar="{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
-            help=f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
-        )
+        group.add_argument(f"--{definition.name}", **argument_of(definition))
 
 
 def _add_download_flags(parser: argparse.ArgumentParser) -> None:
@@ -180,16 +173,6 @@ def _add_model_dir(parser: argparse.ArgumentParser) -> None:
 def _download_options(values: dict[str, Any]) -> dict[str, Any]:
     names = {"revision": "revision", "cache_dir": "model_dir", "local_files_only": "local_files_only"}
     return {name: values[flag] for name, flag in names.items()}
-
-
-def _parser_of(kind: Kind) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            return kind.check(kind.parse(text))
-        except (TypeError, ValueError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.label}") from error
-
-    return parse
 
 
 _FORMATS = (*WRITERS, "all")

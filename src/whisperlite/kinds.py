@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from itertools import chain, pairwise
 from typing import Any
 
@@ -243,6 +244,29 @@ class _Shortened(reprlib.Repr):
 
 
 _shown = _Shortened().repr
+
+
+def argument_of(definition: Field[Any]) -> dict[str, Any]:
+    """What `argparse` is told of a field with a `Kind` and a help in its metadata: type, default, metavar, help."""
+    kind: Kind = definition.metadata["kind"]
+    return {
+        "type": parser_of(kind),
+        "default": definition.default,
+        "metavar": "{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
+        "help": f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
+    }
+
+
+def parser_of(kind: Kind) -> Callable[[str], Any]:
+    """A type for `argparse`: text → checked value, or an error that says what is allowed."""
+
+    def parse(text: str) -> Any:
+        try:
+            return kind.check(kind.parse(text))
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.label}") from error
+
+    return parse
 
 
 def check_fields(options: Any) -> None:

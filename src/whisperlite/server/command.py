@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from types import FrameType
 from typing import Any
 
 import whisperlite
 from whisperlite.errors import WhisperliteError
-from whisperlite.kinds import FLAG, Kind
+from whisperlite.kinds import FLAG, argument_of
 from whisperlite.server.auth import add_token
 from whisperlite.server.settings import Settings
 
@@ -93,31 +92,12 @@ def _serve_parser() -> argparse.ArgumentParser:
     parser.add_argument("--local-files-only", "--local_files_only", action="store_true", help="download nothing")
     group = parser.add_argument_group("service")
     for definition in fields(Settings):
-        kind: Kind = definition.metadata["kind"]
         flags = dict.fromkeys([f"--{definition.name.replace('_', '-')}", f"--{definition.name}"])
-        text = f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%")
-        if kind is FLAG:
-            group.add_argument(*flags, dest=definition.name, action="store_true", help=text)
-        else:
-            group.add_argument(
-                *flags,
-                dest=definition.name,
-                type=_parser_of(kind),
-                default=definition.default,
-                metavar="{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
-                help=text,
-            )
+        given = argument_of(definition)
+        if definition.metadata["kind"] is FLAG:  # said, or not
+            given = {"action": "store_true", "help": given["help"]}
+        group.add_argument(*flags, dest=definition.name, **given)
     return parser
-
-
-def _parser_of(kind: Kind) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            return kind.check(kind.parse(text))
-        except (TypeError, ValueError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.label}") from error
-
-    return parse
 
 
 def token(arguments: list[str]) -> int:
