@@ -19,6 +19,7 @@ from whisperlite.cancel import CancelToken
 from whisperlite.checkpoints.alignment_heads import choose_heads
 from whisperlite.checkpoints.hub import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path
+from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CheckpointError, OptionError
 from whisperlite.nn.build import build_network
 from whisperlite.options import OptionsDict, make_options
@@ -81,6 +82,7 @@ def transcribe(
     )
 
 
+@ending_workers()
 def load_model(
     name: str | os.PathLike[str] = "base",
     *,

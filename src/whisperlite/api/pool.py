@@ -20,6 +20,7 @@ from whisperlite.api.heap import Heap
 from whisperlite.audio.load import AudioSource
 from whisperlite.cancel import CancelToken, Stop
 from whisperlite.decoding.engine import Engine
+from whisperlite.decoding.threads import ending_workers, release_workers_of_caller
 from whisperlite.errors import OptionError, WhisperliteError
 from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import Segment, Transcription
@@ -190,6 +191,7 @@ class Pool:
         self._lock = threading.Lock()
         self._is_closed = False
         self._jobs: set[Job] = set()
+        release_workers_of_caller()  # a pool has workers of its own
         self._thread = threading.Thread(target=self._work, name=f"{_THREADS}-pool", daemon=True)
         self._thread.start()
 
@@ -311,7 +313,8 @@ class Pool:
     def _read(self, one: _Waiting) -> Recording | None:
         """A recording that can be driven; None: the job has ended."""
         try:
-            recording, duration = self._model._recording(one.audio, one.job._options, one.sampling_rate, one.stop)
+            with ending_workers():
+                recording, duration = self._model._recording(one.audio, one.job._options, one.sampling_rate, one.stop)
         except BaseException as error:  # the job's caller is to see whatever it was
             self._end(one.job, error)
             return None

@@ -22,6 +22,7 @@ from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine, as_window
+from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import AudioFormatError, DecodingError, LanguageError, OptionError, WhisperliteError
 from whisperlite.nn.build import in_float32
 from whisperlite.nn.config import ModelDimensions
@@ -216,6 +217,7 @@ class Whisper:
 
         return results()
 
+    @ending_workers()
     def detect_language(self, audio: AudioSource, *, sampling_rate: int | None = None) -> LanguageDetection:
         """Which language is spoken in the first 30 seconds.
 
@@ -259,6 +261,7 @@ class Whisper:
                 message = f"{name} holds {foreign[0]}, but the ids of this model end at {last}."
                 raise OptionError(message, option=name)
 
+    @ending_workers()
     def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.
 
@@ -273,6 +276,7 @@ class Whisper:
         """
         return self._engine().encode([as_window(self._checked(window)) for window in windows])
 
+    @ending_workers()
     def decode(
         self, windows: Sequence[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
     ) -> list[Decoded]:

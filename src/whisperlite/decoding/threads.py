@@ -6,14 +6,18 @@ that uses torch for the first time in the middle of a step starts with the step'
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -60,6 +64,55 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+_SOFT_PAUSE = 1  # `omp_pause_soft`: what the program has set stays
+_IMPORTED_BY = os.getpid()
+
+
+@contextmanager
+def ending_workers() -> Iterator[None]:
+    """Parallel work of the calling thread; at its end its workers end, see `release_workers`."""
+    try:
+        yield
+    finally:
+        release_workers()
+
+
+def release_workers() -> bool:
+    """End the threads that GNU's OpenMP keeps for the calling thread; its next parallel work has new ones.
+
+    That library counts the workers of every thread that has ever worked in parallel. Where there are more than cores,
+    none of them waits awake any longer for its next part, and a step of the decoder, which has hundreds, takes half as
+    long again. So no thread is to keep workers that it does not use.
+
+    In a process that was forked off, only after parallel work of its own: those of its parent are not there to end.
+
+    Returns:
+        Whether the library is GNU's. Others have no such rule.
+    """
+    library = _gnu_openmp()
+    if library is None:
+        return False
+    library.omp_pause_resource(_SOFT_PAUSE, library.omp_get_initial_device())
+    return True
+
+
+def release_workers_of_caller() -> None:
+    """The same, for whatever the caller may have done before; not in a process that was forked off."""
+    if os.getpid() == _IMPORTED_BY:
+        release_workers()
+
+
+@lru_cache(maxsize=1)
+def _gnu_openmp() -> Any:
+    """torch's OpenMP, if it is GNU's; None: another, or none that can be asked."""
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None)  # torch loads it for the whole process
+    has = {name: hasattr(library, name) for name in ("GOMP_parallel", "omp_pause_resource", "__kmpc_fork_call")}
+    # LLVM's and Intel's answer to both names.
+    return library if has["GOMP_parallel"] and has["omp_pause_resource"] and not has["__kmpc_fork_call"] else None
 
 
 class StepThreads:

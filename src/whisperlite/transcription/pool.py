@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
+from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CancelledError
 from whisperlite.results import Transcription
 from whisperlite.transcription.recording import Event, Recording, Run, Sequential
@@ -96,16 +97,17 @@ def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Tra
         CancelledError: `recording.stop` said so; its `partial` is what there was by then.
     """
     driver = Driver(engine)
-    events = driver.start(recording)
-    while True:
-        for _, event in events:
-            if isinstance(event, Accepted):
-                yield event
-            elif isinstance(event, BaseException):
-                raise event
-            else:
-                return event
-        events = driver.step()
+    with ending_workers():
+        events = driver.start(recording)
+        while True:
+            for _, event in events:
+                if isinstance(event, Accepted):
+                    yield event
+                elif isinstance(event, BaseException):
+                    raise event
+                else:
+                    return event
+            events = driver.step()
 
 
 def run_sessions(sessions: Sequence[Session], engine: Engine) -> list[Transcription]:
