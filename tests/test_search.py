@@ -23,6 +23,8 @@ from whisperlite.decoding.search import (
     choose_likeliest,
     choose_sampled,
     draw_uniforms,
+    largest,
+    places,
 )
 from whisperlite.text.prompt import Prompt
 from whisperlite.text.tokenizer import Tokenizer
@@ -190,6 +192,43 @@ def test_a_step_of_many_windows_is_a_step_of_each(windows: int, queries: int, eo
         assert step.sources[window, :finite].tolist() == [query for _, query, _ in going]
         assert step.tokens[window, :finite].tolist() == [token for _, _, token in going]
         assert step.ended_sources[window][step.ended[window]].tolist() == [query for _, query, _ in ended]
+
+
+@settings(same_examples, max_examples=100)
+@given(
+    rows=st.integers(1, 3),
+    size=st.integers(8, 9000),
+    count=st.integers(1, 8),
+    kinds=st.sampled_from([3, 100_000]),
+    never=st.sampled_from([0.0, 0.5, 0.9999]),
+    seed=st.integers(0, 10_000),
+)
+def test_the_largest_are_found(rows: int, size: int, count: int, kinds: int, never: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(kinds, (2, rows, size), generator=generator).float()
+    values[torch.rand(values.shape, generator=generator) < never] = -math.inf
+    top, indices = largest(values, count)
+    assert torch.equal(top, values.topk(count).values)
+    assert torch.equal(values.gather(-1, indices), top)
+    assert all(len(set(row)) == count for row in indices.flatten(0, 1).tolist())
+
+
+def test_what_is_no_number_is_the_largest() -> None:
+    values = torch.zeros(1, 1, 9000)
+    values[..., 777] = math.nan
+    assert largest(values, 2)[1][0, 0, 0] == 777
+
+
+@given(sources=st.lists(st.integers(0, 4), min_size=5, max_size=5))
+def test_hypotheses_that_go_on_stay_where_they_are(sources: list[int]) -> None:
+    order = places(sources)
+    assert sorted(order) == list(range(5))  # each has a place
+    stayed = [query for query in range(5) if sources[order[query]] == query]
+    assert stayed == sorted(set(sources))
+    # Of several that continue the same, the best one stays; the others keep their order.
+    assert all(order[query] == sources.index(query) for query in stayed)
+    moved = [order[query] for query in range(5) if query not in stayed]
+    assert moved == sorted(moved)
 
 
 # Samples

@@ -34,6 +34,7 @@ from whisperlite.decoding.search import (
     choose_likeliest,
     choose_sampled,
     draw_uniforms,
+    places,
 )
 from whisperlite.nn.cache import Cache, CrossKeysValues
 from whisperlite.nn.network import Network
@@ -295,11 +296,13 @@ class Lane:
             ended = step.ended[position]
             self._collect(slots[position], step.ended_sources[position][ended], step.ended_sums[position][ended])
 
-        sources = (torch.tensor(slots, device=logits.device)[:, None] * self.queries + step.sources).flatten()
-        if step.sources.tolist() != [list(range(self.queries))] * len(slots):
+        order = torch.tensor([places(each) for each in step.sources.tolist()], device=logits.device)
+        chosen, tokens, sums = (each.gather(1, order) for each in (step.sources, step.tokens, step.sums))
+        if chosen.tolist() != [list(range(self.queries))] * len(slots):
+            sources = (torch.tensor(slots, device=logits.device)[:, None] * self.queries + chosen).flatten()
             self._reorder(rows, sources, slots)
-        self.sums[rows] = step.sums.flatten()
-        self._append(rows, step.tokens.flatten(), slots)
+        self.sums[rows] = sums.flatten()
+        self._append(rows, tokens.flatten(), slots)
         full = [len(self.slots[i].finished) >= self._max_candidates(self.slots[i]) for i in slots]
         self.done[rows] = torch.tensor(full, device=logits.device).repeat_interleave(self.queries)
 
