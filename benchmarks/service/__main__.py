@@ -1,7 +1,8 @@
 """Throughput, latency and memory of the service under load: `python -m benchmarks.service`.
 
 The sides run one after the other, since each loads all cores: our service, `transcribe_many` in a process of its own,
-and a plain FastAPI service around faster-whisper, with the same weights, clips, order, options and time.
+and a plain FastAPI service around faster-whisper, with the same weights, precision, clips, order, options
+and time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from benchmarks.peers.desk import Desk
 from benchmarks.service.clips import Clip, choose
 from benchmarks.service.expected import expected_texts
 from benchmarks.service.processes import run_many, run_peer, run_service, versions_of
-from benchmarks.service.report import SIDES, Run, as_markdown, summarise
+from benchmarks.service.report import COMPUTE_TYPES, SIDES, Run, as_markdown, summarise
 from benchmarks.speed.summary import about_now, machine
 
 
@@ -29,17 +30,22 @@ def main() -> None:
         raise SystemExit("Recordings are needed: --eval FOLDER with a manifest.jsonl.")
     Desk(arguments.cache, arguments.threads).prepare()
     clips = choose(arguments.eval)
-    expected = expected_texts(clips, arguments.cache, arguments.threads)
-    runs = measure(arguments.library or SIDES, clips, arguments)
-    summary = {**_about(clips, arguments), **summarise(runs, expected)}
+    compute_types = arguments.compute_type or COMPUTE_TYPES
+    expected = {each: expected_texts(clips, arguments.cache, arguments.threads, each) for each in compute_types}
+    runs = {each: measure(arguments.library or SIDES, clips, each, arguments) for each in compute_types}
+    summary = _about(clips, arguments)
+    summary["compute_types"] = {each: summarise(runs[each], expected[each], each) for each in compute_types}
     page = as_markdown(summary)
     print(page)
     publish("service", summary, page, arguments.out)
 
 
-def measure(sides: Sequence[str], clips: Sequence[Clip], arguments: argparse.Namespace) -> dict[str, list[Run]]:
+def measure(
+    sides: Sequence[str], clips: Sequence[Clip], compute_type: str, arguments: argparse.Namespace
+) -> dict[str, list[Run]]:
     """All sides in turn, a different one beginning each time."""
     load = {"cache": arguments.cache, "threads": arguments.threads, "seconds": arguments.seconds}
+    load["compute_type"] = compute_type
     measurements: dict[str, Callable[[Sequence[Clip]], Run]] = {
         "whisperlite": partial(run_service, **load, clients=arguments.clients),
         "transcribe_many": partial(run_many, **load),
@@ -52,13 +58,16 @@ def measure(sides: Sequence[str], clips: Sequence[Clip], arguments: argparse.Nam
         for side in [*sides[first:], *sides[:first]]:
             run = measurements[side](clips)
             runs[side].append(run)
-            print(f"{side}  {len(run.answers)} answers  {run.throughput:.2f} s of audio per s", file=sys.stderr)
+            print(
+                f"{compute_type}  {side}  {len(run.answers)} answers  {run.throughput:.2f} s of audio per s",
+                file=sys.stderr,
+            )
     return runs
 
 
 def _about(clips: Sequence[Clip], arguments: argparse.Namespace) -> dict[str, Any]:
     return {
-        "model": "base, float32, beam 5, fallback on, language given",
+        "model": "base, beam 5, fallback on, language given",
         "machine": machine(),
         **about_now(),
         "versions": versions_of(),
@@ -76,6 +85,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--eval", type=Path, default=evaluation_folder(), help="folder with a manifest.jsonl")
     parser.add_argument("--library", choices=SIDES, action="append", help="only this side; may be repeated")
+    parser.add_argument(
+        "--compute-type", choices=COMPUTE_TYPES, action="append", help="only this precision; may be repeated"
+    )
     parser.add_argument("--seconds", type=float, default=180.0, help="how long clients begin requests")
     parser.add_argument("--clients", type=int, default=32, help="at a time, of a service")
     parser.add_argument("--repeats", type=int, default=1)

@@ -12,14 +12,14 @@ from benchmarks.peers.desk import source_sha256
 from benchmarks.service.clips import BEAM_SIZE, Clip
 
 
-def expected_texts(clips: Sequence[Clip], cache: Path, threads: int) -> dict[str, str]:
+def expected_texts(clips: Sequence[Clip], cache: Path, threads: int, compute_type: str) -> dict[str, str]:
     """SHA-256 of each clip → its text, one clip transcribed alone after the other."""
     store = Store(cache / "service")
     questions = {
         clip: {
             "recording": clip.sha256,
             "options": {"language": clip.language, "beam_size": BEAM_SIZE},
-            "model": "base, float32",
+            "model": f"base, {compute_type}",
             "version": source_sha256(),
         }
         for clip in clips
@@ -27,7 +27,7 @@ def expected_texts(clips: Sequence[Clip], cache: Path, threads: int) -> dict[str
     missing = [clip for clip, question in questions.items() if store.get(question) is None]
     if missing:
         print(f"{len(missing)} clips are transcribed, to know their texts.", file=sys.stderr)
-        model = whisperlite.load_model("base", device="cpu", compute_type="float32", cpu_threads=threads)
+        model = whisperlite.load_model("base", device="cpu", compute_type=compute_type, cpu_threads=threads)
         for clip in missing:
             result = model.transcribe(clip.path, language=clip.language, beam_size=BEAM_SIZE)
             store.put(questions[clip], {"text": result.text})

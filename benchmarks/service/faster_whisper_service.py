@@ -1,6 +1,6 @@
 """The peer: a service around faster-whisper as it is commonly written, in the environment of the peers.
 
-`SERVICE_MODEL` names the folder of the weights, `SERVICE_THREADS` the threads.
+`SERVICE_MODEL` names the folder of the weights, `SERVICE_COMPUTE_TYPE` the precision, `SERVICE_THREADS` the threads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ app = FastAPI()
 model = WhisperModel(
     os.environ["SERVICE_MODEL"],
     device="cpu",
-    compute_type="float32",
+    compute_type=os.environ["SERVICE_COMPUTE_TYPE"],
     cpu_threads=int(os.environ["SERVICE_THREADS"]),
     local_files_only=True,
 )

@@ -24,7 +24,9 @@ def main() -> None:
     question: dict[str, Any] = json.loads(sys.stdin.read())
     clips = [Clip(**clip) for clip in question["clips"]]
     seconds: float = question["seconds"]
-    model = whisperlite.load_model("base", device="cpu", compute_type="float32", cpu_threads=question["threads"])
+    model = whisperlite.load_model(
+        "base", device="cpu", compute_type=question["compute_type"], cpu_threads=question["threads"]
+    )
     model.transcribe(clips[0].path, language=clips[0].language, beam_size=BEAM_SIZE)
     _print({"event": "began"})
     start = time.perf_counter()

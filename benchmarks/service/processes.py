@@ -32,20 +32,25 @@ _PRINT_VERSIONS = "import sys; from importlib.metadata import version; print(*ma
 # The sides
 
 
-def run_service(clips: Sequence[Clip], *, cache: Path, threads: int, seconds: float, clients: int) -> Run:
+def run_service(
+    clips: Sequence[Clip], *, cache: Path, threads: int, compute_type: str, seconds: float, clients: int
+) -> Run:
     """`whisperlite serve`, with clients that post to its inference API."""
-    arguments = ["--no-auth", "--compute-type", "float32", "--device", "cpu", "--threads", str(threads)]
+    arguments = ["--no-auth", "--compute-type", compute_type, "--device", "cpu", "--threads", str(threads)]
     variables = environment(cache, ours=True, threads=threads, python=Path(sys.executable))
     with serving(arguments, variables) as (process, port):
         endpoint = Endpoint(port, "/v1/inference/openai/whisper-base", "audio")
         return _run_clients(process, endpoint, clips, seconds, clients)
 
 
-def run_peer(clips: Sequence[Clip], *, cache: Path, threads: int, seconds: float, clients: int) -> Run:
+def run_peer(
+    clips: Sequence[Clip], *, cache: Path, threads: int, compute_type: str, seconds: float, clients: int
+) -> Run:
     """The service around faster-whisper, likewise."""
     python = python_of("faster-whisper")
     variables = environment(cache, ours=False, threads=threads, python=python)
     variables |= {"SERVICE_MODEL": str(cache.resolve() / "base-ct2"), "SERVICE_THREADS": str(threads)}
+    variables["SERVICE_COMPUTE_TYPE"] = compute_type
     # Threads that spin while they wait make it several times as slow as soon as anything else wants a core.
     # OMP_WAIT_POLICY=ACTIVE from outside gives what it does by itself.
     variables.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -54,9 +59,10 @@ def run_peer(clips: Sequence[Clip], *, cache: Path, threads: int, seconds: float
         return _run_clients(process, Endpoint(port, "/transcribe", "file"), clips, seconds, clients)
 
 
-def run_many(clips: Sequence[Clip], *, cache: Path, threads: int, seconds: float) -> Run:
+def run_many(clips: Sequence[Clip], *, cache: Path, threads: int, compute_type: str, seconds: float) -> Run:
     """`transcribe_many`."""
     question = {"clips": [clip.to_dict() for clip in clips], "seconds": seconds, "threads": threads}
+    question["compute_type"] = compute_type
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.service.many"],
         env=environment(cache, ours=True, threads=threads, python=Path(sys.executable)),

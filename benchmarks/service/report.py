@@ -16,10 +16,11 @@ Row = dict[str, Any]
 
 SIDES = ("whisperlite", "transcribe_many", "faster-whisper")
 SERVICE = "whisperlite"
+COMPUTE_TYPES = ("float32", "int8")
 REQUIRED = {"transcribe_many": 0.85, "faster-whisper": 2.0}  # our throughput over theirs
 ALLOWED_GROWTH = 0.10  # of memory, after the warm-up
 
-_SAME_TEXTS = ("whisperlite", "transcribe_many")  # theirs are to be those of `transcribe`
+_SAME_TEXTS = ("whisperlite", "transcribe_many")  # theirs are to be those of `transcribe`, in float32
 _WARM, _WIDTH = 0.3, 0.05  # shares of the time: when all is warm, and how long memory is looked at on both sides of it
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -66,16 +67,20 @@ def memory_around(run: Run, share: float) -> float | None:
     return median(found) if found else None
 
 
-def summarise(runs: Mapping[str, Sequence[Run]], expected: Mapping[str, str]) -> dict[str, Any]:
-    """Rows, verdicts, and what fails.
+def summarise(
+    runs: Mapping[str, Sequence[Run]], expected: Mapping[str, str], compute_type: str = "float32"
+) -> dict[str, Any]:
+    """Rows, verdicts, and what fails, of one precision.
 
     Args:
         runs: of each side, one for each repeat.
         expected: SHA-256 of each clip → its text.
+        compute_type: in float32 texts are to be the same in any company. Sums of fewer digits that are added up in
+            another order may round otherwise.
     """
     rows = {side: _row(side, of_side, expected) for side, of_side in runs.items()}
     verdicts = judge(rows)
-    failures = find_failures(rows, verdicts)
+    failures = find_failures(rows, verdicts, same_texts=compute_type == "float32")
     return {"passes": not failures, "failures": failures, "verdicts": verdicts, "sides": rows}
 
 
@@ -131,7 +136,7 @@ def judge(rows: Mapping[str, Row]) -> list[Row]:
     return found
 
 
-def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row]) -> list[str]:
+def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row], *, same_texts: bool = True) -> list[str]:
     """What is not as it should be, a line each."""
     failures = [
         f"throughput: {row['ratio']:.2f} × {row['against']}, required {row['required']:g}"
@@ -143,7 +148,7 @@ def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row]) -> list[str]
         failures += [f"{side}: {count} lost, {kind}" for kind, count in row["lost"].items()]
         if not any(row["audio_s"]):
             failures.append(f"{side}: nothing was transcribed")
-        if side in _SAME_TEXTS and row["different_texts"]:
+        if same_texts and side in _SAME_TEXTS and row["different_texts"]:
             clips = ", ".join(row["different_clips"])
             failures.append(f"{side}: {row['different_texts']} texts are not those of transcribe: {clips}")
     for memory in rows[SERVICE]["memory"] if SERVICE in rows else []:
@@ -177,34 +182,45 @@ def as_markdown(summary: dict[str, Any]) -> str:
         f"{max(clip['seconds'] for clip in clips):.0f} s, shuffled again and again. What has begun before the end is "
         "waited for, and that time counts.",
         "",
-        *_verdicts(summary["verdicts"]),
-        *_throughput(summary["sides"]),
-        *_latencies(summary["sides"]),
-        *_memory(summary["sides"]),
-        *_failures(summary["failures"]),
+        *_verdicts(summary["compute_types"]),
+        *(line for name, each in summary["compute_types"].items() for line in _of_one(name, each)),
         *_versions(summary["versions"]),
         f"Measured {summary['date']}, commit {commit[:10]}{commit[40:]}.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _verdicts(rows: Sequence[Row]) -> list[str]:
-    if not rows:
-        return []
+def _of_one(compute_type: str, summary: Mapping[str, Any]) -> list[str]:
+    """What was measured in one precision."""
+    return [
+        f"## In {compute_type}",
+        "",
+        *_throughput(summary["sides"]),
+        *_latencies(summary["sides"]),
+        *_memory(summary["sides"]),
+        *_failures(summary["failures"]),
+    ]
+
+
+def _verdicts(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     said = {"pass": "pass", "miss": "**miss**"}
     table = [
-        f"| {row['against']} | {row['required']:g} | {row['ratio']:.2f} | {said[row['verdict']]} |" for row in rows
+        f"| {name} | {row['against']} | {row['required']:g} | {row['ratio']:.2f} | {said[row['verdict']]} |"
+        for name, summary in summaries.items()
+        for row in summary["verdicts"]
     ]
+    if not table:
+        return []
     return [
-        "Throughput of the service over that of the other side, medians:",
+        "Throughput of the service over that of the other side in the same precision, medians:",
         "",
-        *("| against | required | measured |  |", "|---|---:|---:|---|", *table, ""),
+        *("| precision | against | required | measured |  |", "|---|---|---:|---:|---|", *table, ""),
     ]
 
 
 def _throughput(sides: Mapping[str, Row]) -> list[str]:
     lines = [
-        "## Throughput",
+        "### Throughput",
         "",
         "*Refused*: told to come again (429, 503), which the client did. *Lost*: no answer came. *Other texts*: not "
         "that of `transcribe` with the same clip alone.",
@@ -224,7 +240,7 @@ def _latencies(sides: Mapping[str, Row]) -> list[str]:
     if not asked:
         return []
     lines = [
-        "## Latency",
+        "### Latency",
         "",
         "From the first byte that is sent to the last that is received, in seconds.",
         "",
@@ -240,7 +256,7 @@ def _latencies(sides: Mapping[str, Row]) -> list[str]:
 
 def _memory(sides: Mapping[str, Row]) -> list[str]:
     lines = [
-        "## Memory",
+        "### Memory",
         "",
         "Of the process and those beneath it, shared pages in parts (PSS), in MB: the median about "
         f"{_WARM:.0%} of the time, when all is warm, and about its end, under load.",
@@ -257,7 +273,7 @@ def _memory(sides: Mapping[str, Row]) -> list[str]:
 
 
 def _failures(failures: Sequence[str]) -> list[str]:
-    return ["## Not as it should be", "", *(f"- {failure}" for failure in failures), ""] if failures else []
+    return ["### Not as it should be", "", *(f"- {failure}" for failure in failures), ""] if failures else []
 
 
 def _versions(versions: Mapping[str, Mapping[str, str]]) -> list[str]:
