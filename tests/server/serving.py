@@ -24,6 +24,7 @@ from starlette.applications import Starlette
 from tests.pooled import PATIENCE_S, wait_until
 from whisperlite import Whisper
 from whisperlite.server.app import create_app
+from whisperlite.server.connections import protocol_with
 from whisperlite.server.service import Service
 from whisperlite.server.settings import Settings
 
@@ -69,7 +70,14 @@ def running(model: Whisper, folder: Path, **settings: Any) -> Iterator[Running]:
     chosen = Settings(port=0, data_dir=str(folder), **{"no_auth": "tokens" not in settings, **settings})
     app = create_app(model, chosen)
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=PATIENCE_S)  # type: ignore[arg-type]
+        uvicorn.Config(
+            app,
+            port=0,
+            log_config=None,
+            lifespan="on",
+            http=protocol_with(chosen.headers_timeout_s),
+            timeout_graceful_shutdown=PATIENCE_S,  # type: ignore[arg-type]
+        )
     )
     loops: list[asyncio.AbstractEventLoop] = []
 

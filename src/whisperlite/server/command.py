@@ -40,6 +40,7 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
         import uvicorn
 
         from whisperlite.server.app import check_startable, create_app
+        from whisperlite.server.connections import protocol_with
         from whisperlite.server.logs import log, log_to_stderr
     except ImportError as error:
         raise whisperlite.MissingPackageError(
@@ -72,6 +73,7 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
             access_log=False,
             server_header=False,
             lifespan="on",
+            http=protocol_with(settings.headers_timeout_s),
             timeout_graceful_shutdown=settings.stop_timeout_s,
         )
     )

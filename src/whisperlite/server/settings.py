@@ -67,6 +67,11 @@ class Settings:
     timeout_s: float = _setting(
         1800.0, number(0.1, finite=True), "Longest time that a request may take, once it has been uploaded (504)."
     )
+    headers_timeout_s: float = _setting(
+        10.0,
+        number(0.1, finite=True),
+        "How long a connection may take to ask for something, to the end of the headers; it is closed then.",
+    )
     upload_timeout_s: float = _setting(
         20.0,
         number(0.1, finite=True),
