@@ -102,9 +102,26 @@ def running(model: Whisper, folder: Path, **settings: Any) -> Iterator[Running]:
 class Process:
     """`whisperlite serve` as users run it."""
 
-    def __init__(self, folder: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        environment: dict[str, str] | None = None,
+        launcher: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "whisperlite.cli", "serve", "--port", "0", "--data-dir", str(folder), *flags]
+        command = [
+            *launcher,
+            sys.executable,
+            "-m",
+            "whisperlite.cli",
+            "serve",
+            "--port",
+            "0",
+            "--data-dir",
+            str(folder),
+            *flags,
+        ]
         self.log: list[str] = []
         self._process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
@@ -152,8 +169,15 @@ class Process:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Process]:
-    process = Process(folder, *flags, environment=environment)
+def serving(
+    folder: Path, *flags: str, environment: dict[str, str] | None = None, launcher: Sequence[str] = ()
+) -> Iterator[Process]:
+    """The command, ended by force if it is still there.
+
+    Args:
+        launcher: a command that becomes the one that follows it.
+    """
+    process = Process(folder, *flags, environment=environment, launcher=launcher)
     try:
         yield process
     finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from tests.pooled import PATIENCE_S, RECORDINGS, WAV, Steps, wait_until, watch_steps
 from tests.server.serving import FORM, INFERENCE, running, serving
 from tests.server.test_inference import WAVS, wav
+from tests.server.webhooks.receiver import running_receiver
 from tests.small_whisper import small_whisper
 from whisperlite import Whisper
 from whisperlite.server.webhooks.store import StorageFullError, Store
@@ -52,6 +55,56 @@ def test_a_full_disk_is_told_and_is_no_lasting_harm(tmp_path: Path) -> None:
         small = {"audio": ("a.wav", WAV)}
         assert httpx2.post(process.url + TINY, files=small, data=FORM, timeout=PATIENCE_S).status_code == 200
         assert list((tmp_path / "data" / "uploads").iterdir()) == []
+
+
+def on_a_disk_of(megabytes: int, folder: Path) -> list[str]:
+    """A launcher for whose program a folder is a disk of its own, in memory."""
+    folder.mkdir()
+    mount = f'mount -t tmpfs -o size={megabytes}m tmpfs "$0" && exec "$@"'
+    for unshare in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
+        launcher = [*unshare, "sh", "-c", mount, str(folder)]
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*launcher, "true"], capture_output=True, check=False).returncode == 0
+        ):
+            return launcher
+    pytest.skip("This machine lets nobody mount a disk; the other tests of full disks make do with limits.")
+
+
+def test_a_disk_that_is_full_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
+    launcher = on_a_disk_of(4, tmp_path / "data")
+    recording = {"audio": ("a.wav", wav(np.concatenate([RECORDINGS[1]] * 8)))}
+    with running_receiver() as receiver:
+        flags = (
+            "--model",
+            "tiny.en",
+            "--no-auth",
+            "--webhook-allow-hosts",
+            receiver.host,
+            "--webhook-first-retry-s",
+            "0.1",
+        )
+        with (
+            serving(tmp_path / "data", *flags, launcher=launcher) as process,
+            httpx2.Client(timeout=PATIENCE_S) as client,
+        ):
+            large = {"audio": ("a.wav", bytes(5 << 20))}
+            assert client.post(process.url + TINY, files=large, data=FORM).status_code == 507
+            accepted, refused = [], 0
+            while refused < 3:
+                answer = client.post(process.url + TINY, files=recording, data={**FORM, "webhook": receiver.url})
+                if answer.status_code == 507:
+                    refused += 1
+                else:
+                    accepted.append(answer.json()["request_id"])
+            assert len(accepted) > 2
+            wait_until(lambda: {each.headers["webhook-id"] for each in receiver.messages} == set(accepted))
+            for one in accepted:
+                found = client.get(f"{process.url}/v1/requests/{one}").json()
+                assert found["inference_status"]["status"] == "succeeded", found
+            answer = client.post(process.url + TINY, files=recording, data=FORM)
+            assert answer.status_code == 200
+            assert process.stop() in (0, -signal.SIGTERM)
 
 
 def test_a_request_that_cannot_be_stored_is_not_accepted(
