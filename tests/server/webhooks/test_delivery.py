@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -49,8 +49,8 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def finish(store: Store, id: str, webhook: str) -> None:
-    store.add(StoredRequest(id, "anna", time.time(), "queued", f"{id}.mp3", {}, webhook))
+def finish(store: Store, id: str, webhook: str, owner: str = "anna") -> None:
+    store.add(StoredRequest(id, owner, time.time(), "queued", f"{id}.mp3", {}, webhook))
     store.finish(id, ANSWER, "done")
 
 
@@ -203,15 +203,30 @@ def test_a_receiver_that_hangs_with_much_to_get_holds_up_no_other(store: Store, 
         assert slow.most_at_once <= 2
 
 
-@pytest.mark.parametrize(("at_a_time", "receivers", "most"), [(4, 2, 4), (2, 2, 2), (4, 1, 2), (1, 1, 1)])
-def test_no_more_attempts_run_at_once_than_asked_for_and_half_of_them_to_one_receiver(
-    store: Store, receiver: Receiver, at_a_time: int, receivers: int, most: int
+def test_neither_do_many_of_one_owner(store: Store, receiver: Receiver) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(running_receiver()) for _ in range(5)]
+        for each in slow:
+            each.hangs = True
+            for place in range(3):
+                finish(store, f"{each.port}-{place}", each.url)
+        finish(store, "one", receiver.url, owner="ben")
+        deliver(store, allowing(receiver, *slow), lambda: found(store).delivered, timeout_s=60.0, at_a_time=4)
+        assert sum(each.most_at_once for each in slow) == 3
+
+
+@pytest.mark.parametrize(
+    ("at_a_time", "receivers", "owners", "most"),
+    [(4, 2, 2, 4), (4, 2, 1, 3), (2, 2, 1, 2), (4, 1, 2, 2), (1, 1, 1, 1), (8, 2, 1, 6)],
+)
+def test_no_more_attempts_run_at_once_than_asked_for_half_of_them_to_one_receiver_three_quarters_of_one_owner(
+    store: Store, receiver: Receiver, at_a_time: int, receivers: int, owners: int, most: int
 ) -> None:
     receiver.delay_s = 0.03
     hosts = [f"{name}:{receiver.port}" for name in ("127.0.0.1", "localhost")][:receivers]
     for host in hosts:
         for place in range(6):
-            finish(store, f"{host}-{place}".replace(".", "-"), f"http://{host}/")
+            finish(store, f"{host}-{place}".replace(".", "-"), f"http://{host}/", owner=f"owner {place % owners}")
     deliver(store, Addresses(frozenset(hosts)), lambda: store.pending() == 0, at_a_time=at_a_time)
     assert receiver.most_at_once == most
     assert len(receiver.messages) == 6 * receivers

@@ -146,6 +146,13 @@ def test_receivers_take_turns(store: Store) -> None:
     assert [one.id for one in store.due(0.0, 10)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
+def test_owners_take_turns_however_many_receivers_one_has(store: Store) -> None:
+    for id, owner in (("a1", "anna"), ("a2", "anna"), ("a3", "anna"), ("b1", "ben"), ("b2", "ben")):
+        store.add(replace(REQUEST, id=id, owner=owner, webhook=f"https://{id}.test/"))
+        store.finish(id, ANSWER, "done")
+    assert [one.id for one in store.due(0.0, 10)] == ["a1", "b1", "a2", "b2", "a3"]
+
+
 def test_the_next_after_a_time_is_later_than_that(store: Store) -> None:
     finished(store, "a", "b")
     store.record_attempt("a", "no", 1.0, 7.0)

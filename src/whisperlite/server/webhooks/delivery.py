@@ -44,7 +44,7 @@ class Deliveries:
         first_retry_s, longest_retry_s: the longest pause after the first attempt, and after any.
         give_up_s: how long after the answer came the last attempt may begin.
         timeout_s: for an attempt, from the look-up of the host to the status.
-        at_a_time: attempts that run at once; at most half of them go to one receiver.
+        at_a_time: attempts that run at once; at most half of them go to one receiver, and three quarters are of one owner.
         on_attempt: called after each attempt with "delivered", "failed" or "gave_up".
         random: what the pauses are drawn from.
     """
@@ -69,7 +69,7 @@ class Deliveries:
         self._random = random or Random()
         self._backend = CheckedBackend(addresses)
         self._tls = httpcore2.default_ssl_context()
-        self._in_flight: dict[str, str] = {}  # id → receiver
+        self._in_flight: dict[str, StoredRequest] = {}  # by id
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -96,17 +96,23 @@ class Deliveries:
             return self._first_retry_s
         for request in due:
             # What was in flight may have been delivered since it was read as due.
-            if request.id not in busy and self._has_room(request.receiver):
-                self._in_flight[request.id] = request.receiver
+            if request.id not in busy and self._has_room(request):
+                self._in_flight[request.id] = request
                 tasks.start_soon(self._deliver, request)
         if len(self._in_flight) == self._at_a_time or next_due is None:
             return _LONGEST_SLEEP_S
         return min(max(next_due - now, 0.0), _LONGEST_SLEEP_S)
 
-    def _has_room(self, receiver: str) -> bool:
-        """One that hangs, however much it is to get, leaves the others their part."""
-        to_receiver = sum(one == receiver for one in self._in_flight.values())
-        return len(self._in_flight) < self._at_a_time and to_receiver < max(1, self._at_a_time // 2)
+    def _has_room(self, request: StoredRequest) -> bool:
+        """Receivers that hang, however many they are and however much they are to get, leave the others their part."""
+        running = self._in_flight.values()
+        to_receiver = sum(one.receiver == request.receiver for one in running)
+        of_owner = sum(one.owner == request.owner for one in running)
+        return (
+            len(running) < self._at_a_time
+            and to_receiver < max(1, self._at_a_time // 2)
+            and of_owner < self._at_a_time - self._at_a_time // 4
+        )
 
     async def _deliver(self, request: StoredRequest) -> None:
         try:

@@ -209,17 +209,24 @@ class Store:
     def due(self, now: float, limit: int) -> list[StoredRequest]:
         """What is to be delivered, at most `limit` of it.
 
-        Receivers take turns. Of one receiver, new answers come first, then what has waited longest.
+        Owners take turns, and the receivers of one owner. Of one receiver, new answers come first, then what has waited
+        longest.
         """
         found = self._read(
             f"""
-            SELECT {_COLUMNS} FROM requests JOIN (
-                SELECT id, ROW_NUMBER() OVER (
-                    PARTITION BY receiver ORDER BY next_attempt, created, rowid
+            WITH waiting AS (
+                SELECT id, owner, next_attempt, created, rowid AS number, ROW_NUMBER() OVER (
+                    PARTITION BY owner, receiver ORDER BY next_attempt, created, rowid
                 ) AS turn
                 FROM requests WHERE {_UNDELIVERED} AND next_attempt <= ?
+            )
+            SELECT {_COLUMNS} FROM requests JOIN (
+                SELECT id, number, ROW_NUMBER() OVER (
+                    PARTITION BY owner ORDER BY turn, next_attempt, created, number
+                ) AS owner_turn
+                FROM waiting
             ) USING (id)
-            ORDER BY turn, next_attempt, created, requests.rowid LIMIT ?
+            ORDER BY owner_turn, next_attempt, created, number LIMIT ?
             """,
             now,
             limit,
