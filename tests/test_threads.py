@@ -324,3 +324,25 @@ def test_the_logits_of_a_step_are_the_same_to_the_bit_on_any_number_of_threads(c
     for other in found[1:]:
         for one, same in zip(found[0], other, strict=True):
             assert torch.equal(one, same)
+
+
+@pytest.mark.parametrize("queries", [1, 5])
+@pytest.mark.parametrize("compute_type", ["float32", "int8"])
+def test_neither_do_they_depend_on_how_long_the_rows_of_other_windows_are(compute_type: str, queries: int) -> None:
+    """In 8 bits a last digit that differs can become another token."""
+    network = whisperlite.load_model("base", device="cpu", compute_type=compute_type).network
+    lengths = (3, 15, 16, 40, 133, 200)
+    rows, generator = queries * len(lengths), torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        hidden = torch.randn((len(lengths), 1500, 512), generator=generator).to(network.dtype)
+        whole = Cache.empty(network.decoder.cross(hidden), rows=rows, capacity=448, dtype=network.dtype)
+        for storage in (whole.keys, whole.values):
+            storage.copy_(torch.randn(storage.shape, generator=generator))
+        tokens = random_tokens(network, rows, 1)
+        of_rows = tuple(length for length in lengths for _ in range(queries))
+        together, _ = network.decoder(tokens, replace(whole, lengths=of_rows))
+        for window, length in enumerate(lengths):
+            own = slice(window * queries, (window + 1) * queries)
+            cross = network.decoder.cross(hidden[window : window + 1])
+            alone = Cache(whole.keys[:, own].clone(), whole.values[:, own].clone(), cross, (length,) * queries)
+            assert torch.equal(network.decoder(tokens[own], alone)[0], together[own])

@@ -116,7 +116,8 @@ class _Memory:
     """What one layer looks at in a step, as views of the cache.
 
     Attributes:
-        keys, values: of the text, the new tokens' included once they are written, (R, H, end, D).
+        keys, values: of the text, the new tokens' included once they are written, and what the mask hides behind them,
+            (R, H, end, D).
         new_keys, new_values: where those of the new tokens go in rows that are equally long, (R, H, T, D).
         audio_keys, audio_values: (B, H, S, D).
     """
@@ -141,18 +142,26 @@ class _Step:
     @staticmethod
     def of(cache: Cache, count: int, device: torch.device) -> _Step:
         longest = cache.longest
-        end = longest + count
+        new = slice(longest, longest + count)
+        end = new.stop
+        if count == 1:
+            end = min(-(-end // _AT_ONCE) * _AT_ONCE, cache.keys.shape[3])
         keys, values = (x[:, : len(cache.lengths), :, :end] for x in (cache.keys, cache.values))
-        parts = (keys, values, keys[:, :, :, longest:], values[:, :, :, longest:], cache.cross.keys, cache.cross.values)
+        parts = (keys, values, keys[:, :, :, new], values[:, :, :, new], cache.cross.keys, cache.cross.values)
         layers = tuple(_Memory(*each) for each in zip(*(part.unbind(0) for part in parts), strict=True))
         if min(cache.lengths) == longest:
-            positions = torch.arange(longest, end, device=device)
-            mask = None if count == 1 else torch.arange(end, device=device) <= positions[:, None]
+            positions = torch.arange(new.start, new.stop, device=device)
+            everywhere = count == 1 and end == new.stop
+            mask = None if everywhere else torch.arange(end, device=device) <= positions[:, None]
             return _Step(positions, None, mask, layers)
         positions = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(count, device=device)
         mask = (torch.arange(end, device=device) <= positions[..., None])[:, None]
         return _Step(positions, torch.arange(len(positions), device=device)[:, None], mask, layers)
 
+
+# Positions of the text are looked at in such numbers, with weights of 0 behind a row's own. A processor adds up so many
+# at once, and what remains one by one, in another order: rows would differ in their last bit with how long others are.
+_AT_ONCE = 16
 
 _IN_CACHES = 1 << 20  # numbers between the two layers of an MLP, which is four times as wide there
 

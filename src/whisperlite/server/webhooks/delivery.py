@@ -44,7 +44,7 @@ class Deliveries:
         first_retry_s, longest_retry_s: the longest pause after the first attempt, and after any.
         give_up_s: how long after the answer came the last attempt may begin.
         timeout_s: for an attempt, from the look-up of the host to the status.
-        at_a_time: attempts that run at once; at most half of them go to one receiver, and three quarters are of one owner.
+        at_a_time: attempts that run at once; at most half of them to one receiver, three quarters for one owner.
         on_attempt: called after each attempt with "delivered", "failed" or "gave_up".
         random: what the pauses are drawn from.
     """
