@@ -26,6 +26,7 @@ from tests.pooled import (
     noise,
     pool_threads,
     quick,
+    wait_until,
     watch_steps,
 )
 from tests.small_whisper import small_whisper
@@ -57,7 +58,7 @@ def alone(model: Whisper) -> list[Transcription]:
 @pytest.fixture(autouse=True)
 def _threads_end() -> Iterator[None]:
     yield
-    assert pool_threads() == []
+    wait_until(lambda: pool_threads() == [])
 
 
 @pytest.fixture

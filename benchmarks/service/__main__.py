@@ -34,7 +34,7 @@ def main() -> None:
     expected = {each: expected_texts(clips, arguments.cache, arguments.threads, each) for each in compute_types}
     runs = {each: measure(arguments.library or SIDES, clips, each, arguments) for each in compute_types}
     summary = _about(clips, arguments)
-    summary["compute_types"] = {each: summarise(runs[each], expected[each], each) for each in compute_types}
+    summary["compute_types"] = {each: summarise(runs[each], expected[each]) for each in compute_types}
     page = as_markdown(summary)
     print(page)
     publish("service", summary, page, arguments.out)

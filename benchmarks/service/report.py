@@ -20,7 +20,7 @@ COMPUTE_TYPES = ("float32", "int8")
 REQUIRED = {"transcribe_many": 0.85, "faster-whisper": 2.0}  # our throughput over theirs
 ALLOWED_GROWTH = 0.10  # of memory, after the warm-up
 
-_SAME_TEXTS = ("whisperlite", "transcribe_many")  # theirs are to be those of `transcribe`, in float32
+_SAME_TEXTS = ("whisperlite", "transcribe_many")  # theirs are to be those of `transcribe`
 _WARM, _WIDTH = 0.3, 0.05  # shares of the time: when all is warm, and how long memory is looked at on both sides of it
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -67,20 +67,16 @@ def memory_around(run: Run, share: float) -> float | None:
     return median(found) if found else None
 
 
-def summarise(
-    runs: Mapping[str, Sequence[Run]], expected: Mapping[str, str], compute_type: str = "float32"
-) -> dict[str, Any]:
+def summarise(runs: Mapping[str, Sequence[Run]], expected: Mapping[str, str]) -> dict[str, Any]:
     """Rows, verdicts, and what fails, of one precision.
 
     Args:
         runs: of each side, one for each repeat.
         expected: SHA-256 of each clip → its text.
-        compute_type: in float32 texts are to be the same in any company. Sums of fewer digits that are added up in
-            another order may round otherwise.
     """
     rows = {side: _row(side, of_side, expected) for side, of_side in runs.items()}
     verdicts = judge(rows)
-    failures = find_failures(rows, verdicts, same_texts=compute_type == "float32")
+    failures = find_failures(rows, verdicts)
     return {"passes": not failures, "failures": failures, "verdicts": verdicts, "sides": rows}
 
 
@@ -136,7 +132,7 @@ def judge(rows: Mapping[str, Row]) -> list[Row]:
     return found
 
 
-def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row], *, same_texts: bool = True) -> list[str]:
+def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row]) -> list[str]:
     """What is not as it should be, a line each."""
     failures = [
         f"throughput: {row['ratio']:.2f} × {row['against']}, required {row['required']:g}"
@@ -148,7 +144,7 @@ def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row], *, same_text
         failures += [f"{side}: {count} lost, {kind}" for kind, count in row["lost"].items()]
         if not any(row["audio_s"]):
             failures.append(f"{side}: nothing was transcribed")
-        if same_texts and side in _SAME_TEXTS and row["different_texts"]:
+        if side in _SAME_TEXTS and row["different_texts"]:
             clips = ", ".join(row["different_clips"])
             failures.append(f"{side}: {row['different_texts']} texts are not those of transcribe: {clips}")
     for memory in rows[SERVICE]["memory"] if SERVICE in rows else []:
