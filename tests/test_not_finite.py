@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models import random_mel
+from tests.models import random_mel, random_tensors
 from tests.small_whisper import DIMS, HEADS, TOKENIZER, small_whisper
 from whisperlite.decoding.asks import Align, Aligned, Beam, Decode, Decoded, Detect, Detected, Greedy, Sample, Strategy
 from whisperlite.decoding.engine import Engine, as_window
 from whisperlite.errors import DecodingError
-from whisperlite.nn.build import in_float32
+from whisperlite.nn.build import build_network, in_float32
 from whisperlite.nn.network import Network
 from whisperlite.options import Options
 from whisperlite.text.prompt import build_prompt
@@ -70,6 +70,23 @@ def test_windows_that_overflow_together_each_get_their_own_answer() -> None:
     for answer, ask in zip(rescued(slots=2).run(asks), asks, strict=True):
         (expected,) = engine_of(FULL).run([ask])
         assert_same(answer, expected)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_a_window_that_overflows_leaves_nothing_behind_for_those_that_take_its_place(slots: int) -> None:
+    """What is not finite stays so at a weight of 0. The first layer is left alone: it has yet to look at the window."""
+    dims = replace(DIMS, n_text_layer=2)
+    network = build_network(dims, random_tensors(dims), device=torch.device("cpu"), dtype=torch.float16)
+    long = replace(PROMPT, tokens=(TOKENIZER.sot_prev, *range(300, 330), *PROMPT.tokens), sot_index=31)
+    loud = Decode(as_window(random_mel(DIMS, 9) * 1e6), long, Greedy(), 6, frozenset(), timestamps=False)
+    asks = [loud, *(ask_for(Greedy(), window) for window in range(3)), loud, ask_for(Greedy(), 1)]
+    answers = engine_of(network, slots=slots).run(asks)
+    for answer, ask in zip(answers, asks, strict=True):
+        assert isinstance(answer, Decoded)
+        if ask is loud:
+            assert np.isnan(answer.avg_logprob)
+        else:
+            assert_same(answer, engine_of(network).run([ask])[0])
 
 
 def test_the_language_is_detected_again_in_float32() -> None:

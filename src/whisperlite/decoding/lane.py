@@ -124,7 +124,7 @@ class Lane:
         try:
             self._start(slot)
         except BaseException:
-            self.slots.pop()  # the others of the lane go on
+            self._remove(len(self.slots) - 1)  # the others of the lane go on
             raise
 
     def _start(self, slot: Slot) -> None:
@@ -388,13 +388,20 @@ class Lane:
         )
 
     def _remove(self, index: int) -> None:
-        """Free a slot; the last one moves into its place."""
+        """Free a slot; the last one moves into its place.
+
+        What lies past a row's length is weighted by 0, and what overflowed there would still come through: 0 · NaN is
+        NaN. So what was written is cleared.
+        """
         end = len(self.slots) - 1
-        if index != end:
-            target, source = (slice(i * self.queries, (i + 1) * self.queries) for i in (index, end))
-            used = self.slots[end].length
-            for storage in (self.keys, self.values):
+        target, source = (slice(i * self.queries, (i + 1) * self.queries) for i in (index, end))
+        left, used = self.slots[index].length, self.slots[end].length
+        for storage in (self.keys, self.values):
+            if index != end:
                 storage[:, target, :, :used] = storage[:, source, :, :used]
+                storage[:, target, :, used:left] = 0.0
+            storage[:, source, :, :used] = 0.0
+        if index != end:
             kept = (self.tokens, self.last, self.sums, self.done, self.timed, self.text_until, self.state.data)
             for tensor in kept:
                 tensor[target] = tensor[source]
