@@ -9,8 +9,10 @@ import pytest
 import whisperlite
 from whisperlite.audio.load import read_audio
 from whisperlite.audio.mel import Samples
+from whisperlite.nn.linear import multiplies_bfloat16
 
 DATA = Path(__file__).parent / "data"
+in_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="this processor does not multiply bfloat16")
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ from whisperlite.nn.linear import (
     _works,
     _zero,
     linear,
+    multiplies_bfloat16,
 )
 from whisperlite.nn.network import DecoderBlock, EncoderBlock, Network
 
@@ -464,7 +465,18 @@ def test_a_network_of_8_bits_holds_its_linear_weights_in_no_other_type() -> None
     for block in blocks:
         for layer in (block.attention.query_key_value, block.attention.out, block.mlp.expand, block.mlp.contract):
             assert isinstance(layer, (_FbgemmLinear, _OnednnLinear, _WeightOnlyLinear))
-    assert network.decoder.cross(torch.zeros(1, 20, 64)).keys.dtype == torch.bfloat16
+    keys = network.decoder.cross(torch.zeros(1, 20, 64)).keys
+    assert keys.dtype == (torch.bfloat16 if multiplies_bfloat16() else torch.float32)
+
+
+@pytest.mark.usefixtures("probes")
+def test_where_bfloat16_is_slow_attention_looks_at_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_kind(_PackedLinear, RuntimeError, monkeypatch)
+    assert not multiplies_bfloat16()
+    network = int8_network(random_tensors(STRUCTURES["base"]))
+    assert network.decoder.cross(torch.zeros(1, 20, 64)).keys.dtype == torch.float32
+    attention = network.encoder.blocks[0].attention
+    assert attention.query_key_value(torch.zeros(1, 20, 64)).dtype == torch.float32
 
 
 def test_where_8_bits_overflow_in_float16_float32_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

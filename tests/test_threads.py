@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import whisperlite
+from tests.conftest import in_bfloat16
 from tests.models import Table, small_tokenizer, table_network
 from tests.test_network import random_tokens
 from tests.test_search import ask_for
@@ -305,7 +306,7 @@ def test_the_number_of_threads_travels_with_a_model(librivox: Samples) -> None:
 # What it must not change
 
 
-@pytest.mark.parametrize("compute_type", ["float32", "int8", "bfloat16"])
+@pytest.mark.parametrize("compute_type", ["float32", "int8", pytest.param("bfloat16", marks=in_bfloat16)])
 def test_the_logits_of_a_step_are_the_same_to_the_bit_on_any_number_of_threads(compute_type: str) -> None:
     network = whisperlite.load_model("base", device="cpu", compute_type=compute_type).network
     hidden = torch.randn((3, 1500, 512), generator=torch.Generator().manual_seed(0)).to(network.dtype)

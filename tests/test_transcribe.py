@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import whisperlite
-from tests.conftest import DATA
+from tests.conftest import DATA, in_bfloat16
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import Samples
 from whisperlite.errors import (
@@ -230,10 +230,22 @@ def test_a_model_pickles_as_its_recipe(tiny_en: whisperlite.Whisper, short: Samp
     assert again.transcribe(short, beam_size=1).text == tiny_en.transcribe(short, beam_size=1).text
 
 
+@in_bfloat16
 def test_bfloat16_says_the_same(short: Samples) -> None:
     model = whisperlite.load_model("tiny.en", device="cpu", compute_type="bfloat16")
     result = model.transcribe(short, beam_size=2)
     assert word_errors(words(result.text), words(SENTENCE)) <= 1
+
+
+def test_where_bfloat16_is_slow_float32_takes_its_place_with_a_warning(
+    tiny_en: whisperlite.Whisper, short: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whisperlite.api.load.multiplies_bfloat16", lambda: False)
+    with pytest.warns(UserWarning, match="does not multiply bfloat16: float32") as warned:
+        model = whisperlite.load_model("tiny.en", device="cpu", compute_type="bfloat16")
+    assert [each.filename for each in warned] == [__file__]
+    assert repr(model) == repr(tiny_en)
+    assert model.transcribe(short, beam_size=1).text == tiny_en.transcribe(short, beam_size=1).text
 
 
 def test_loading_and_decoding_leave_the_settings_of_torch_alone(tiny_en: whisperlite.Whisper, short: Samples) -> None:

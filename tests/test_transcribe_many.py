@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import whisperlite
-from tests.conftest import DATA
+from tests.conftest import DATA, in_bfloat16
 from tests.pooled import PATIENCE_S, assert_same_result
 from tests.test_transcribe import TRANSCRIPT, word_errors, words
 from whisperlite import OptionsDict, Transcription, Whisper
@@ -59,7 +59,7 @@ def test_recordings_with_options_of_their_own_get_what_each_gets_alone(base: Whi
 # Other precisions
 
 
-@pytest.fixture(scope="module", params=["int8", "bfloat16"])
+@pytest.fixture(scope="module", params=["int8", pytest.param("bfloat16", marks=in_bfloat16)])
 def rounded(request: pytest.FixtureRequest) -> Whisper:
     return whisperlite.load_model("base", device="cpu", compute_type=request.param)
 
@@ -83,7 +83,7 @@ def test_words_are_said_when_float32_hears_them(base: Whisper, rounded: Whisper,
     for one, other in zip(mine.words, theirs.words, strict=True):
         assert one.start == pytest.approx(other.start, abs=0.1)
         assert one.end == pytest.approx(other.end, abs=0.1)
-        assert one.probability == pytest.approx(other.probability, abs=0.1)
+        assert one.probability == pytest.approx(other.probability, abs=0.15)
 
 
 def test_rounded_weights_detect_the_language(base: Whisper, rounded: Whisper) -> None:

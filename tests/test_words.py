@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.scripted import BEGIN, MULTILINGUAL, Run, Said, at, drive, spoken, text
@@ -649,6 +649,7 @@ LANGUAGES = ["en", "de", "ja"]
     seed=st.integers(0, 1_000_000),
     word_timestamps=st.booleans(),
 )
+@example([Said([*text(" Well"), BEGIN, BEGIN])], 1.0, ["en", "de"], 0, True)  # no time passes before its end
 def test_whatever_is_answered_in_whatever_language_everything_is_in_its_place(
     script: list[Said], seconds: float, labels: list[str], seed: int, word_timestamps: bool
 ) -> None:

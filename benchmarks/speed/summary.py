@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from datetime import date
 from pathlib import Path
@@ -51,11 +52,25 @@ def machine() -> str:
 
 
 def _processor() -> str:
+    """Its name and, since processors of one name may be of several generations, what it multiplies with."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    entries = dict(re.findall(r"^(.*?)[ \t]*:[ \t]*(.*)$", text, re.MULTILINE))
+    flags = entries.get("flags", "").split()
+    found = [name for flag, name in _INSTRUCTIONS.items() if flag in flags]
+    return " with ".join([entries.get("model name", platform.machine()), *found[:1]])
+
+
+_INSTRUCTIONS = {  # of /proc/cpuinfo, the best first
+    "amx_int8": "AMX",
+    "avx512_bf16": "AVX-512 and its products of 8-bit integers and of bfloat16",
+    "avx512_vnni": "AVX-512 and its products of 8-bit integers",
+    "avx_vnni": "AVX2 and products of 8-bit integers",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+}
 
 
 def verdicts(summary: Summary) -> list[compare.Row]:

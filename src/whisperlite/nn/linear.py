@@ -265,6 +265,11 @@ class _WeightOnlyLinear:
         return _WeightOnlyLinear(self.weight, self.scale.float(), bias, output)
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this processor does; others, those without AVX-512 among them, take thirty times as long."""
+    return _works(_PackedLinear, torch.bfloat16)
+
+
 def _works(kind: Any, dtype: torch.dtype) -> bool:
     """Whether this torch has the private operators of a kind and they compute what `F.linear` does."""
     return _probed(kind, dtype, torch.backends.quantized.engine)  # which a program may change

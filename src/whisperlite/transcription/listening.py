@@ -106,12 +106,15 @@ class Listening:
         like another language, it is encoded without what follows it in the window, which colours it, and heard again.
         """
         pieces, place = outcome.pieces, outcome.place
-        if not pieces or pieces[-1].end - pieces[0].start < _LEAST_S:
+        if not pieces:
             return None
-        long_enough = (i for i, piece in enumerate(pieces) if piece.end - pieces[0].start >= SPAN_S)
+        begin_s = max(pieces[0].start, 0.0)  # where an answer begins with text, this is before the window
+        if pieces[-1].end - begin_s < _LEAST_S:
+            return None
+        long_enough = (i for i, piece in enumerate(pieces) if piece.end - begin_s >= SPAN_S)
         first = next(long_enough, len(pieces) - 1)
         later = [i for i, piece in enumerate(pieces) if i > first and piece.end - piece.start >= SPAN_S]
-        beginning = _positions(pieces[0].start, pieces[first].end)
+        beginning = _positions(begin_s, pieces[first].end)
         spans = (beginning, *(_positions(pieces[index].start, pieces[index].end) for index in later))
         window = self.features.window(place.seek, place.n_frames)
         answer = yield from self._hear(Detect(window, outcome.encoding, spans))
