@@ -31,6 +31,7 @@ LEVELS = {
     "errors": 0,
     "languages": 0,
     "cancel": 0,
+    "forks": 0,
 }
 USERS = {room for room, level in LEVELS.items() if level >= 5}  # they see what any user sees, nothing deeper
 PUBLIC = ""  # `import whisperlite`

@@ -284,7 +284,9 @@ def test_where_the_order_of_a_sum_depends_on_how_many_rows_there_are_they_are_fi
 @pytest.mark.usefixtures("probes")
 def test_where_no_number_of_rows_will_do_halves_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = torch.ops.quantized.linear_dynamic_fp16
-    monkeypatch.setattr(torch.ops.quantized, "linear_dynamic_fp16", lambda x, weight: packed(x, weight) * len(x))
+    monkeypatch.setattr(
+        torch.ops.quantized, "linear_dynamic_fp16", lambda x, weight: packed(x, weight) * (1 + 1e-6 * len(x))
+    )
     assert not _works(_HalvesLinear, torch.float32)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from tests.pooled import PATIENCE_S, noise, quick, wait_until
 from tests.test_cancel import wav_of
 from whisperlite import Whisper
 from whisperlite.decoding import threads as module
-from whisperlite.decoding.threads import ending_workers, release_workers, release_workers_of_caller, threads
+from whisperlite.decoding.threads import ending_workers, release_workers, threads
 
 pytestmark = pytest.mark.skipif(module._gnu_openmp() is None, reason="this OpenMP does not count its workers")
 
@@ -67,7 +69,7 @@ def failing() -> None:
         raise LookupError
 
 
-@pytest.mark.parametrize("work", [release_workers, release_workers_of_caller, failing])
+@pytest.mark.parametrize("work", [release_workers, failing])
 def test_workers_end_and_new_ones_come(work: Callable[[], object]) -> None:
     def twice() -> None:
         work()
@@ -105,6 +107,30 @@ def test_neither_does_one_who_makes_a_pool_nor_its_readers(model: Whisper) -> No
     assert workers_left_by(use) == 0
 
 
-def test_workers_of_a_parent_are_left_alone_in_a_process_that_was_forked_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_IMPORTED_BY", os.getpid() + 1)
-    assert workers_left_by(release_workers_of_caller) == 2
+FORKING = """
+import multiprocessing, warnings
+import torch
+{before}
+
+def work():
+    torch.set_num_threads(1)  # as the workers of a DataLoader do
+    import numpy, whisperlite
+    from whisperlite.decoding.threads import release_workers
+    model = whisperlite.load_model("tiny.en", device="cpu", cpu_threads=1)
+    samples = numpy.zeros(8000, numpy.float32)
+    model.transcribe(samples, beam_size=1, temperature=0.0)
+    assert not release_workers()
+
+torch.zeros(1 << 20).exp()  # the parent has workers, and the child what the library remembers of them
+warnings.simplefilter("ignore")  # of forking with threads
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+assert child.exitcode == 0
+"""
+
+
+@pytest.mark.parametrize("before", ["import whisperlite", ""], ids=["imported before", "imported in the child"])
+def test_a_process_that_was_forked_off_does_not_wait_for_the_workers_of_its_parent(before: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", FORKING.format(before=before)], check=True, timeout=60.0, env=environment)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from whisperlite import forks as _forks  # noqa: F401 - it has to see forks from the beginning on
 from whisperlite.cancel import CancelToken
 from whisperlite.errors import (
     AudioDecodeError,

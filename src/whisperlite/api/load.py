@@ -106,8 +106,8 @@ def load_model(
             or `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
         device: where it runs; None: "cuda" where there is one, else "cpu".
         compute_type: "float32", "float16", "bfloat16" or "int8"; "auto": float32, on CUDA float16. "int8" rounds the
-            weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row. On a CPU that does
-            not multiply bfloat16 it is float32 in truth, and a warning says so.
+            weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row. On a CPU for
+            which torch has no fast product of bfloat16, float32 takes its place, and a warning says so.
         revision: a branch, a tag or a commit on the Hub, where embedded weights then do not come in; None: "main".
         token: of the Hub, for gated and private repositories; None: the one stored on this machine; False: none.
         cache_dir: folder of downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
@@ -213,6 +213,8 @@ def _dtype(compute_type: str, device: torch.device) -> torch.dtype:
     if compute_type not in _COMPUTE_TYPES:
         raise OptionError(f"compute_type={compute_type!r} is not one of: auto, {', '.join(_COMPUTE_TYPES)}.")
     if compute_type == "bfloat16" and device.type == "cpu" and not multiplies_bfloat16():
-        warnings.warn("This processor does not multiply bfloat16: float32, many times as fast, is used.", stacklevel=4)
+        warnings.warn(
+            "torch has no fast product of bfloat16 for this processor: float32 takes its place.", stacklevel=4
+        )
         return torch.float32
     return _COMPUTE_TYPES[compute_type]

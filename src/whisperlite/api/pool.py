@@ -20,7 +20,7 @@ from whisperlite.api.heap import Heap
 from whisperlite.audio.load import AudioSource
 from whisperlite.cancel import CancelToken, Stop
 from whisperlite.decoding.engine import Engine
-from whisperlite.decoding.threads import ending_workers, release_workers_of_caller
+from whisperlite.decoding.threads import ending_workers, release_workers
 from whisperlite.errors import OptionError, WhisperliteError
 from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import Segment, Transcription
@@ -191,7 +191,7 @@ class Pool:
         self._lock = threading.Lock()
         self._is_closed = False
         self._jobs: set[Job] = set()
-        release_workers_of_caller()  # a pool has workers of its own
+        release_workers()  # a pool has workers of its own
         self._thread = threading.Thread(target=self._work, name=f"{_THREADS}-pool", daemon=True)
         self._thread.start()
 

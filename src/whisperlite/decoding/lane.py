@@ -391,7 +391,7 @@ class Lane:
         """Free a slot; the last one moves into its place.
 
         What lies past a row's length is weighted by 0, and what overflowed there would still come through: 0 · NaN is
-        NaN. So what was written is cleared.
+        NaN. So what was written is cleared, of a prompt that no token followed its last position too.
         """
         end = len(self.slots) - 1
         target, source = (slice(i * self.queries, (i + 1) * self.queries) for i in (index, end))
@@ -399,8 +399,8 @@ class Lane:
         for storage in (self.keys, self.values):
             if index != end:
                 storage[:, target, :, :used] = storage[:, source, :, :used]
-                storage[:, target, :, used:left] = 0.0
-            storage[:, source, :, :used] = 0.0
+                storage[:, target, :, used : left + 1] = 0.0
+            storage[:, source, :, : used + 1] = 0.0
         if index != end:
             kept = (self.tokens, self.last, self.sums, self.done, self.timed, self.text_until, self.state.data)
             for tensor in kept:

@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from statistics import median
 from typing import Any
 
 import torch
+
+from whisperlite.forks import was_forked
 
 _PERIOD = 64  # steps after which the other number is tried once more
 _LONG_PERIOD = 256  # the same while one thread was faster: with a busy neighbour a trial is expensive
@@ -67,7 +70,6 @@ def threads(count: int) -> Iterator[None]:
 
 
 _SOFT_PAUSE = 1  # `omp_pause_soft`: what the program has set stays
-_IMPORTED_BY = os.getpid()
 
 
 @contextmanager
@@ -86,22 +88,29 @@ def release_workers() -> bool:
     none of them waits awake any longer for its next part, and a step of the decoder, which has hundreds, takes half as
     long again. So no thread is to keep workers that it does not use.
 
-    In a process that was forked off, only after parallel work of its own: those of its parent are not there to end.
+    In a process that was forked off it does nothing: the library would wait for the workers of the parent, which are
+    not there.
 
     Returns:
-        Whether the library is GNU's. Others have no such rule.
+        Whether the library was asked. It is left alone where it is not GNU's: others have no such rule.
     """
     library = _gnu_openmp()
-    if library is None:
+    if library is None or was_forked() or not _has_native_threads():
         return False
     library.omp_pause_resource(_SOFT_PAUSE, library.omp_get_initial_device())
     return True
 
 
-def release_workers_of_caller() -> None:
-    """The same, for whatever the caller may have done before; not in a process that was forked off."""
-    if os.getpid() == _IMPORTED_BY:
-        release_workers()
+def _has_native_threads() -> bool:
+    """Whether there are threads that Python knows nothing of, as workers are.
+
+    In a process that was forked off before whisperlite was imported there are none, and `was_forked` may not know.
+    """
+    try:
+        tasks = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - nothing is made of the names
+    except OSError:
+        return False
+    return tasks > threading.active_count()
 
 
 @lru_cache(maxsize=1)

@@ -144,7 +144,7 @@ class _Step:
         longest = cache.longest
         new = slice(longest, longest + count)
         end = new.stop
-        if count == 1:
+        if count == 1 and device.type == "cpu":
             end = min(-(-end // _AT_ONCE) * _AT_ONCE, cache.keys.shape[3])
         keys, values = (x[:, : len(cache.lengths), :, :end] for x in (cache.keys, cache.values))
         parts = (keys, values, keys[:, :, :, new], values[:, :, :, new], cache.cross.keys, cache.cross.values)

@@ -215,6 +215,17 @@ def test_neither_do_many_of_one_owner(store: Store, receiver: Receiver) -> None:
         assert sum(each.most_at_once for each in slow) == 3
 
 
+def test_neither_does_a_receiver_that_hangs_for_many_owners(store: Store, receiver: Receiver) -> None:
+    with running_receiver() as slow:
+        slow.hangs = True
+        for place in range(3):
+            for number in range(6):
+                finish(store, f"slow-{number}-{place}", slow.url, owner=f"owner {number}")
+        finish(store, "one", receiver.url, owner="zoe")
+        deliver(store, allowing(receiver, slow), lambda: found(store).delivered, timeout_s=60.0, at_a_time=4)
+        assert slow.most_at_once == 2
+
+
 @pytest.mark.parametrize(
     ("at_a_time", "receivers", "owners", "most"),
     [(4, 2, 2, 4), (4, 2, 1, 3), (2, 2, 1, 2), (4, 1, 2, 2), (1, 1, 1, 1), (8, 2, 1, 6)],
@@ -394,9 +405,11 @@ class FullForNotes(FullStore):
 
 
 class FullForDue(FullStore):
-    def due(self, now: float, limit: int) -> list[StoredRequest]:
+    def due(
+        self, now: float, limit: int, takes: Callable[[str, str, str], bool] = lambda *_: True
+    ) -> list[StoredRequest]:
         self._use()
-        return super().due(now, limit)
+        return super().due(now, limit, takes)
 
 
 @pytest.mark.parametrize("kind", [FullForNotes, FullForDue])

@@ -153,6 +153,20 @@ def test_owners_take_turns_however_many_receivers_one_has(store: Store) -> None:
     assert [one.id for one in store.due(0.0, 10)] == ["a1", "b1", "a2", "b2", "a3"]
 
 
+def test_what_is_not_taken_makes_room_for_what_comes_after_it(store: Store) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def takes(id: str, owner: str, receiver: str) -> bool:
+        asked.append((id, owner, receiver))
+        return receiver != "a.test"
+
+    for id, host in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("c1", "c"), ("d1", "d")):
+        store.add(replace(REQUEST, id=id, webhook=f"https://{host}.test/{id}"))
+        store.finish(id, ANSWER, "done")
+    assert [one.id for one in store.due(0.0, 2, takes)] == ["b1", "c1"]
+    assert asked == [("a1", "anna", "a.test"), ("b1", "anna", "b.test"), ("c1", "anna", "c.test")]
+
+
 def test_the_next_after_a_time_is_later_than_that(store: Store) -> None:
     finished(store, "a", "b")
     store.record_attempt("a", "no", 1.0, 7.0)

@@ -7,7 +7,7 @@ import json
 import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from random import Random
 
@@ -30,6 +30,31 @@ _MOST_DOUBLINGS = 32
 _GONE = 410
 
 _NETWORK_ERRORS = (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError)
+
+
+class _Room:
+    """Receivers that hang, however many they are and however much they are to get, leave the others their part.
+
+    Args:
+        at_a_time: attempts, at most half of them to one receiver and three quarters for one owner.
+        in_flight: what runs now, by id. What of it is delivered in the meantime is not taken again.
+    """
+
+    def __init__(self, at_a_time: int, in_flight: Mapping[str, StoredRequest]) -> None:
+        self._at_a_time = at_a_time
+        self._running = {one.id: (one.owner, one.receiver) for one in in_flight.values()}
+
+    def takes(self, id: str, owner: str, receiver: str) -> bool:
+        running = self._running.values()
+        has_room = (
+            id not in self._running
+            and len(running) < self._at_a_time
+            and sum(to == receiver for _, to in running) < max(1, self._at_a_time // 2)
+            and sum(of == owner for of, _ in running) < self._at_a_time - self._at_a_time // 4
+        )
+        if has_room:
+            self._running[id] = (owner, receiver)
+        return has_room
 
 
 class Deliveries:
@@ -87,32 +112,19 @@ class Deliveries:
 
     async def _start_due(self, tasks: anyio.abc.TaskGroup) -> float:
         """Begin the attempts that there is room for; returns how long nothing else will be due."""
-        now, busy = time.time(), frozenset(self._in_flight)
+        now, room = time.time(), _Room(self._at_a_time, self._in_flight)
         try:
-            due = await anyio.to_thread.run_sync(self._store.due, now, self._at_a_time)
+            due = await anyio.to_thread.run_sync(self._store.due, now, self._at_a_time, room.takes)
             next_due = await anyio.to_thread.run_sync(self._store.next_due, now)
         except StorageFullError as error:
             logger.error("Webhooks wait: %s", error)
             return self._first_retry_s
         for request in due:
-            # What was in flight may have been delivered since it was read as due.
-            if request.id not in busy and self._has_room(request):
-                self._in_flight[request.id] = request
-                tasks.start_soon(self._deliver, request)
+            self._in_flight[request.id] = request
+            tasks.start_soon(self._deliver, request)
         if len(self._in_flight) == self._at_a_time or next_due is None:
             return _LONGEST_SLEEP_S
         return min(max(next_due - now, 0.0), _LONGEST_SLEEP_S)
-
-    def _has_room(self, request: StoredRequest) -> bool:
-        """Receivers that hang, however many they are and however much they are to get, leave the others their part."""
-        running = self._in_flight.values()
-        to_receiver = sum(one.receiver == request.receiver for one in running)
-        of_owner = sum(one.owner == request.owner for one in running)
-        return (
-            len(running) < self._at_a_time
-            and to_receiver < max(1, self._at_a_time // 2)
-            and of_owner < self._at_a_time - self._at_a_time // 4
-        )
 
     async def _deliver(self, request: StoredRequest) -> None:
         try:

@@ -8,9 +8,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -206,32 +207,37 @@ class Store:
             )
             _check_changed(changed, id)
 
-    def due(self, now: float, limit: int) -> list[StoredRequest]:
+    def due(
+        self, now: float, limit: int, takes: Callable[[str, str, str], bool] = lambda *_: True
+    ) -> list[StoredRequest]:
         """What is to be delivered, at most `limit` of it.
 
         Owners take turns, and the receivers of one owner. Of one receiver, new answers come first, then what has waited
         longest.
+
+        Args:
+            takes: asked of each (id, owner, receiver) in this order; what is not taken does not count.
         """
-        found = self._read(
+        waiting = self._read(
             f"""
             WITH waiting AS (
-                SELECT id, owner, next_attempt, created, rowid AS number, ROW_NUMBER() OVER (
+                SELECT id, owner, receiver, next_attempt, created, rowid AS number, ROW_NUMBER() OVER (
                     PARTITION BY owner, receiver ORDER BY next_attempt, created, rowid
                 ) AS turn
                 FROM requests WHERE {_UNDELIVERED} AND next_attempt <= ?
             )
-            SELECT {_COLUMNS} FROM requests JOIN (
-                SELECT id, number, ROW_NUMBER() OVER (
+            SELECT id, owner, receiver FROM (
+                SELECT *, ROW_NUMBER() OVER (
                     PARTITION BY owner ORDER BY turn, next_attempt, created, number
                 ) AS owner_turn
                 FROM waiting
-            ) USING (id)
-            ORDER BY owner_turn, next_attempt, created, number LIMIT ?
+            )
+            ORDER BY owner_turn, next_attempt, created, number
             """,
             now,
-            limit,
         )
-        return [_request(row) for row in found]
+        taken = islice((id for id, owner, receiver in waiting if takes(id, owner, receiver)), limit)
+        return [found for id in taken if (found := self.find(id)) is not None]
 
     def next_due(self, after: float = -math.inf) -> float | None:
         """When the next delivery later than `after` is to be tried; None: there is none."""

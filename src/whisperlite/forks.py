@@ -1,0 +1,31 @@
+"""Whether this process was forked off another, whose threads it lacks while libraries remember them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+_was_forked = False
+
+
+def was_forked() -> bool:
+    """Since whisperlite was imported, or by `multiprocessing` before that."""
+    return _was_forked
+
+
+def _note() -> None:
+    global _was_forked
+    _was_forked = True
+
+
+def _by_multiprocessing() -> bool:
+    if multiprocessing.parent_process() is None:
+        return False
+    own = getattr(multiprocessing.current_process(), "_start_method", None)  # None: the usual one
+    return (own or multiprocessing.get_start_method(allow_none=True)) == "fork"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note)
+    if _by_multiprocessing():
+        _note()
