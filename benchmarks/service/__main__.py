@@ -1,8 +1,8 @@
 """Throughput, latency and memory of the service under load: `python -m benchmarks.service`.
 
 The sides run one after the other, since each loads all cores: our service, `transcribe_many` in a process of its own,
-and a plain FastAPI service around faster-whisper, with the same weights, precision, clips, order, options
-and time.
+and a plain FastAPI service around faster-whisper, as it comes and tuned, with the same weights, precision, clips,
+order, options and time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.peers.desk import Desk
 from benchmarks.service.clips import Clip, choose
 from benchmarks.service.expected import expected_texts
 from benchmarks.service.processes import run_many, run_peer, run_service, versions_of
-from benchmarks.service.report import COMPUTE_TYPES, SIDES, Run, as_markdown, summarise
+from benchmarks.service.report import COMPUTE_TYPES, SIDES, TUNED, Run, as_markdown, conclude, summarise
 from benchmarks.speed.summary import about_now, machine
 
 
@@ -33,8 +33,9 @@ def main() -> None:
     compute_types = arguments.compute_type or COMPUTE_TYPES
     expected = {each: expected_texts(clips, arguments.cache, arguments.threads, each) for each in compute_types}
     runs = {each: measure(arguments.library or SIDES, clips, each, arguments) for each in compute_types}
-    summary = _about(clips, arguments)
-    summary["compute_types"] = {each: summarise(runs[each], expected[each]) for each in compute_types}
+    summary = conclude(
+        _about(clips, arguments), {each: summarise(runs[each], expected[each]) for each in compute_types}
+    )
     page = as_markdown(summary)
     print(page)
     publish("service", summary, page, arguments.out)
@@ -49,7 +50,8 @@ def measure(
     measurements: dict[str, Callable[[Sequence[Clip]], Run]] = {
         "whisperlite": partial(run_service, **load, clients=arguments.clients),
         "transcribe_many": partial(run_many, **load),
-        "faster-whisper": partial(run_peer, **load, clients=arguments.clients),
+        "faster-whisper": partial(run_peer, **load, clients=arguments.clients, wait_policy=None),
+        TUNED: partial(run_peer, **load, clients=arguments.clients, wait_policy="PASSIVE"),
     }
     sides = [side for side in SIDES if side in sides]
     runs: dict[str, list[Run]] = {side: [] for side in sides}

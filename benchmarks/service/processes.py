@@ -44,16 +44,27 @@ def run_service(
 
 
 def run_peer(
-    clips: Sequence[Clip], *, cache: Path, threads: int, compute_type: str, seconds: float, clients: int
+    clips: Sequence[Clip],
+    *,
+    cache: Path,
+    threads: int,
+    compute_type: str,
+    seconds: float,
+    clients: int,
+    wait_policy: str | None,
 ) -> Run:
-    """The service around faster-whisper, likewise."""
+    """The service around faster-whisper, likewise.
+
+    Args:
+        wait_policy: OpenMP's. Threads that spin while they wait make it several times as slow as soon as anything else
+            wants a core; "PASSIVE" has them sleep. None: that of this process, if any.
+    """
     python = python_of("faster-whisper")
     variables = environment(cache, ours=False, threads=threads, python=python)
     variables |= {"SERVICE_MODEL": str(cache.resolve() / "base-ct2"), "SERVICE_THREADS": str(threads)}
     variables["SERVICE_COMPUTE_TYPE"] = compute_type
-    # Threads that spin while they wait make it several times as slow as soon as anything else wants a core.
-    # OMP_WAIT_POLICY=ACTIVE from outside gives what it does by itself.
-    variables.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if wait_policy is not None:
+        variables["OMP_WAIT_POLICY"] = wait_policy
     command = [str(python), "-m", "uvicorn", "benchmarks.service.faster_whisper_service:app"]
     with _started([*command, "--host", "127.0.0.1", "--port", "0"], variables) as (process, port):
         return _run_clients(process, Endpoint(port, "/transcribe", "file"), clips, seconds, clients)

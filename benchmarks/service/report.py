@@ -14,10 +14,11 @@ from benchmarks.service.clips import SHORT_S
 
 Row = dict[str, Any]
 
-SIDES = ("whisperlite", "transcribe_many", "faster-whisper")
+TUNED = "faster-whisper, tuned"
+SIDES = ("whisperlite", "transcribe_many", "faster-whisper", TUNED)
 SERVICE = "whisperlite"
 COMPUTE_TYPES = ("float32", "int8")
-REQUIRED = {"transcribe_many": 0.85, "faster-whisper": 2.0}  # our throughput over theirs
+REQUIRED = {"transcribe_many": 0.85, "faster-whisper": 2.0, TUNED: None}  # our throughput over theirs
 ALLOWED_GROWTH = 0.10  # of memory, after the warm-up
 
 _SAME_TEXTS = ("whisperlite", "transcribe_many")  # theirs are to be those of `transcribe`
@@ -127,7 +128,7 @@ def judge(rows: Mapping[str, Row]) -> list[Row]:
     for side, required in REQUIRED.items():
         if side in rows and (theirs := median(rows[side]["throughput"])):
             ratio = ours / theirs
-            verdict = "pass" if ratio >= required else "miss"
+            verdict = "not asked" if required is None else "pass" if ratio >= required else "miss"
             found.append({"against": side, "required": required, "ratio": round(ratio, 3), "verdict": verdict})
     return found
 
@@ -153,6 +154,11 @@ def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row]) -> list[str]
     return failures
 
 
+def conclude(about: Mapping[str, Any], of_types: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The summary of a run: what it was of, and what came out in each precision."""
+    return {**about, "passes": all(each["passes"] for each in of_types.values()), "compute_types": dict(of_types)}
+
+
 # The page
 
 
@@ -168,7 +174,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
         f"`whisperlite serve` with {summary['clients']} clients that send one clip after the other for "
         f"{summary['seconds']:g} s, over loopback; `transcribe_many` with the same clips in the same order "
         "(`batch_size=8`); and a plain FastAPI service around faster-whisper, one model whose endpoint runs on "
-        f"FastAPI's threads (`OMP_WAIT_POLICY=PASSIVE`), with the same clients. The same weights and "
+        "FastAPI's threads, with the same clients: as it comes, and *tuned*, with `OMP_WAIT_POLICY=PASSIVE`, so that "
+        "its threads sleep while they wait for each other. The same weights and "
         f"options everywhere (`{summary['model']}`), "
         f"{summary['threads']} threads each, one side after the other in one run"
         f"{'' if summary['repeats'] == 1 else ', ' + str(summary['repeats']) + ' times'}. On {summary['machine']}. "
@@ -199,9 +206,9 @@ def _of_one(compute_type: str, summary: Mapping[str, Any]) -> list[str]:
 
 
 def _verdicts(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    said = {"pass": "pass", "miss": "**miss**"}
+    said = {"pass": "pass", "miss": "**miss**", "not asked": ""}
     table = [
-        f"| {name} | {row['against']} | {row['required']:g} | {row['ratio']:.2f} | {said[row['verdict']]} |"
+        f"| {name} | {row['against']} | {_or_none(row['required'])} | {row['ratio']:.2f} | {said[row['verdict']]} |"
         for name, summary in summaries.items()
         for row in summary["verdicts"]
     ]
@@ -212,6 +219,10 @@ def _verdicts(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "",
         *("| precision | against | required | measured |  |", "|---|---|---:|---:|---|", *table, ""),
     ]
+
+
+def _or_none(required: float | None) -> str:
+    return "" if required is None else f"{required:g}"
 
 
 def _throughput(sides: Mapping[str, Row]) -> list[str]:
