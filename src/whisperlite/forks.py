@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import sys
 
 _was_forked = False
 
@@ -19,10 +19,11 @@ def _note() -> None:
 
 
 def _by_multiprocessing() -> bool:
-    if multiprocessing.parent_process() is None:
+    multiprocessing = sys.modules.get("multiprocessing")  # whoever it forked off has it
+    if multiprocessing is None or multiprocessing.parent_process() is None:
         return False
     own = getattr(multiprocessing.current_process(), "_start_method", None)  # None: the usual one
-    return (own or multiprocessing.get_start_method(allow_none=True)) == "fork"
+    return bool((own or multiprocessing.get_start_method(allow_none=True)) == "fork")
 
 
 if hasattr(os, "register_at_fork"):
