@@ -20,7 +20,7 @@ import pytest
 from benchmarks.service.clients import Answer, Endpoint, ask, send
 from benchmarks.service.clips import Clip, in_order
 from benchmarks.service.processes import held_bytes
-from benchmarks.service.report import TUNED, Run, as_markdown, conclude, judge, memory_around, percentile, summarise
+from benchmarks.service.report import PASSIVE, Run, as_markdown, conclude, judge, memory_around, percentile, summarise
 
 SHORT, LONG = Clip("short.wav", "a", "en", 6.0), Clip("long.flac", "b", "de", 60.0)
 TEXTS = {"a": " Short.", "b": " Long."}
@@ -174,8 +174,8 @@ def side(*throughput: float) -> dict[str, Any]:
 
 def test_ratios_are_those_of_medians_and_what_was_not_measured_is_not_judged() -> None:
     rows = {"whisperlite": side(8.5, 1.0, 100.0), "transcribe_many": side(10.0), "faster-whisper": side(4.5)}
-    verdicts = [(row["against"], row["ratio"], row["verdict"]) for row in judge({**rows, TUNED: side(8.5)})]
-    expected = [("transcribe_many", 0.85, "pass"), ("faster-whisper", 1.889, "miss"), (TUNED, 1.0, "not asked")]
+    verdicts = [(row["against"], row["ratio"], row["verdict"]) for row in judge({**rows, PASSIVE: side(8.5)})]
+    expected = [("transcribe_many", 0.85, "pass"), ("faster-whisper", 1.889, "miss"), (PASSIVE, 1.0, "not asked")]
     assert verdicts == expected
     assert judge({"whisperlite": side(8.5)}) == judge({"faster-whisper": side(8.5)}) == []
 
@@ -214,7 +214,7 @@ def test_the_page_names_the_ratios_the_latencies_and_what_failed() -> None:
         "whisperlite": [run(answer(), answer(LONG, ended_s=9.0), answer(text=None, error="500: no"))],
         "transcribe_many": [run(answer(), answer(LONG, ended_s=10.0))],
         "faster-whisper": [run(answer(ended_s=12.0), answer(LONG, ended_s=24.0))],
-        TUNED: [run(answer(ended_s=10.0), answer(LONG, ended_s=20.0))],
+        PASSIVE: [run(answer(ended_s=10.0), answer(LONG, ended_s=20.0))],
     }
     about = {
         "model": "base",
@@ -235,7 +235,7 @@ def test_the_page_names_the_ratios_the_latencies_and_what_failed() -> None:
     page = as_markdown(conclude(about, {"float32": summarise(runs, TEXTS), "int8": summarise(runs, TEXTS)}))
     assert "| float32 | transcribe_many | 0.85 | 1.11 | pass |" in page
     assert "| int8 | faster-whisper | 2 | 2.67 | pass |" in page
-    assert "| int8 | faster-whisper, tuned |  | 2.22 |  |" in page
+    assert "| int8 | faster-whisper, passive |  | 2.22 |  |" in page
     assert page.index("## In float32") < page.index("## In int8")
     assert "| whisperlite | 3 | 1 | 0 | 0 | 0 | 66 | 9 | 7.33 |" in page
     assert "| whisperlite | all | 2.0 | 9.0 | 9.0 |" in page

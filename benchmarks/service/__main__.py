@@ -1,7 +1,7 @@
 """Throughput, latency and memory of the service under load: `python -m benchmarks.service`.
 
 The sides run one after the other, since each loads all cores: our service, `transcribe_many` in a process of its own,
-and a plain FastAPI service around faster-whisper, as it comes and tuned, with the same weights, precision, clips,
+and a plain FastAPI service around faster-whisper, as it comes and passive, with the same weights, precision, clips,
 order, options and time.
 """
 
@@ -20,7 +20,7 @@ from benchmarks.peers.desk import Desk
 from benchmarks.service.clips import Clip, choose
 from benchmarks.service.expected import expected_texts
 from benchmarks.service.processes import run_many, run_peer, run_service, versions_of
-from benchmarks.service.report import COMPUTE_TYPES, SIDES, TUNED, Run, as_markdown, conclude, summarise
+from benchmarks.service.report import COMPUTE_TYPES, PASSIVE, SIDES, Run, as_markdown, conclude, summarise
 from benchmarks.speed.summary import about_now, machine
 
 
@@ -51,7 +51,7 @@ def measure(
         "whisperlite": partial(run_service, **load, clients=arguments.clients),
         "transcribe_many": partial(run_many, **load),
         "faster-whisper": partial(run_peer, **load, clients=arguments.clients, wait_policy=None),
-        TUNED: partial(run_peer, **load, clients=arguments.clients, wait_policy="PASSIVE"),
+        PASSIVE: partial(run_peer, **load, clients=arguments.clients, wait_policy="PASSIVE"),
     }
     sides = [side for side in SIDES if side in sides]
     runs: dict[str, list[Run]] = {side: [] for side in sides}
