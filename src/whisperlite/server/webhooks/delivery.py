@@ -45,6 +45,7 @@ class _Room:
         self._running = {one.id: (one.owner, one.receiver) for one in in_flight.values()}
 
     def takes(self, id: str, owner: str, receiver: str) -> bool:
+        """Whether there is room for one more attempt; if so it is counted from now on."""
         running = self._running.values()
         has_room = (
             id not in self._running
