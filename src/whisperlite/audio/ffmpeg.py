@@ -171,17 +171,17 @@ def _run(
         )
     except OSError as error:
         raise FFmpegError(f"{command[0]} could not be run ({error}): {GET_FFMPEG}") from error
-    _limit(process.pid)
     log = bytearray()
     output = bytearray()
+    reader = threading.Thread(target=_drain, args=(process.stdout, output, most_bytes), daemon=True)
+    threads = [reader, threading.Thread(target=_drain, args=(process.stderr, log), daemon=True)]
+    if content is not None:
+        threads.append(threading.Thread(target=_feed, args=(process.stdin, content), daemon=True))
     with process:
-        reader = threading.Thread(target=_drain, args=(process.stdout, output, most_bytes), daemon=True)
-        threads = [reader, threading.Thread(target=_drain, args=(process.stderr, log), daemon=True)]
-        if content is not None:
-            threads.append(threading.Thread(target=_feed, args=(process.stdin, content), daemon=True))
-        for thread in threads:
-            thread.start()
-        try:
+        try:  # around all that follows: an interrupt may come at any moment, and `with` would wait for the whole file
+            _limit(process.pid)
+            for thread in threads:
+                thread.start()
             while reader.is_alive():
                 reader.join(None if check is None else _CHECKED_EVERY_S)
                 if check is not None:
@@ -193,7 +193,8 @@ def _run(
             raise
         finally:
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:  # it was started
+                    thread.join()
     return output, log.decode(errors="replace"), process.returncode
 
 
