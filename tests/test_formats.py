@@ -186,6 +186,14 @@ def test_an_empty_segment_does_not_part_the_words_around_it() -> None:
     assert texts_of(transcription, max_line_width=40, max_line_count=1) == ["One two"]
 
 
+def test_vtt_escapes_what_would_begin_a_tag_or_a_character() -> None:
+    words = spoken(evenly([" AT&T", " <3"]))
+    assert texts_of(words) == ["AT&amp;T &lt;3"]
+    assert texts_of(words, highlight_words=True) == ["<u>AT&amp;T</u> &lt;3", "AT&amp;T <u>&lt;3</u>"]
+    assert texts_of(words, max_line_width=8, max_line_count=1) == ["AT&amp;T &lt;3"]  # 8 letters are read
+    assert "AT&T <3" in render(words, "srt")
+
+
 @pytest.mark.parametrize("highlight_words", [False, True])
 def test_words_that_are_only_spaces_make_no_cue(highlight_words: bool) -> None:
     assert texts_of(spoken(evenly([" ", "  "])), highlight_words=highlight_words) == []

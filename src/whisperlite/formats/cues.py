@@ -8,7 +8,7 @@ text makes no cue, with words and without.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from whisperlite.formats.subtitle_options import SubtitleOptions
@@ -36,15 +36,21 @@ class Cue:
     text: str
 
 
-def cues(transcription: Transcription, options: SubtitleOptions) -> Iterator[Cue]:
+Escape = Callable[[str], str]
+"""What is written for a text that stands in a file."""
+
+
+def cues(transcription: Transcription, options: SubtitleOptions, escape: Escape = str) -> Iterator[Cue]:
     """The cues in order: of a segment's words, or of the whole segment where it has none."""
     for run in _runs(transcription.segments, options):
         if isinstance(run, Segment):
-            yield Cue(run.start, run.end, _one_block(_without_arrows([run.text])[0].strip()))
+            [text] = _texts([run.text], escape)
+            yield Cue(run.start, run.end, _one_block(text.strip()))
             continue
         for words in _laid_out(run, options):
             if any(word.word.strip() for word in words):
-                yield from _highlighted(words) if options.highlight_words else (_cue(words, _texts(words)),)
+                texts = _texts([word.word for word in words], escape)
+                yield from _highlighted(words, texts) if options.highlight_words else (_cue(words, texts),)
 
 
 def _runs(segments: Sequence[Segment], options: SubtitleOptions) -> Iterator[Sequence[Word] | Segment]:
@@ -89,9 +95,8 @@ def _laid_out(words: Sequence[Word], options: SubtitleOptions) -> Iterator[list[
     yield cue
 
 
-def _highlighted(words: Sequence[Word]) -> Iterator[Cue]:
+def _highlighted(words: Sequence[Word], texts: Sequence[str]) -> Iterator[Cue]:
     """A cue for each word, which it underlines, and one for each pause between two of them."""
-    texts = _texts(words)
     shown_until = words[0].start
     for index, word in enumerate(words):
         # Differs: where words overlap, the reference writes a cue that ends before it begins.
@@ -110,8 +115,8 @@ def _cue(words: Sequence[Word], texts: Sequence[str]) -> Cue:
     return Cue(words[0].start, words[-1].end, _one_block("".join(texts)))
 
 
-def _texts(words: Sequence[Word]) -> list[str]:
-    return _without_arrows([word.word for word in words])
+def _texts(texts: Sequence[str], escape: Escape) -> list[str]:
+    return [escape(text) for text in _without_arrows(texts)]
 
 
 def _without_arrows(texts: Sequence[str]) -> list[str]:
