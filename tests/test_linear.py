@@ -20,18 +20,19 @@ from whisperlite.nn import linear as module
 from whisperlite.nn.build import build_network, in_float32
 from whisperlite.nn.cache import Cache
 from whisperlite.nn.linear import (
+    _LEVELS,
+    _ZERO,
     Linear,
     _FbgemmLinear,
     _HalvesLinear,
-    _levels,
     _OnednnLinear,
     _PackedLinear,
     _PlainLinear,
     _probed,
     _rows_at_once,
+    _weight_levels,
     _WeightOnlyLinear,
     _works,
-    _zero,
     linear,
     multiplies_bfloat16,
 )
@@ -72,14 +73,14 @@ Make = Callable[[Tensor, Tensor | None], Linear]
 
 
 def near(found: Tensor, expected: Tensor, *, levels: int = 127) -> None:
-    """Within 2 % of the largest number, or 4 where inputs are rounded to 7 bits."""
+    """Within 2 % of the largest number, or 4 where weights are rounded to 64 levels of each sign."""
     assert found.shape == expected.shape
     assert_close(found.float(), expected, rtol=0.0, atol=0.02 * 127 / levels * float(expected.abs().max()))
 
 
 def levels_of(make: Make) -> int:
-    """That inputs are rounded to, if they are."""
-    return _levels() if any(make in parameter.values for parameter in INT8) else 127
+    """That a weight is rounded to, if it is."""
+    return _weight_levels() if any(make in parameter.values for parameter in INT8) else 127
 
 
 # What it computes
@@ -205,7 +206,7 @@ def test_a_row_that_is_not_finite_stays_so_and_alone(make: Make, wrong: float) -
 
 @every_int8
 def test_the_largest_products_do_not_overflow(make: Make) -> None:
-    """Without 8-bit dot products two of them are added up in 16 bits; so inputs have fewer levels there."""
+    """Without 8-bit dot products two of them are added up in 16 bits; so weights have fewer levels there."""
     weight = random(16, 4096).sign()
     weight[0], weight[1] = 1.0, -1.0
     for x in (torch.ones(2, 4096), -torch.ones(2, 4096), weight):
@@ -217,11 +218,10 @@ def test_the_largest_products_do_not_overflow(make: Make) -> None:
 @needs(_OnednnLinear)
 def test_without_8_bit_dot_products_no_two_products_can_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    largest_byte, largest_weight = _zero() + _levels(), 127
-    assert 2 * largest_byte * largest_weight < 2**15
+    assert 2 * (_ZERO + _LEVELS) * _weight_levels() < 2**15
     weight, x = random(96, 64), random(5, 64, seed=1)
     for kind in (_FbgemmLinear, _OnednnLinear):
-        near(kind.of(weight, None, torch.float32)(x), F.linear(x, weight), levels=_levels())
+        near(kind.of(weight, None, torch.float32)(x), F.linear(x, weight), levels=_weight_levels())
 
 
 @pytest.mark.parametrize("kind", [_FbgemmLinear, _OnednnLinear, _WeightOnlyLinear])
@@ -233,7 +233,7 @@ def test_weights_and_results_may_be_of_any_type(kind: Any, dtype: torch.dtype, o
     weight, bias, x = random(96, 64).to(dtype), random(96).to(dtype), random(5, 64, seed=1).to(dtype)
     found = kind.of(weight, bias, output)(x)
     assert found.dtype == output
-    levels = 127 if kind is _WeightOnlyLinear else _levels()
+    levels = 127 if kind is _WeightOnlyLinear else _weight_levels()
     near(found, F.linear(x.float(), weight.float(), bias.float()), levels=levels)
 
 
@@ -302,7 +302,7 @@ def test_where_no_number_of_rows_will_do_halves_are_not_used(monkeypatch: pytest
 @pytest.fixture
 def probes() -> Iterator[None]:
     """What was found out about this torch is forgotten before and after."""
-    caches = (_probed, _levels, _rows_at_once)
+    caches = (_probed, _weight_levels, _rows_at_once)
     for each in caches:
         each.cache_clear()
     yield

@@ -10,7 +10,6 @@ from tests.pooled import PATIENCE_S, assert_same_result
 from tests.test_transcribe import TRANSCRIPT, word_errors, words
 from whisperlite import OptionsDict, Transcription, Whisper
 from whisperlite.audio.mel import Samples
-from whisperlite.nn.linear import _levels
 
 # A sentence, the end of one, and one and a bit.
 CUTS_S = ((7.38, 13.72), (5.98, 7.38), (20.52, 24.73))
@@ -84,8 +83,7 @@ def test_words_are_said_when_float32_hears_them(base: Whisper, rounded: Whisper,
     for one, other in zip(mine.words, theirs.words, strict=True):
         assert one.start == pytest.approx(other.start, abs=0.1)
         assert one.end == pytest.approx(other.end, abs=0.1)
-        # Where processors have no products of 8-bit integers, inputs are rounded to 7 bits.
-        assert one.probability == pytest.approx(other.probability, abs=0.1 if _levels() == 127 else 0.15)
+        assert one.probability == pytest.approx(other.probability, abs=0.1)
 
 
 def test_rounded_weights_detect_the_language(base: Whisper, rounded: Whisper) -> None:

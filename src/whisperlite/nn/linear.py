@@ -150,22 +150,25 @@ def _rows_at_once() -> int:
     raise NotImplementedError("rows depend on how many there are")
 
 
-def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight (out, in) as integers in [-127, 127], and the scale (out,) of each output."""
+_LEVELS = 127  # of each sign, in a byte
+_ZERO = 128  # the byte that stands for an input of 0
+
+
+def _rounded(weight: Tensor, levels: int = _LEVELS) -> tuple[Tensor, Tensor]:
+    """A weight (out, in) as integers in [-levels, levels], and the scale (out,) of each output."""
     weight = weight.float().contiguous()  # the operators take no other
-    scale = weight.abs().amax(-1).clamp(min=_LEAST_SCALE) / 127
+    scale = weight.abs().amax(-1).clamp(min=_LEAST_SCALE) / levels
     return (weight / scale[:, None]).round_().to(torch.int8), scale
 
 
 @cache
-def _levels() -> int:
-    """Of each sign, that an input is rounded to: without 8-bit dot products two products can overflow 16 bits."""
-    return 127 if torch.cpu._is_vnni_supported() else 63
+def _weight_levels() -> int:
+    """That a weight is rounded to, so that nothing overflows.
 
-
-def _zero() -> int:
-    """The byte that stands for 0, above as many as there are levels: what overflows is the product with the byte."""
-    return _levels() + 1
+    Without 8-bit dot products two products with bytes are added up in 16 bits: 2 · 255 · 64 is within them. Inputs keep
+    their levels, since they are harder to round: the encoder's error is two thirds of what it is the other way round.
+    """
+    return _LEVELS if torch.cpu._is_vnni_supported() else 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ class _Int8Linear:
         return result.view(*x.shape[:-1], -1).to(self.output)
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
-        """(R, in), to be rounded in `_levels` of each row's largest (R, 1) → (R, out) in those, without the bias."""
+        """(R, in), to be rounded by each row's largest (R, 1) → (R, out), divided by it, without the bias."""
         raise NotImplementedError
 
 
@@ -203,7 +206,7 @@ def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
 class _FbgemmLinear(_Int8Linear):
     @staticmethod
     def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _FbgemmLinear:
-        rounded, scale = _rounded(weight)
+        rounded, scale = _rounded(weight, _weight_levels())
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # quantised tensors are deprecated; this one lives for a line
@@ -213,7 +216,7 @@ class _FbgemmLinear(_Int8Linear):
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
         result: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            rows / largest, 1 / _levels(), _zero(), self.weight
+            rows / largest, 1 / _LEVELS, _ZERO, self.weight
         )
         return result
 
@@ -225,16 +228,16 @@ class _OnednnLinear(_Int8Linear):
 
     @staticmethod
     def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _OnednnLinear:
-        rounded, scale = _rounded(weight)
+        rounded, scale = _rounded(weight, _weight_levels())
         packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         return _OnednnLinear(packed, _bias(bias, weight), output, scale, zeros)
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
         # The conversion cuts off: the half rounds.
-        rounded = (rows * (_levels() / largest)).add_(_zero() + 0.5).to(torch.uint8)
+        rounded = (rows * (_LEVELS / largest)).add_(_ZERO + 0.5).to(torch.uint8)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            *(rounded, 1 / _levels(), _zero(), self.weight, self.scale, self.zeros),
+            *(rounded, 1 / _LEVELS, _ZERO, self.weight, self.scale, self.zeros),
             *(None, 1.0, 0, torch.float32, "none", [], ""),
         )
         return result
