@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import whisperlite
 from whisperlite.audio.load import read_audio
 from whisperlite.audio.mel import Samples
-from whisperlite.nn.linear import multiplies_bfloat16
+from whisperlite.nn.linear import multiplies
 
 DATA = Path(__file__).parent / "data"
-in_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="this processor does not multiply bfloat16")
+in_bfloat16 = pytest.mark.skipif(not multiplies(torch.bfloat16), reason="this processor does not multiply bfloat16")
 
 
 @pytest.fixture(scope="session")

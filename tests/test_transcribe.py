@@ -237,12 +237,13 @@ def test_bfloat16_says_the_same(short: Samples) -> None:
     assert word_errors(words(result.text), words(SENTENCE)) <= 1
 
 
-def test_where_bfloat16_is_slow_float32_takes_its_place_with_a_warning(
-    tiny_en: whisperlite.Whisper, short: Samples, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("compute_type", ["bfloat16", "float16"])
+def test_where_a_half_precision_is_slow_float32_takes_its_place_with_a_warning(
+    compute_type: str, tiny_en: whisperlite.Whisper, short: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whisperlite.api.load.multiplies_bfloat16", lambda: False)
-    with pytest.warns(UserWarning, match="no fast product of bfloat16 .* float32") as warned:
-        model = whisperlite.load_model("tiny.en", device="cpu", compute_type="bfloat16")
+    monkeypatch.setattr("whisperlite.api.load.multiplies", lambda _: False)
+    with pytest.warns(UserWarning, match=f"no fast product of {compute_type} .* float32") as warned:
+        model = whisperlite.load_model("tiny.en", device="cpu", compute_type=compute_type)
     assert [each.filename for each in warned] == [__file__]
     assert repr(model) == repr(tiny_en)
     assert model.transcribe(short, beam_size=1).text == tiny_en.transcribe(short, beam_size=1).text

@@ -23,7 +23,7 @@ from whisperlite.checkpoints.resolve import load_checkpoint, local_path
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CheckpointError, OptionError
 from whisperlite.nn.build import build_network
-from whisperlite.nn.linear import multiplies_bfloat16
+from whisperlite.nn.linear import multiplies
 from whisperlite.options import OptionsDict, make_options
 from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import N_TEXT_CTX
@@ -107,7 +107,7 @@ def load_model(
         device: where it runs; None: "cuda" where there is one, else "cpu".
         compute_type: "float32", "float16", "bfloat16" or "int8"; "auto": float32, on CUDA float16. "int8" rounds the
             weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row. On a CPU for
-            which torch has no fast product of bfloat16, float32 takes its place, and a warning says so.
+            which torch has no fast product of a half precision float32 takes its place, and a warning says so.
         revision: a branch, a tag or a commit on the Hub, where embedded weights then do not come in; None: "main".
         token: of the Hub, for gated and private repositories; None: the one stored on this machine; False: none.
         cache_dir: folder of downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
@@ -212,9 +212,10 @@ def _dtype(compute_type: str, device: torch.device) -> torch.dtype:
         return torch.float16 if device.type == "cuda" else torch.float32
     if compute_type not in _COMPUTE_TYPES:
         raise OptionError(f"compute_type={compute_type!r} is not one of: auto, {', '.join(_COMPUTE_TYPES)}.")
-    if compute_type == "bfloat16" and device.type == "cpu" and not multiplies_bfloat16():
+    dtype = _COMPUTE_TYPES[compute_type]
+    if device.type == "cpu" and dtype != torch.float32 and not multiplies(dtype):
         warnings.warn(
-            "torch has no fast product of bfloat16 for this processor: float32 takes its place.", stacklevel=4
+            f"torch has no fast product of {compute_type} for this processor: float32 takes its place.", stacklevel=4
         )
         return torch.float32
-    return _COMPUTE_TYPES[compute_type]
+    return dtype

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from whisperlite.nn.config import ModelDimensions
-from whisperlite.nn.linear import Linear, linear, multiplies_bfloat16
+from whisperlite.nn.linear import Linear, linear, multiplies
 from whisperlite.nn.network import (
     MLP,
     Convolution,
@@ -179,7 +179,7 @@ class _Builder:
         # The decoder sees tokens; the encoder, and what projects its output to keys and values, see all of a window.
         few_rows = names[0].startswith("decoder.") and not names[0].endswith("cross_attn.key")
         seen_by_attention = len(names) > 1 and not few_rows
-        is_short = self.int8 and seen_by_attention and self.device.type == "cpu" and multiplies_bfloat16()
+        is_short = self.int8 and seen_by_attention and self.device.type == "cpu" and multiplies(torch.bfloat16)
         output = torch.bfloat16 if is_short else None
         return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows, int8=self.int8, output=output)
 
