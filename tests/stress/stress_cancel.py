@@ -13,6 +13,7 @@ import pytest
 
 import whisperlite
 from tests.conftest import DATA
+from whisperlite.api.heap import trim
 from whisperlite.audio.ffmpeg import find_binary
 from whisperlite.audio.load import read_audio
 from whisperlite.decoding.encoding import Encoding
@@ -59,6 +60,8 @@ def check_prefix(partial: whisperlite.Transcription | None, whole: whisperlite.T
 
 
 def resident_bytes() -> int:
+    """What is in use: without what the C library keeps of freed memory for the next one who asks."""
+    trim()
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -110,7 +113,7 @@ def test_fifty_cancellations_each_end_within_one_engine_call(
         gc.collect()
         assert not [one for one in gc.get_objects() if type(one) is Encoding]
         assert children() == []
-        if attempt == 4:  # allocators have had their fill
+        if attempt == 4:  # what is made once is made
             level = resident_bytes()
     growth = resident_bytes() - level
     print(
@@ -120,4 +123,4 @@ def test_fifty_cancellations_each_end_within_one_engine_call(
     )
     assert cut > MOMENTS // 2
     assert max(late) <= 1  # it may begin between the look at the token and the cancellation
-    assert growth < 40 * MEGABYTE
+    assert growth < 5 * MEGABYTE
