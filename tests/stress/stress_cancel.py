@@ -123,4 +123,4 @@ def test_fifty_cancellations_each_end_within_one_engine_call(
     )
     assert cut > MOMENTS // 2
     assert max(late) <= 1  # it may begin between the look at the token and the cancellation
-    assert growth < 5 * MEGABYTE
+    assert growth < 20 * MEGABYTE  # half of what one window's encoding and its keys and values take
