@@ -45,7 +45,7 @@ demo: $(VENV)/.demo  ## transcribe a real recording with the embedded weights
 	$(BIN)/whisperlite tests/data/librivox.wav --output_format all --output_dir $(DEMO)
 	@ls $(DEMO)/*
 
-# Small products on tiny networks: one thread is as fast as two, and two processes take three quarters of the time of one.
+# Small products on tiny networks: one thread is as fast as two, and two processes take half of the time of one.
 test: $(VENV)/.dev  ## run the tests (ARGS="-k mel" chooses; WORKERS=0: in one process, for a debugger)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/test_docs.py -n $(WORKERS) --dist worksteal $(ARGS)
 
