@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -280,12 +281,14 @@ def fresh_cache(structure: str, seed: int, capacity: int) -> tuple[Tensor, Cache
     return encoded[0], Cache.empty(network.decoder.cross(encoded), rows=1, capacity=capacity)
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 4])
 @pytest.mark.parametrize("structure", ["base", "large-v3", "turbo"])
-def test_reading_with_scores_gives_the_hidden_states_of_reading_without(structure: str) -> None:
+def test_reading_with_scores_gives_the_hidden_states_of_reading_without(structure: str, rows_at_once: int) -> None:
     network = random_network(structure)
     tokens = torch.tensor([TOKENS])
     expected, _ = network.decoder.hidden(tokens, fresh_cache(structure, 0, len(TOKENS))[1])
-    hidden, _ = network.decoder.aligned(tokens, fresh_cache(structure, 0, len(TOKENS))[1], [(0, 1)])
+    decoder = replace(network.decoder, rows_at_once=rows_at_once)
+    hidden, _ = decoder.aligned(tokens, fresh_cache(structure, 0, len(TOKENS))[1], [(0, 1)])
     torch.testing.assert_close(hidden, expected, rtol=1e-5, atol=1e-5)
 
 

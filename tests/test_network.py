@@ -78,12 +78,14 @@ def test_token_by_token_gives_the_logits_of_the_full_forward(structure: str) -> 
     cuts=st.sets(st.integers(1, 23)),
     windows=st.integers(1, 3),
     queries=st.integers(1, 3),
+    rows_at_once=st.sampled_from([1, 3, 4]),
     seed=st.integers(0, 1000),
 )
 def test_any_split_gives_the_logits_of_the_full_forward(
-    structure: str, cuts: set[int], windows: int, queries: int, seed: int
+    structure: str, cuts: set[int], windows: int, queries: int, rows_at_once: int, seed: int
 ) -> None:
     network = random_network(structure)
+    network = replace(network, decoder=replace(network.decoder, rows_at_once=rows_at_once))
     tokens = random_tokens(network, windows * queries, 24, seed=seed)
     cache = cache_of(network, *range(windows), queries=queries)
     parts = []
@@ -214,10 +216,13 @@ def test_half_precision_stays_near_float32(dtype: torch.dtype) -> None:
 def test_attention_is_the_same_for_few_and_for_many_queries(queries: int) -> None:
     generator = torch.Generator().manual_seed(0)
     query, keys, values = (torch.randn(2, 3, n, 8, generator=generator) for n in (queries, 50, 50))
-    mask = torch.arange(50) <= torch.arange(queries)[:, None] + 9
-    for chosen in (None, mask):
+    seen = torch.arange(50) <= torch.arange(queries)[:, None] + 9
+    for chosen in (None, seen):
         expected = F.scaled_dot_product_attention(query, keys, values, attn_mask=chosen)
-        close(attend(query, keys, values, chosen), expected)
+        mask = None if chosen is None else torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))[None, None]
+        close(attend(query, keys, values, mask), expected)
+        of_rows = None if mask is None else mask.expand(2, 3, -1, -1)
+        close(attend(query, keys, values, of_rows), expected)
 
 
 # What it is built from

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from whisperlite.nn.config import ModelDimensions
-from whisperlite.nn.linear import Linear, linear, multiplies
+from whisperlite.nn.linear import Linear, linear, multiplies, rows_at_once
 from whisperlite.nn.network import (
     MLP,
     Convolution,
@@ -133,12 +133,14 @@ class _Builder:
         weight = self.tensors.pop(HEAD, embedding).to(self.device, self.dtype)
         head = linear(weight, None, few_rows=True, int8=self.int8)
         del weight  # before all others are placed
+        blocks = tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer))
         return Decoder(
             embedding=embedding.to(self.device),
             positions=self._place("decoder.positional_embedding"),
-            blocks=tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer)),
+            blocks=blocks,
             norm=self._norm("decoder.ln"),
             head=head,
+            rows_at_once=rows_at_once(block.mlp.expand for block in blocks),
         )
 
     def _encoder_block(self, name: str) -> EncoderBlock:

@@ -13,8 +13,10 @@ not depend on the rows that it is computed with.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -28,6 +30,7 @@ Linear = Callable[[Tensor], Tensor]
 
 _ROWS_AT_A_TIME = 4096  # of a weight that is looked through: of an output head that would be another 150 MB
 _LEAST_SCALE = 1e-12  # a row of zeros is divided by it
+_SMALL = 1 << 19  # numbers of a weight: one core is as fast as it takes to call two
 
 
 def linear(
@@ -54,10 +57,16 @@ def linear(
     in_float32 = weight.dtype == torch.float32 and few_rows
     if weight.device.type == "cpu" and (in_float32 or weight.dtype == torch.bfloat16):
         if in_float32 and _works(_HalvesLinear, weight.dtype) and _are_halves(weight):
-            return _HalvesLinear.of(weight, bias)
+            is_small = weight.numel() <= _SMALL and _works(_SmallHalvesLinear, weight.dtype)
+            return (_SmallHalvesLinear if is_small else _HalvesLinear).of(weight, bias)
         if _works(_PackedLinear, weight.dtype):
             return _PackedLinear.of(weight, bias)
     return _PlainLinear(weight, bias)
+
+
+def rows_at_once(layers: Iterable[Linear]) -> int:
+    """Of how many rows a list had better be a multiple, so that no layer has to fill it up."""
+    return math.lcm(*(getattr(layer, "rows_at_once", 1) for layer in layers))
 
 
 def _are_halves(weight: Tensor) -> bool:
@@ -117,24 +126,53 @@ class _HalvesLinear:
     """
 
     weight: Any  # opaque
+    bias: Tensor
     rows_at_once: int
 
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None) -> _HalvesLinear:
+        return cls(cls.pack(weight, bias), _bias(bias, weight), _rows_at_once())
+
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None) -> _HalvesLinear:
-        return _HalvesLinear(_packed_halves(weight, bias), _rows_at_once())
+    def pack(weight: Tensor, bias: Tensor | None) -> Any:
+        return torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+
+    def product(self, rows: Tensor) -> Tensor:
+        """(R, in) → (R, out), the bias added."""
+        result: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self.weight)
+        return result
 
     def __call__(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        if missing := -len(rows) % self.rows_at_once:
-            rows = F.pad(rows, (0, 0, 0, missing))
-        result: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self.weight)
-        if missing:
-            result = result[:-missing]
-        return result.view(*x.shape[:-1], -1)
+        missing = -(x.numel() // x.shape[-1]) % self.rows_at_once
+        if not missing and x.ndim == 2:
+            return self.product(x)
+        rows = F.pad(x.reshape(-1, x.shape[-1]), (0, 0, 0, missing))
+        return self.product(rows)[: len(rows) - missing].view(*x.shape[:-1], -1)
 
 
-def _packed_halves(weight: Tensor, bias: Tensor | None) -> Any:
-    return torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+class _SmallHalvesLinear(_HalvesLinear):
+    """The same sums from an older operator, which computes on one core and is called in a tenth of the time.
+
+    torch announces its end; then what is small runs as the rest does.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def pack(weight: Tensor, bias: Tensor | None) -> Any:  # noqa: ARG004 - it is given with every product
+        with _unwarned():
+            return torch.fbgemm_pack_gemm_matrix_fp16(weight.contiguous())
+
+    def product(self, rows: Tensor) -> Tensor:
+        return torch.fbgemm_linear_fp16_weight(rows, self.weight, self.bias)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Of operators that torch means to take out: each says so once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @cache
@@ -142,7 +180,7 @@ def _rows_at_once() -> int:
     """With AVX-512 every row is added up in one order; with AVX2 alone one and two rows are in another than three."""
     generator = torch.Generator("cpu").manual_seed(0)
     weight, x = (torch.randn((96, 64), generator=generator, dtype=torch.float32, device="cpu") for _ in range(2))
-    packed = _packed_halves(weight.half().float(), None)
+    packed = _HalvesLinear.pack(weight.half().float(), None)
     for step in (1, 2, 3, 4, 6, 8, 12):
         found = [torch.ops.quantized.linear_dynamic_fp16(x[:count], packed) for count in range(step, len(x) + 1, step)]
         if all(torch.equal(each, found[-1][: len(each)]) for each in found):
@@ -186,12 +224,16 @@ class _Int8Linear:
     output: torch.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1]).float()
-        largest = rows.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE)
-        result = self.product(rows, largest)
+        if x.ndim == 2 and x.dtype == self.output == torch.float32:
+            return self.rows(x)
+        return self.rows(x.reshape(-1, x.shape[-1]).float()).view(*x.shape[:-1], -1).to(self.output)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """(R, in) → (R, out), in float32."""
+        largest = x.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE)
+        result = self.product(x, largest)
         # In place: fresh memory for the sum would cost more than the sum.
-        torch.addcmul(self.bias, result, largest, out=result)
-        return result.view(*x.shape[:-1], -1).to(self.output)
+        return torch.addcmul(self.bias, result, largest, out=result)
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
         """(R, in), to be rounded by each row's largest (R, 1) → (R, out), divided by it, without the bias."""
@@ -208,8 +250,7 @@ class _FbgemmLinear(_Int8Linear):
     def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _FbgemmLinear:
         rounded, scale = _rounded(weight, _weight_levels())
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # quantised tensors are deprecated; this one lives for a line
+        with _unwarned():
             quantised = torch._make_per_channel_quantized_tensor(rounded, scale, zeros, 0)
         packed = torch.ops.quantized.linear_prepack(quantised, None)
         return _FbgemmLinear(packed, _bias(bias, weight), output)
@@ -288,11 +329,12 @@ def _probed(kind: Any, dtype: torch.dtype, engine: str) -> bool:  # noqa: ARG001
     weight, bias, x = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
     weight = weight.half().float()
     weight[0] = x[0, 0] = 1.0  # what adds up to most
-    exact = dtype == torch.float32 and kind in (_PackedLinear, _HalvesLinear)
+    exact = dtype == torch.float32 and kind in (_PackedLinear, _HalvesLinear, _SmallHalvesLinear)
     expected = F.linear(x, weight, bias)
     try:
-        if kind in (_PackedLinear, _HalvesLinear):
-            found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))
+        if kind in (_PackedLinear, _HalvesLinear, _SmallHalvesLinear):
+            with _unwarned():
+                found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))
         else:
             found = kind.of(weight, bias, torch.float32)(x)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):

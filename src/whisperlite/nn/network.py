@@ -4,7 +4,7 @@ Read from the top: Network → Encoder, Decoder → their blocks → attention, 
 was built, so any number of threads may call one network.
 
 Axes: B windows, K queries of one window, R = B·K rows, H heads, T tokens, S audio frames, D head width, C model width,
-V vocabulary.
+V vocabulary, N = R·T tokens in a list, N' as many as its layers compute at once.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Decoder:
     blocks: tuple[DecoderBlock, ...]
     norm: LayerNorm
     head: Linear  # C → V
+    rows_at_once: int = 1  # see `whisperlite.nn.linear.rows_at_once`
 
     def __call__(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Tokens (R, T) that follow what the cache holds → logits (R, T, V) in float32, and the cache after them."""
@@ -70,14 +71,15 @@ class Decoder:
 
     def hidden(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only."""
-        step = _Step.of(cache, tokens.shape[1], tokens.device)
-        x = self._embed(tokens, step)
+        x, step = self._begin(tokens, cache)
         for block, memory in zip(self.blocks, step.layers, strict=True):
             x = block(x, memory, step)
-        return self.norm(x), cache.advanced(tokens.shape[1])
+        return step.unlisted(self.norm(x)), cache.advanced(tokens.shape[1])
 
-    def _embed(self, tokens: Tensor, step: _Step) -> Tensor:
-        return self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions]
+    def _begin(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, _Step]:
+        step = _Step.of(cache, tokens, self.rows_at_once, self.positions.dtype)
+        x = self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions]
+        return step.listed(x), step
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, C) → (…, V) in float32."""
@@ -93,17 +95,16 @@ class Decoder:
         Returns:
             (1, T, C), and scores before the softmax, (N, T, S), in the order of `heads`.
         """
-        step = _Step.of(cache, tokens.shape[1], tokens.device)
-        x = self._embed(tokens, step)
+        x, step = self._begin(tokens, cache)
         scores: dict[tuple[int, int], Tensor] = {}
         for layer, (block, memory) in enumerate(zip(self.blocks, step.layers, strict=True)):
             x = block.look_back(x, memory, step)
             wanted = [head for of_layer, head in heads if of_layer == layer]
             if wanted:
-                found = block.cross_attention.scores(block.cross_attention_norm(x), memory.audio_keys, wanted)
+                found = block.cross_attention.scores(block.cross_attention_norm(x), memory.audio_keys, wanted, step)
                 scores |= {(layer, head): each for head, each in zip(wanted, found, strict=True)}
-            x = block.look_at_audio(x, memory)
-        return self.norm(x), torch.stack([scores[head] for head in heads])
+            x = block.look_at_audio(x, memory, step)
+        return step.unlisted(self.norm(x)), torch.stack([scores[head] for head in heads])
 
     def cross(self, encoded: Tensor) -> CrossKeysValues:
         """Keys and values of encoded audio (B, S, C) for all layers."""
@@ -132,16 +133,21 @@ class _Memory:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Where the T new tokens of each row go, and what they may look at."""
+    """The T new tokens of each row: where they go, what they may look at, and how they lie in one list.
 
+    Layers that compute several rows at once get as many (N'), so that nothing has to be filled up in each of them.
+    """
+
+    shape: torch.Size  # of the tokens, (R, T)
+    missing: int  # N' - R·T
     positions: Tensor  # (R, T), or (T,) when all rows are equally long
     rows: Tensor | None  # (R, 1) the rows' numbers; None: all are equally long
-    mask: Tensor | None  # (R or 1, 1, T, end), True where a query may look; None: everywhere
+    mask: Tensor | None  # (R, H, T, end) or (1, 1, T, end), see `attend`; None: a query may look everywhere
     layers: tuple[_Memory, ...]
 
     @staticmethod
-    def of(cache: Cache, count: int, device: torch.device) -> _Step:
-        longest = cache.longest
+    def of(cache: Cache, tokens: Tensor, rows_at_once: int, dtype: torch.dtype) -> _Step:
+        device, count, longest = tokens.device, tokens.shape[1], cache.longest
         new = slice(longest, longest + count)
         end = new.stop
         if count == 1 and device.type == "cpu":
@@ -149,14 +155,29 @@ class _Step:
         keys, values = (x[:, : len(cache.lengths), :, :end] for x in (cache.keys, cache.values))
         parts = (keys, values, keys[:, :, :, new], values[:, :, :, new], cache.cross.keys, cache.cross.values)
         layers = tuple(_Memory(*each) for each in zip(*(part.unbind(0) for part in parts), strict=True))
+        rows = mask = hidden = None
         if min(cache.lengths) == longest:
             positions = torch.arange(new.start, new.stop, device=device)
-            everywhere = count == 1 and end == new.stop
-            mask = None if everywhere else torch.arange(end, device=device) <= positions[:, None]
-            return _Step(positions, None, mask, layers)
-        positions = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(count, device=device)
-        mask = (torch.arange(end, device=device) <= positions[..., None])[:, None]
-        return _Step(positions, torch.arange(len(positions), device=device)[:, None], mask, layers)
+            if count > 1 or end > new.stop:
+                hidden = (torch.arange(end, device=device) > positions[:, None])[None, None]
+        else:
+            positions = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(count, device=device)
+            rows = torch.arange(len(positions), device=device)[:, None]
+            hidden = (torch.arange(end, device=device) > positions[..., None])[:, None]
+            hidden = hidden.expand(-1, keys.shape[2], -1, -1)
+        if hidden is not None:
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
+        return _Step(tokens.shape, -tokens.numel() % rows_at_once, positions, rows, mask, layers)
+
+    def listed(self, x: Tensor) -> Tensor:
+        """(R, T, C) → (N', C)"""
+        x = x.flatten(0, 1)
+        return F.pad(x, (0, 0, 0, self.missing)) if self.missing else x
+
+    def unlisted(self, x: Tensor) -> Tensor:
+        """(N', C) → (R, T, C)"""
+        x = x[: -self.missing] if self.missing else x
+        return x.view(*self.shape, -1)
 
 
 # Positions of the text are looked at in such numbers, with weights of 0 behind a row's own. A processor adds up so many
@@ -193,15 +214,15 @@ class DecoderBlock:
     mlp: MLP
 
     def __call__(self, x: Tensor, memory: _Memory, step: _Step) -> Tensor:
-        return self.look_at_audio(self.look_back(x, memory, step), memory)
+        return self.look_at_audio(self.look_back(x, memory, step), memory, step)
 
     def look_back(self, x: Tensor, memory: _Memory, step: _Step) -> Tensor:
         """Its first half: attention to the text so far."""
         return x + self.attention.cached(self.attention_norm(x), memory, step)
 
-    def look_at_audio(self, x: Tensor, memory: _Memory) -> Tensor:
+    def look_at_audio(self, x: Tensor, memory: _Memory, step: _Step) -> Tensor:
         """Its second half."""
-        x = x + self.cross_attention(self.cross_attention_norm(x), memory.audio_keys, memory.audio_values)
+        x = x + self.cross_attention(self.cross_attention_norm(x), memory.audio_keys, memory.audio_values, step)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -213,22 +234,21 @@ class SelfAttention:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, S, C) → (B, S, C), everything looking at everything."""
-        return self.out(_merge_heads(attend(*self._project(x))))
+        return self.out(_merge_heads(attend(*self._split(self.query_key_value(x)))))
 
     def cached(self, x: Tensor, memory: _Memory, step: _Step) -> Tensor:
-        """(R, T, C) → (R, T, C); the new keys and values are written into the memory."""
-        query, key, value = self._project(x)
+        """(N', C) → (N', C); the new keys and values are written into the memory."""
+        query, key, value = self._split(step.unlisted(self.query_key_value(x)))
         if step.rows is None:
             memory.new_keys.copy_(key)
             memory.new_values.copy_(value)
         else:
             memory.keys[step.rows, :, step.positions] = key.transpose(1, 2)
             memory.values[step.rows, :, step.positions] = value.transpose(1, 2)
-        return self.out(_merge_heads(attend(query, memory.keys, memory.values, step.mask)))
+        return self.out(step.listed(_merge_heads(attend(query, memory.keys, memory.values, step.mask))))
 
-    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Query, key and value, (B, H, T, D) each."""
-        joint: Tensor = self.query_key_value(x)
+    def _split(self, joint: Tensor) -> tuple[Tensor, ...]:
+        """(B, T, 3·C) → query, key and value, (B, H, T, D) each."""
         return joint.view(*joint.shape[:-1], 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
@@ -239,18 +259,19 @@ class CrossAttention:
     key_value: Linear  # C → 2·C in one product
     out: Linear
 
-    def __call__(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """(R, T, C) over the audio of B windows (B, H, S, D): a window's rows are further queries on the same keys."""
-        windows = len(keys)
-        queries = x.reshape(windows, -1, x.shape[-1])  # (B, K·T, C)
-        # Keys may be in another precision than all else.
-        query = _split_heads(self.query(queries), self.heads).to(keys.dtype)
-        return self.out(_merge_heads(attend(query, keys, values)).to(x.dtype)).reshape(x.shape)
+    def __call__(self, x: Tensor, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
+        """(N', C) over the audio of B windows (B, H, S, D): a window's rows are further queries on the same keys."""
+        query = self._query(x, keys, step)
+        return self.out(step.listed(_merge_heads(attend(query, keys, values)).to(x.dtype)))
 
-    def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int]) -> Tensor:
-        """(1, T, C) over the audio of one window (1, H, S, D): scores of N heads before the softmax, (N, T, S)."""
-        query = _split_heads(self.query(x), self.heads)[0, heads].to(keys.dtype)
-        return _scores(query, keys[0, heads])
+    def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int], step: _Step) -> Tensor:
+        """(N', C) over the audio of one window (1, H, S, D): scores of some heads before the softmax, (…, T, S)."""
+        return _scores(self._query(x, keys, step)[0, heads], keys[0, heads])
+
+    def _query(self, x: Tensor, keys: Tensor, step: _Step) -> Tensor:
+        """(N', C) → (B, H, K·T, D), in the precision of the keys, which may be another than that of all else."""
+        query = step.unlisted(self.query(x)).view(len(keys), -1, x.shape[-1])
+        return _split_heads(query, self.heads).to(keys.dtype)
 
     def keys_values(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.key_value(encoded).chunk(2, dim=-1)
@@ -285,7 +306,8 @@ class Convolution:
         return F.conv1d(x, self.weight, self.bias, stride=self.stride, padding=1)
 
 
-# With few queries two products are on CPUs as fast as the fused kernel, and in bfloat16 several times as fast.
+# With few queries two products are on CPUs as fast as the fused kernel, and in bfloat16 several times as fast. That
+# kernel's sums also depend, in their last bit, on the thread that comes to a row, and so on how many rows there are.
 _FEW_QUERIES = 16
 
 
@@ -293,7 +315,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = No
     """Dot-product attention: (B, H, T, D) over (B, H, S, D) → (B, H, T, D).
 
     Args:
-        mask: True where a query may look.
+        mask: (B, H, T, S) or (1, 1, T, S), added to the scores: minus infinity where a query may not look.
     """
     many = query.shape[-2] > _FEW_QUERIES
     if query.device.type != "cpu" or (many and query.dtype != torch.bfloat16):
@@ -301,16 +323,14 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = No
     if many and mask is None:
         return _attend_head_by_head(query, keys, values)
     # One batch of products; nothing is copied, since heads lie behind heads in memory.
-    scores = _scores(query.flatten(0, 1), keys.flatten(0, 1))
-    if mask is not None:
-        scores.view(*query.shape[:3], -1).masked_fill_(~mask, float("-inf"))
+    scores = _scores(query.flatten(0, 1), keys.flatten(0, 1), None if mask is None else mask.flatten(0, 1))
     return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(query.shape)
 
 
-def _scores(query: Tensor, keys: Tensor) -> Tensor:
-    """(N, T, D) over (N, S, D) → (N, T, S), scaled within the product."""
-    nothing = query.new_zeros(())  # not empty: on MPS a NaN in it comes through
-    return torch.baddbmm(nothing, query, keys.transpose(1, 2), beta=0, alpha=query.shape[-1] ** -0.5)
+def _scores(query: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(N, T, D) over (N, S, D) → (N, T, S), scaled, and (N or 1, T, S) added, within the product."""
+    added = query.new_zeros(()) if mask is None else mask  # not empty: on MPS a NaN in it comes through
+    return torch.baddbmm(added, query, keys.transpose(1, 2), beta=int(mask is not None), alpha=query.shape[-1] ** -0.5)
 
 
 def _attend_head_by_head(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
