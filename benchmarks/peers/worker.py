@@ -22,6 +22,8 @@ import torch
 from benchmarks.parity.store import Answer, Question, Store, read_lines
 from benchmarks.peers.requests import BEST_OF, HALLUCINATION_SILENCE_S, LADDER, Library, Request, Setting, read_wave
 
+MOST_STEPS = 448  # the positions of a text
+
 Transcribe = Callable[[np.ndarray, Request], Answer]
 
 
@@ -63,12 +65,17 @@ def load_openai_whisper(cache: Path) -> Transcribe:
 class _Remembering:
     """openai-whisper's network, whose `decode` is looked up in a store: settings and seeds share many windows.
 
-    What is sampled in a window depends on the seed, the window and what was asked, not on what was sampled before.
+    Where it samples it draws by whisperlite's random numbers for the same seed, window and attempt, so that the two
+    differ by what they do and not by luck.
     """
 
     def __init__(self, cache: Path) -> None:
         reference = import_module("benchmarks.parity.reference")
         self.whisper: Any = import_module("whisper")
+        self.draws = _Draws()
+        import_module("whisper.decoding").Categorical = self.draws  # type: ignore[attr-defined]
+        cutting: Any = import_module("whisper.transcribe")
+        self._pad_or_trim, cutting.pad_or_trim = cutting.pad_or_trim, self._cut
         self.model, self.weights = reference.load_model(cache / "weights/base.npz")
         self.model.set_alignment_heads(self.whisper._ALIGNMENT_HEADS["base"])
         for block in self.model.decoder.blocks:
@@ -78,17 +85,23 @@ class _Remembering:
         self._decode, self.model.decode = self.model.decode, self.decode
 
     def begin(self, seed: int) -> None:
-        self.seed, self.fell_back, self.saved_s = seed, False, 0.0
+        self.seed, self.seek, self.fell_back, self.saved_s = seed, 0, False, 0.0
+
+    def _cut(self, mel: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        """The library's own; where in the recording the window begins is seen from the part of it that it is given."""
+        self.seek = mel.storage_offset()
+        return self._pad_or_trim(mel, *arguments)
 
     def decode(self, mel: torch.Tensor, options: Any) -> Any:
         self.fell_back |= options.temperature > 0
         digest = hashlib.sha256(mel.contiguous().numpy().tobytes()).hexdigest()
         question: Question = {"kind": "decode", "mel": digest, "options": asdict(options), "weights": self.weights}
-        question |= {"whisper": self.whisper.__version__, "seed": self.seed if options.temperature > 0 else None}
+        rung = LADDER.index(options.temperature)
+        drawn_from = (self.seed, self.seek, rung) if rung else None
+        question |= {"whisper": self.whisper.__version__, "drawn_from": drawn_from}
         answer = self.store.get(question)
         if answer is None:
-            key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).digest()
-            torch.manual_seed(int.from_bytes(key[:6], "big"))
+            self.draws.begin(drawn_from)
             encoded, encoding_s = self._encode(mel, digest)
             began = time.perf_counter()
             result = self._decode(encoded, options)
@@ -111,6 +124,25 @@ class _Remembering:
                 states = self.model.embed_audio(mel[None])[0]
             self._encoded = (digest, states, time.perf_counter() - began)
         return self._encoded[1:]
+
+
+class _Draws:
+    """In place of torch's `Categorical`: rows sampled by the inverse of the distribution function."""
+
+    def begin(self, drawn_from: tuple[int, ...] | None) -> None:
+        """Take uniforms as whisperlite does, one a step and row."""
+        if drawn_from is not None:
+            random = np.random.Generator(np.random.Philox(np.random.SeedSequence(drawn_from)))
+            self.uniforms = iter(random.random((MOST_STEPS, BEST_OF), dtype=np.float32))
+
+    def __call__(self, logits: torch.Tensor) -> _Draws:
+        self.distribution = logits.softmax(-1).cumsum(-1)
+        return self
+
+    def sample(self) -> torch.Tensor:
+        totals = self.distribution[:, -1:]
+        targets = torch.from_numpy(next(self.uniforms))[:, None] * totals
+        return torch.searchsorted(self.distribution, targets, right=True)[:, 0]
 
 
 def _shared_by_rows(attention: Callable[..., Any]) -> Callable[..., Any]:
