@@ -2,13 +2,14 @@
 
 FLEURS clips of several languages are joined with 2 s between them. Exit status 1 if a segment of whisperlite with
 `multilingual=True` names another language than that of the utterance it overlaps most, where the model itself detects
-that language when it is given the utterance alone.
+that language when it is given the utterance alone, and when it is given the segment alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -21,7 +22,7 @@ from benchmarks.joined import Utterance, join, overlap
 from benchmarks.parity.store import Answer, read_lines
 from benchmarks.peers.command import parser_of, publish
 from benchmarks.peers.desk import Desk, version_of
-from benchmarks.peers.requests import SAMPLING_RATE, Library, Recording, Request, Setting
+from benchmarks.peers.requests import SAMPLING_RATE, Library, Recording, Request, Setting, read_wave
 from benchmarks.word_errors import WordErrors
 
 RECORDINGS = 6
@@ -36,6 +37,7 @@ SETTINGS = {
     "one language": ONE_LANGUAGE,
 }
 NAMES = {setting: name for name, setting in SETTINGS.items()}
+COUNTS = ("segments", "right", "all_segments", "all_right")
 LIBRARIES: tuple[Library, ...] = ("whisperlite", "faster-whisper")
 
 
@@ -61,16 +63,19 @@ class Verdict:
         utterance: that it overlaps most.
         language: that it names.
         detected: that the model detects in the utterance alone.
+        heard: that the model detects in the segment alone.
     """
 
     utterance: Utterance
     language: str | None
     detected: str
+    heard: str
     start: float
 
     @property
-    def counts(self) -> bool:
-        return self.detected == self.utterance.lang
+    def is_detected(self) -> bool:
+        """Whether the model itself detects what is spoken."""
+        return self.detected == self.heard == self.utterance.lang
 
     @property
     def is_right(self) -> bool:
@@ -103,8 +108,7 @@ def find_medleys(folder: Path, desk: Desk) -> list[Medley]:
     """Joined from the folder's FLEURS clips, the same ones each time."""
     lines = [line for line in read_lines(folder / "manifest.jsonl") if "/fleurs/" in line["file"]]
     samples = {line["file"]: whisperlite.load_audio(folder / line["file"]) for line in lines}
-    model = whisperlite.load_model("base", device="cpu", compute_type="float32")
-    detected = {name: model.detect_language(each).language for name, each in samples.items()}
+    detected = {name: load_base().detect_language(each).language for name, each in samples.items()}
     random = np.random.default_rng(SEED)
     gap = np.zeros(round(GAP_S * SAMPLING_RATE), dtype=np.float32)
     medleys = []
@@ -128,6 +132,18 @@ def choose_switching(lines: Sequence[dict[str, Any]], size: int, random: np.rand
     return chosen
 
 
+@cache
+def detect(recording: Recording, start: float, end: float) -> str:
+    """The language that the model detects in a part of a recording, in seconds, alone."""
+    samples = read_wave(recording.path)[round(start * SAMPLING_RATE) : round(end * SAMPLING_RATE)]
+    return load_base().detect_language(samples).language
+
+
+@cache
+def load_base() -> whisperlite.Whisper:
+    return whisperlite.load_model("base", device="cpu", compute_type="float32")
+
+
 def judge_languages(medley: Medley, answer: Answer) -> list[Verdict]:
     """Of every segment with text that overlaps an utterance."""
     verdicts = []
@@ -136,7 +152,8 @@ def judge_languages(medley: Medley, answer: Answer) -> list[Verdict]:
         most = int(np.argmax(shared))
         if segment["text"].strip() and shared[most] > 0:
             utterance, detected = medley.utterances[most], medley.detected[most]
-            verdicts.append(Verdict(utterance, segment["language"], detected, segment["start"]))
+            heard = detect(medley.recording, segment["start"], segment["end"])
+            verdicts.append(Verdict(utterance, segment["language"], detected, heard, segment["start"]))
     return verdicts
 
 
@@ -161,7 +178,7 @@ def summarise(desk: Desk, medleys: Sequence[Medley], requests: Sequence[Request]
                 f"{row['setting']}, {medley.name}: at {each.start:.2f} s {each.language} in place of "
                 f"{each.utterance.lang}, {each.utterance.text[:40]!r}"
                 for each in verdicts
-                if each.counts and not each.is_right
+                if each.is_detected and not each.is_right
             ]
     alone = {(utterance.text, detected) for medley in medleys for utterance, detected in _pairs(medley)}
     missed = {text for medley in medleys for text, lang in _missed(medley)}
@@ -184,11 +201,13 @@ def summarise(desk: Desk, medleys: Sequence[Medley], requests: Sequence[Request]
 def _row(
     desk: Desk, repeats: Sequence[Request], verdicts: Sequence[Verdict], errors: dict[Request, WordErrors]
 ) -> dict[str, Any]:
-    counted = [verdict for verdict in verdicts if verdict.counts]
+    counted = [verdict for verdict in verdicts if verdict.is_detected]
     length = errors[repeats[0]].length
     return {
         "segments": round(len(counted) / len(repeats), 1),
         "right": round(sum(verdict.is_right for verdict in counted) / len(repeats), 1),
+        "all_segments": round(len(verdicts) / len(repeats), 1),
+        "all_right": round(sum(verdict.is_right for verdict in verdicts) / len(repeats), 1),
         "words": length,
         "wrong_words": round(mean(errors[each].errors for each in repeats), 2),
         "lost_words": round(mean(errors[each].lost for each in repeats), 2),
@@ -206,24 +225,25 @@ def as_markdown(summary: dict[str, Any]) -> str:
         f"utterances with {GAP_S:.0f} s between them. {' and '.join(libraries)} with the same weights on the same "
         f"samples (`{summary['model']}`). Made by `make languages`.",
         "",
-        "*Right*: segments that name the language of the utterance that they overlap most, of those in utterances "
-        f"whose language the model detects when it is given them alone (all but {summary['not_detected_alone']} of "
-        f"{summary['utterances']}); faster-whisper names no language for a segment. *Wrong* and *lost*: words, in "
-        "percent of the words of the truth; Whisper's own normaliser. *One language*: the language is detected once.",
+        "*Right*: segments that name the language of the utterance that they overlap most, of all; *where detected*: "
+        "of those where the model itself detects that language, given the utterance alone (all but "
+        f"{summary['not_detected_alone']} of {summary['utterances']}), and given the segment alone. faster-whisper "
+        "names no language for a segment. *Wrong* and *lost*: words, in percent of the words of the truth; Whisper's "
+        "own normaliser. *One language*: the language is detected once.",
         "",
-        "| library | setting | right | words | wrong | lost |",
-        "|---|---|---:|---:|---:|---:|",
+        "| library | setting | right | where detected | words | wrong | lost |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for library, setting in dict.fromkeys((row["library"], row["setting"]) for row in summary["rows"]):
         rows = [row for row in summary["rows"] if (row["library"], row["setting"]) == (library, setting)]
-        total = {name: sum(row[name] for row in rows) for name in ("segments", "right", "words")}
+        total = {name: round(sum(row[name] for row in rows), 1) for name in (*COUNTS, "words")}
         wrong, lost = (100 * sum(row[name] for row in rows) / total["words"] for name in ("wrong_words", "lost_words"))
-        right = f"{total['right']:g} of {total['segments']:g}" if library == "whisperlite" else "—"
-        lines.append(f"| {library} | {setting} | {right} | {total['words']} | {wrong:.2f} | {lost:.2f} |")
+        right, detected = _rights(total) if library == "whisperlite" else ("—", "—")
+        lines.append(f"| {library} | {setting} | {right} | {detected} | {total['words']} | {wrong:.2f} | {lost:.2f} |")
     lines += [
         "",
-        "| recording | whisperlite, right | whisperlite, wrong | faster-whisper, wrong |",
-        "|---|---:|---:|---:|",
+        "| recording | right | where detected | whisperlite, wrong | faster-whisper, wrong |",
+        "|---|---:|---:|---:|---:|",
     ]
     for name in dict.fromkeys(row["recording"] for row in summary["rows"]):
         cells = {
@@ -233,11 +253,14 @@ def as_markdown(summary: dict[str, Any]) -> str:
         }
         wrong_in = {library: f"{100 * row['wrong_words'] / row['words']:.2f}" for library, row in cells.items()}
         ours = cells.get("whisperlite")
-        right = f"{ours['right']:g} of {ours['segments']:g}" if ours else "—"
-        lines.append(
-            f"| {name} | {right} | {wrong_in.get('whisperlite', '—')} | {wrong_in.get('faster-whisper', '—')} |"
-        )
+        right, detected = _rights(ours) if ours else ("—", "—")
+        wrong = [wrong_in.get(library, "—") for library in LIBRARIES]
+        lines.append(f"| {name} | {right} | {detected} | {' | '.join(wrong)} |")
     return "\n".join(lines) + "\n"
+
+
+def _rights(row: dict[str, Any]) -> tuple[str, str]:
+    return f"{row['all_right']:g} of {row['all_segments']:g}", f"{row['right']:g} of {row['segments']:g}"
 
 
 def _same(one: Request, other: Request) -> bool:

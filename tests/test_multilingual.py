@@ -176,6 +176,52 @@ def test_segments_before_one_that_is_heard_in_another_language_are_kept() -> Non
     assert [(segment.text, segment.language) for segment in run.result.segments] == [(" One.", "en"), (" Zwei.", "de")]
 
 
+def test_the_beginning_is_heard_without_what_comes_behind_a_pause() -> None:
+    def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return heard("de" if span == (0, 2) else "en")
+
+    said = Said([*spoken(0, " On.", 2), *spoken(3, " Next.", 9)])
+    run = multilingual([said, Said(spoken(0, " Ohne.", 2)), Said(spoken(1, " Next.", 7))], listen, seconds=9.0)
+    assert [(segment.text, segment.language) for segment in run.result.segments] == [(" Ohne.", "de"), (" Next.", "en")]
+
+
+def test_short_segments_later_are_heard_together_up_to_a_pause() -> None:
+    def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return heard("de" if span == (5, 9) else "en")
+
+    said = Said([*spoken(0, " One.", 5), *spoken(5, " Two.", 7), *spoken(7, " Three.", 9), *spoken(11, " Four.", 20)])
+    run = multilingual([said, Said(spoken(0, " Rest.", 15))], listen, seconds=20)
+    assert run.seeks == [0, 500]
+    assert [segment.text for segment in run.result.segments] == [" One.", " Rest."]
+
+
+@pytest.mark.parametrize(("alone", "texts"), [("de", [" One.", " Zwei."]), ("en", [" One.", " Two."])])
+def test_a_segment_that_does_not_sound_clear_is_heard_again_without_what_is_around_it(
+    alone: str, texts: list[str]
+) -> None:
+    def listen(ask: Detect, span: tuple[float, float]) -> dict[str, float]:
+        assert isinstance(ask.window, Window)
+        if (ask.window.start_frame, ask.window.n_frames) == (500, 800):
+            return heard(alone)
+        return UNCLEAR if span == (5, 13) else heard("en")
+
+    script = [Said([*spoken(0, " One.", 5), *spoken(5, " Two.", 13)]), Said(spoken(0, " Zwei.", 8))]
+    run = multilingual(script[: 2 if alone == "de" else 1], listen, seconds=13)
+    assert [segment.text for segment in run.result.segments] == texts
+
+
+def test_what_the_model_places_behind_the_content_is_not_heard() -> None:
+    """And what reaches beyond it is, as far as it goes."""
+
+    def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
+        spans.append(span)
+        return UNCLEAR if span[0] > 0 else heard("en")
+
+    spans: list[tuple[float, float]] = []
+    multilingual([Said([*spoken(0, " One.", 3.5), *spoken(6, " Two.", 12)])], listen, seconds=3.0)
+    assert set(spans) == {(0.0, 30.0), (0.0, 3.0)}  # the first is the window's, which is filled up
+
+
 def test_segments_that_are_too_short_to_be_heard_alone_are_not() -> None:
     run = multilingual([Said(spoken(0, " One.", 0.9))], changing((99, "en")), seconds=5.0)
     assert [type(ask) for ask in run.asks] == [Detect, Decode]

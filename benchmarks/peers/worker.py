@@ -89,8 +89,9 @@ class _Remembering:
 
     def _cut(self, mel: torch.Tensor, *arguments: Any) -> torch.Tensor:
         """The library's own; where in the recording the window begins is seen from the part of it that it is given."""
-        self.seek = mel.storage_offset()
-        return self._pad_or_trim(mel, *arguments)
+        self.seek = int(mel.storage_offset())
+        window: torch.Tensor = self._pad_or_trim(mel, *arguments)
+        return window
 
     def decode(self, mel: torch.Tensor, options: Any) -> Any:
         self.fell_back |= options.temperature > 0

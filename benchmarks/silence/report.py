@@ -13,8 +13,8 @@ from benchmarks.silence.clips import LANGUAGES, LONGEST_SOUND_S, SHORT_CLIPS, SO
 from benchmarks.word_errors import WordErrors
 
 Row = dict[str, Any]
-COUNTED = (*SOUNDS, "made up", "lost", "inserted", "substituted")
-COMPARED = (*SOUNDS, "made up", "lost", "inserted")
+COUNTED = (*SOUNDS, "made up", "inserted", "hallucinated", "lost", "substituted")
+COMPARED = ("made up", "hallucinated", "lost")
 ALLOWED_LOSS = 0.002  # of the words, by voice activity detection
 
 
@@ -29,12 +29,15 @@ class Counted:
     errors: WordErrors
 
 
-def summarise(counted: Sequence[Counted], seconds: Mapping[tuple[Library, str], float]) -> dict[str, Any]:
+def summarise(
+    counted: Sequence[Counted], seconds: Mapping[tuple[Library, str], float], same_texts: Sequence[bool]
+) -> dict[str, Any]:
     """Rows, and what fails.
 
     Args:
         counted: a clip with several seeds counts once, with the average of its errors.
         seconds: (library, setting) → time that its first seed took.
+        same_texts: of each answer of openai-whisper with the thresholds, whether ours is the same text.
     """
     groups: dict[tuple[Library, str], dict[str, list[Counted]]] = {}
     for each in counted:
@@ -50,6 +53,8 @@ def summarise(counted: Sequence[Counted], seconds: Mapping[tuple[Library, str], 
         "versions": {library: version_of(library) for library in LIBRARIES if library != "whisperlite"},
         "passes": not failures,
         "failures": failures,
+        "answers": len(same_texts),
+        "same_texts": sum(same_texts),
         "rows": rows,
     }
 
@@ -69,6 +74,7 @@ def _row(clips: Mapping[str, Sequence[Counted]]) -> Row:
             row["lost"] += mean(each.errors.lost for each in repeats)
             row["substituted"] += mean(each.errors.substituted for each in repeats)
             row["words"] += repeats[0].errors.length
+    row["hallucinated"] = row["made up"] + row["inserted"]
     return {name: round(value, 2) for name, value in row.items()}
 
 
@@ -107,23 +113,27 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "language given). Made by `make silence`.",
         "",
         "*Made up*: words in recordings without speech, silence, noise, tones and music, of which the first "
-        f"{LONGEST_SOUND_S:.0f} s are taken; the right transcript is empty. *Lost*, *inserted* and *substituted*: "
-        f"deletions, insertions and substitutions against the true text in {words} words of speech: long recordings, "
+        f"{LONGEST_SOUND_S:.0f} s are taken; the right transcript is empty. *Inserted*, *lost* and *substituted*: "
+        f"insertions, deletions and substitutions against the true text in {words} words of speech: long recordings, "
         f"some with long pauses, recordings in noise, and up to {SHORT_CLIPS} short ones in each of "
-        f"{', '.join(LANGUAGES)}. Whisper's own normaliser.",
+        f"{', '.join(LANGUAGES)}. Whisper's own normaliser. *Hallucinated*: made up or inserted. Ours may have no more "
+        "words than openai-whisper in the columns in bold.",
         "",
         "*plain*: temperature 0, no threshold. *thresholds*: the three thresholds and the ladder of temperatures, the "
         "defaults. *vad*: with voice activity detection, each library's own with its defaults; openai-whisper has "
         "none. *vad+hallucination*: with word timestamps and "
         f"`hallucination_silence_threshold={HALLUCINATION_SILENCE_S}` too.",
         "",
-        "Where a window falls back to a temperature above 0, words are drawn, by each library from its own random "
-        f"numbers. *Sampled* are the recordings whose words are averages over up to {summary['seeds']} seeds; where "
-        "that column is 0 although the setting has thresholds, there was one seed, and the row is one draw.",
+        "Where a window falls back to a temperature above 0, words are drawn, by openai-whisper from whisperlite's "
+        f"random numbers (the benchmark hands them over), by faster-whisper from its own. *Sampled* are the recordings "
+        f"whose words are averages over up to {summary['seeds']} seeds. With equal random numbers whisperlite and "
+        f"openai-whisper give the same text in {summary['same_texts']} of {summary['answers']} answers with "
+        "thresholds. They part where every temperature fails: openai-whisper then keeps the last attempt, whisperlite "
+        "the most probable.",
         "",
-        "| library | setting | silence | noise | tones | music | **made up** | **lost** | inserted | substituted | "
-        "sampled |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| library | setting | silence | noise | tones | music | **made up** | inserted | **hallucinated** | **lost** "
+        "| substituted | sampled |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in summary["rows"]:
         cells = [f"{row[name]:g}" for name in (*COUNTED, "sampled")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Window
@@ -22,11 +22,12 @@ from whisperlite.transcription.languages import (
     likeliest,
     spans_of,
 )
-from whisperlite.transcription.outcome import Outcome
+from whisperlite.transcription.outcome import Outcome, Place
 from whisperlite.transcription.record import Record
-from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP
+from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP, Piece
 
 _LEAST_S = 1.0  # of speech, for an opinion
+_PAUSE_S = 1.0  # what is further apart is heard apart
 _POSITIONS_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_TIMESTAMP
 
 _T = TypeVar("_T")
@@ -101,38 +102,41 @@ class Listening:
     def pieces(self, outcome: Outcome) -> Asks[Misheard | None]:
         """The first piece of a window that is spoken in another language than it was written in; None: there is none.
 
-        Now that it is known where pieces begin and end they are heard on their own, from the first to the last word.
-        What is short is not; but the beginning is, as far as it takes to be long enough, or as it goes. If it sounds
-        like another language, it is encoded without what follows it in the window, which colours it, and heard again.
+        Now that it is known where pieces begin and end they are heard on their own, from the first to the last word,
+        short ones together. If that sounds like another language, and not clearly, it is encoded without what is
+        around it in the window, which colours it, and heard again. So is the beginning, where it counts for more.
         """
-        pieces, place = outcome.pieces, outcome.place
-        if not pieces:
+        place = outcome.place
+        parts = _parts(outcome.pieces, place.n_frames / FRAMES_PER_SECOND)
+        if not parts:
             return None
-        begin_s = max(pieces[0].start, 0.0)  # where an answer begins with text, this is before the window
-        if pieces[-1].end - begin_s < _LEAST_S:
-            return None
-        long_enough = (i for i, piece in enumerate(pieces) if piece.end - begin_s >= SPAN_S)
-        first = next(long_enough, len(pieces) - 1)
-        later = [i for i, piece in enumerate(pieces) if i > first and piece.end - piece.start >= SPAN_S]
-        beginning = _positions(begin_s, pieces[first].end)
-        spans = (beginning, *(_positions(pieces[index].start, pieces[index].end) for index in later))
         window = self.features.window(place.seek, place.n_frames)
+        spans = tuple(_positions(part.start, part.end) for part in parts)
         answer = yield from self._hear(Detect(window, outcome.encoding, spans))
-        heard = self._spans(answer)
-        if likeliest(heard[0].probabilities)[0] != place.language:
-            n_frames = min(round(pieces[first].end * FRAMES_PER_SECOND), place.n_frames)
-            alone = self.features.window(place.seek, n_frames)
-            answer = yield from self._hear(Detect(alone, spans=(beginning,)))
-            (found,) = self._spans(answer)
-            if found.clear_language not in (None, place.language):
-                self._encoded = (alone, answer.encoding)
-                self.clear_language, probability = likeliest(found.probabilities)
-                self.record.heard[-1] = (self.clear_language, probability)
-                return Misheard(0, self.clear_language, n_frames)
-        for index, each in zip(later, heard[1:], strict=True):
-            if (language := each.clear_language) not in (None, place.language):
-                return Misheard(index, language, place.n_frames)
+        for part, heard in zip(parts, self._spans(answer), strict=True):
+            if likeliest(heard.probabilities)[0] == place.language or (part.index > 0 and heard.is_silent):
+                continue
+            if part.index > 0 and heard.clear_language is not None:
+                return Misheard(part.index, heard.clear_language, place.n_frames)
+            found = yield from self._hear_alone(part, place)
+            if found.clear_language in (None, place.language):
+                continue
+            if part.index > 0:
+                return Misheard(part.index, found.clear_language, place.n_frames)
+            self.clear_language, probability = likeliest(found.probabilities)
+            self.record.heard[-1] = (self.clear_language, probability)
+            return Misheard(0, self.clear_language, round(part.end * FRAMES_PER_SECOND))
         return None
+
+    def _hear_alone(self, part: _Part, place: Place) -> Asks[Heard]:
+        """A part of a window, and if it is the beginning what the window is then decoded from."""
+        begin_s = part.start if part.index > 0 else 0.0
+        first, end = (round(at * FRAMES_PER_SECOND) for at in (begin_s, part.end))
+        alone = self.features.window(place.seek + first, end - first)
+        answer = yield from self._hear(Detect(alone, spans=(_positions(part.start - begin_s, part.end - begin_s),)))
+        if part.index == 0:
+            self._encoded = (alone, answer.encoding)
+        return self._spans(answer)[0]
 
     def _hear(self, ask: Detect) -> Asks[Detected]:
         answer = yield ask
@@ -162,6 +166,37 @@ class Listening:
         allowed = self.options.allowed_languages
         assert allowed is None or isinstance(allowed, tuple), "options are normalised when they are made"
         return among(probabilities, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Pieces of a window that are heard together.
+
+    Attributes:
+        index: of the first piece.
+        start, end: seconds in the window.
+    """
+
+    index: int
+    start: float
+    end: float
+
+
+def _parts(pieces: Sequence[Piece], length_s: float) -> list[_Part]:
+    """Pieces without a pause between them, as many as it takes to be long enough; less is enough at the beginning.
+
+    Args:
+        length_s: of the content. The model may place a piece before the window, or behind its content.
+    """
+    parts: list[_Part] = []
+    for index, piece in enumerate(pieces):
+        start, end = max(piece.start, 0.0), min(piece.end, length_s)
+        last = parts[-1] if parts else None
+        if last is not None and start - last.end < _PAUSE_S and last.end - last.start < SPAN_S:
+            parts[-1] = replace(last, end=end)
+        else:
+            parts.append(_Part(index, start, end))
+    return [part for part in parts if part.end - part.start >= (SPAN_S if part.index > 0 else _LEAST_S)]
 
 
 def _positions(start: float, end: float) -> tuple[int, int]:
