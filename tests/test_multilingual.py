@@ -210,6 +210,56 @@ def test_a_segment_that_does_not_sound_clear_is_heard_again_without_what_is_arou
     assert [segment.text for segment in run.result.segments] == texts
 
 
+def test_a_short_segment_is_not_taken_for_the_language_of_a_long_one_behind_it() -> None:
+    def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return heard("de" if span in {(6, 14), (5, 14)} else "en")
+
+    said = Said([*spoken(0, " One.", 5), *spoken(5, " Yes.", 6), *spoken(6, " So I.", 14)])
+    run = multilingual([said, Said(spoken(0, " Try.", 8)), Said(spoken(0, " Drei.", 8))], listen, seconds=14)
+    assert [(segment.text, segment.language) for segment in run.result.segments] == [
+        (" One.", "en"),
+        (" Yes.", "en"),
+        (" Drei.", "de"),
+    ]
+
+
+def test_nothing_is_cut_behind_what_is_not_worth_a_window() -> None:
+    """Else a window would move on by the tenth of a second that it keeps."""
+
+    def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return heard("de" if span[0] == 1.2 else "en")
+
+    run = multilingual([Said([*spoken(0, " Oh.", 0.1), *spoken(1.2, " So I.", 9)])], listen, seconds=9)
+    assert run.seeks == [0]
+
+
+def test_one_part_of_a_window_is_encoded_alone_behind_its_beginning() -> None:
+    def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return UNCLEAR if span[0] > 0 and span[1] - span[0] == 5 else heard("en")
+
+    said = Said([part for at in range(0, 30, 5) for part in spoken(at, " So.", at + 5)])
+    run = multilingual([said], listen)
+    windows = [cast(Window, ask.window).n_frames for ask in run.asks if isinstance(ask, Detect)]
+    assert windows == [3000, 3000, 500]
+
+
+def test_a_short_beginning_may_be_the_rest_of_the_window_before() -> None:
+    """In its window it sounds like what is behind the pause; alone it is in the language that came before."""
+
+    def listen(ask: Detect, _: tuple[float, float]) -> dict[str, float]:
+        window = cast(Window, ask.window)
+        return heard("de" if window.start_frame < 3000 or window.n_frames == 200 else "en")
+
+    rest = Said([*spoken(0, " On.", 2), *spoken(4, " Next.", 9)])
+    script = [full(" Eins."), rest, Said(spoken(0, " Ohne.", 2)), Said(spoken(2, " Next.", 7))]
+    run = multilingual(script, listen, seconds=39.0)
+    assert [(segment.text, segment.language) for segment in run.result.segments] == [
+        (" Eins.", "de"),
+        (" Ohne.", "de"),
+        (" Next.", "en"),
+    ]
+
+
 def test_what_the_model_places_behind_the_content_is_not_heard() -> None:
     """And what reaches beyond it is, as far as it goes."""
 

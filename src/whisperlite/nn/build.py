@@ -140,7 +140,11 @@ class _Builder:
             blocks=blocks,
             norm=self._norm("decoder.ln"),
             head=head,
-            rows_at_once=rows_at_once(block.mlp.expand for block in blocks),
+            rows_at_once=rows_at_once(
+                layer
+                for block in blocks
+                for layer in (block.attention.query_key_value, block.cross_attention.query, block.mlp.expand)
+            ),
         )
 
     def _encoder_block(self, name: str) -> EncoderBlock:

@@ -13,7 +13,7 @@ not depend on the rows that it is computed with.
 
 from __future__ import annotations
 
-import math
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,8 @@ Linear = Callable[[Tensor], Tensor]
 
 _ROWS_AT_A_TIME = 4096  # of a weight that is looked through: of an output head that would be another 150 MB
 _LEAST_SCALE = 1e-12  # a row of zeros is divided by it
-_SMALL = 1 << 19  # numbers of a weight: one core is as fast as it takes to call two
+_SMALL = 1 << 19  # numbers of a weight: one core is as fast as it takes to call two, for so many rows
+_FEW_ROWS = 24
 
 
 def linear(
@@ -65,8 +66,8 @@ def linear(
 
 
 def rows_at_once(layers: Iterable[Linear]) -> int:
-    """Of how many rows a list had better be a multiple, so that no layer has to fill it up."""
-    return math.lcm(*(getattr(layer, "rows_at_once", 1) for layer in layers))
+    """Of how many rows a list had better be a multiple: a layer that computes so many at once then fills up none."""
+    return max((getattr(layer, "rows_at_once", 1) for layer in layers), default=1)
 
 
 def _are_halves(weight: Tensor) -> bool:
@@ -126,16 +127,11 @@ class _HalvesLinear:
     """
 
     weight: Any  # opaque
-    bias: Tensor
     rows_at_once: int
 
-    @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None) -> _HalvesLinear:
-        return cls(cls.pack(weight, bias), _bias(bias, weight), _rows_at_once())
-
     @staticmethod
-    def pack(weight: Tensor, bias: Tensor | None) -> Any:
-        return torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+    def of(weight: Tensor, bias: Tensor | None) -> _HalvesLinear:
+        return _HalvesLinear(_packed_halves(weight, bias), _rows_at_once())
 
     def product(self, rows: Tensor) -> Tensor:
         """(R, in) → (R, out), the bias added."""
@@ -146,31 +142,44 @@ class _HalvesLinear:
         missing = -(x.numel() // x.shape[-1]) % self.rows_at_once
         if not missing and x.ndim == 2:
             return self.product(x)
-        rows = F.pad(x.reshape(-1, x.shape[-1]), (0, 0, 0, missing))
+        rows = x.reshape(-1, x.shape[-1])
+        if missing:
+            rows = F.pad(rows, (0, 0, 0, missing))
         return self.product(rows)[: len(rows) - missing].view(*x.shape[:-1], -1)
 
 
-class _SmallHalvesLinear(_HalvesLinear):
-    """The same sums from an older operator, which computes on one core and is called in a tenth of the time.
+def _packed_halves(weight: Tensor, bias: Tensor | None) -> Any:
+    return torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
 
-    torch announces its end; then what is small runs as the rest does.
+
+@dataclass(frozen=True, slots=True)
+class _SmallHalvesLinear(_HalvesLinear):
+    """The same, and for few rows the same sums from an older operator: on one core, but called in a tenth of the time.
+
+    torch announces its end; then what is small runs as the rest does. Its weight can be neither copied nor pickled.
     """
 
-    __slots__ = ()
+    few_rows: Tensor  # opaque
+    bias: Tensor
 
     @staticmethod
-    def pack(weight: Tensor, bias: Tensor | None) -> Any:  # noqa: ARG004 - it is given with every product
-        with _unwarned():
-            return torch.fbgemm_pack_gemm_matrix_fp16(weight.contiguous())
+    def of(weight: Tensor, bias: Tensor | None) -> _SmallHalvesLinear:
+        packed = torch.fbgemm_pack_gemm_matrix_fp16(weight.contiguous())
+        return _SmallHalvesLinear(_packed_halves(weight, bias), _rows_at_once(), packed, _bias(bias, weight))
 
     def product(self, rows: Tensor) -> Tensor:
-        return torch.fbgemm_linear_fp16_weight(rows, self.weight, self.bias)
+        if len(rows) > _FEW_ROWS:
+            return _HalvesLinear.product(self, rows)
+        return torch.fbgemm_linear_fp16_weight(rows, self.few_rows, self.bias)
+
+
+_UNWARNED = threading.Lock()
 
 
 @contextmanager
 def _unwarned() -> Iterator[None]:
-    """Of operators that torch means to take out: each says so once."""
-    with warnings.catch_warnings():
+    """For operators that torch means to take out, each of which says so once, when it is probed."""
+    with _UNWARNED, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -180,7 +189,7 @@ def _rows_at_once() -> int:
     """With AVX-512 every row is added up in one order; with AVX2 alone one and two rows are in another than three."""
     generator = torch.Generator("cpu").manual_seed(0)
     weight, x = (torch.randn((96, 64), generator=generator, dtype=torch.float32, device="cpu") for _ in range(2))
-    packed = _HalvesLinear.pack(weight.half().float(), None)
+    packed = _packed_halves(weight.half().float(), None)
     for step in (1, 2, 3, 4, 6, 8, 12):
         found = [torch.ops.quantized.linear_dynamic_fp16(x[:count], packed) for count in range(step, len(x) + 1, step)]
         if all(torch.equal(each, found[-1][: len(each)]) for each in found):

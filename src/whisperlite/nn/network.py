@@ -4,7 +4,7 @@ Read from the top: Network → Encoder, Decoder → their blocks → attention, 
 was built, so any number of threads may call one network.
 
 Axes: B windows, K queries of one window, R = B·K rows, H heads, T tokens, S audio frames, D head width, C model width,
-V vocabulary, N = R·T tokens in a list, N' as many as its layers compute at once.
+V vocabulary, N' = R·T tokens in a list, filled up to what its layers compute at once.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class _Memory:
 class _Step:
     """The T new tokens of each row: where they go, what they may look at, and how they lie in one list.
 
-    Layers that compute several rows at once get as many (N'), so that nothing has to be filled up in each of them.
+    Layers that compute several rows at once get a multiple of as many (N'): most of them have nothing to fill up then.
     """
 
     shape: torch.Size  # of the tokens, (R, T)

@@ -61,6 +61,7 @@ class Listening:
     options: Options
     record: Record
     clear_language: str | None = None
+    _clear_before: str | None = None
     _encoded: tuple[Window, Encoding] | None = None
 
     def take_encoding(self, window: Window) -> Encoding | None:
@@ -95,6 +96,7 @@ class Listening:
         self._encoded = (window, answer.encoding)
         whole = Heard(self._allowed(answer.probabilities), answer.no_speech_prob)
         found = beginning_of(self._spans(answer), whole=whole, before=self.clear_language)
+        self._clear_before = self.clear_language
         self.clear_language = found.language if found.is_clear else None
         self.record.heard.append((found.language, found.probability))
         return found.language, found.end_s
@@ -103,8 +105,9 @@ class Listening:
         """The first piece of a window that is spoken in another language than it was written in; None: there is none.
 
         Now that it is known where pieces begin and end they are heard on their own, from the first to the last word,
-        short ones together. If that sounds like another language, and not clearly, it is encoded without what is
-        around it in the window, which colours it, and heard again. So is the beginning, where it counts for more.
+        short ones together. What sounds like another language, and not clearly, is encoded without what is around it
+        in the window, which colours it, and heard again: the beginning, and one part behind it. A beginning that a
+        pause cuts short may also be the rest of what was said in the window before.
         """
         place = outcome.place
         parts = _parts(outcome.pieces, place.n_frames / FRAMES_PER_SECOND)
@@ -113,30 +116,47 @@ class Listening:
         window = self.features.window(place.seek, place.n_frames)
         spans = tuple(_positions(part.start, part.end) for part in parts)
         answer = yield from self._hear(Detect(window, outcome.encoding, spans))
-        for part, heard in zip(parts, self._spans(answer), strict=True):
-            if likeliest(heard.probabilities)[0] == place.language or (part.index > 0 and heard.is_silent):
+        heard = self._spans(answer)
+        if parts[0].index == 0 and (yield from self._begins_otherwise(parts[0], heard[0], place)):
+            return Misheard(0, self.record.heard[-1][0], round(parts[0].end * FRAMES_PER_SECOND))
+        has_heard_alone = False
+        for part, each in zip(parts, heard, strict=True):
+            sounds_right = likeliest(each.probabilities)[0] == place.language
+            # What is kept before it has to be worth a window.
+            if part.index == 0 or outcome.pieces[part.index - 1].end < _LEAST_S or sounds_right or each.is_silent:
                 continue
-            if part.index > 0 and heard.clear_language is not None:
-                return Misheard(part.index, heard.clear_language, place.n_frames)
-            found = yield from self._hear_alone(part, place)
-            if found.clear_language in (None, place.language):
-                continue
-            if part.index > 0:
-                return Misheard(part.index, found.clear_language, place.n_frames)
-            self.clear_language, probability = likeliest(found.probabilities)
-            self.record.heard[-1] = (self.clear_language, probability)
-            return Misheard(0, self.clear_language, round(part.end * FRAMES_PER_SECOND))
+            language = each.clear_language
+            if language is None and not has_heard_alone:
+                has_heard_alone = True
+                found, *_ = yield from self._hear_alone(part, place)
+                language = found.clear_language
+            if language is not None and language != place.language:
+                self.clear_language = language
+                return Misheard(part.index, language, place.n_frames)
         return None
 
-    def _hear_alone(self, part: _Part, place: Place) -> Asks[Heard]:
-        """A part of a window, and if it is the beginning what the window is then decoded from."""
+    def _begins_otherwise(self, part: _Part, heard: Heard, place: Place) -> Asks[bool]:
+        """Whether the beginning of a window is in another language, which then is what was heard last."""
+        sounds_right = likeliest(heard.probabilities)[0] == place.language
+        may_be_rest = part.is_short and self._clear_before not in (None, place.language)
+        if sounds_right and not may_be_rest:
+            return False
+        found, window, encoding = yield from self._hear_alone(part, place)
+        language = found.clear_language
+        if language in (None, place.language) or (sounds_right and language != self._clear_before):
+            return False
+        self._encoded = (window, encoding)
+        self.clear_language, probability = likeliest(found.probabilities)
+        self.record.heard[-1] = (self.clear_language, probability)
+        return True
+
+    def _hear_alone(self, part: _Part, place: Place) -> Asks[tuple[Heard, Window, Encoding]]:
+        """A part of a window, and what was encoded for it: the beginning up to its end, or the part alone."""
         begin_s = part.start if part.index > 0 else 0.0
         first, end = (round(at * FRAMES_PER_SECOND) for at in (begin_s, part.end))
         alone = self.features.window(place.seek + first, end - first)
         answer = yield from self._hear(Detect(alone, spans=(_positions(part.start - begin_s, part.end - begin_s),)))
-        if part.index == 0:
-            self._encoded = (alone, answer.encoding)
-        return self._spans(answer)[0]
+        return self._spans(answer)[0], alone, answer.encoding
 
     def _hear(self, ask: Detect) -> Asks[Detected]:
         answer = yield ask
@@ -181,9 +201,15 @@ class _Part:
     start: float
     end: float
 
+    @property
+    def is_short(self) -> bool:
+        return self.end - self.start < SPAN_S
+
 
 def _parts(pieces: Sequence[Piece], length_s: float) -> list[_Part]:
-    """Pieces without a pause between them, as many as it takes to be long enough; less is enough at the beginning.
+    """Short pieces without a pause between them, as many as it takes to be long enough, and long ones.
+
+    The beginning goes on into a long one, and less is enough for it.
 
     Args:
         length_s: of the content. The model may place a piece before the window, or behind its content.
@@ -192,11 +218,12 @@ def _parts(pieces: Sequence[Piece], length_s: float) -> list[_Part]:
     for index, piece in enumerate(pieces):
         start, end = max(piece.start, 0.0), min(piece.end, length_s)
         last = parts[-1] if parts else None
-        if last is not None and start - last.end < _PAUSE_S and last.end - last.start < SPAN_S:
+        follows = last is not None and start - last.end < _PAUSE_S
+        if last is not None and follows and last.is_short and (last.index == 0 or end - start < SPAN_S):
             parts[-1] = replace(last, end=end)
         else:
             parts.append(_Part(index, start, end))
-    return [part for part in parts if part.end - part.start >= (SPAN_S if part.index > 0 else _LEAST_S)]
+    return [part for part in parts if not part.is_short or (part.index == 0 and part.end - part.start >= _LEAST_S)]
 
 
 def _positions(start: float, end: float) -> tuple[int, int]:
