@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import languages, pauses
 from benchmarks.joined import Utterance, find_speech, join
 from benchmarks.languages import Medley, choose_switching, judge_languages
 from benchmarks.pauses import Talk, find_starts, make_pause, texts_to_count
-from benchmarks.peers.requests import Recording, Request, Setting, read_wave, write_wave
+from benchmarks.peers import worker
+from benchmarks.peers.requests import BEST_OF, Recording, Request, Setting, read_wave, write_wave
 from benchmarks.silence import report
 from benchmarks.silence.clips import group_of
+from whisperlite.decoding.search import choose_sampled, draw_uniforms
 
 RECORDING = Recording("somewhere.wav", "0" * 64, 60.0)
 FIRST = Utterance(10.0, 14.0, "one two", "en")
@@ -147,7 +150,7 @@ def row(library: str, setting: str, **values: float) -> dict[str, Any]:
 
 def test_silence_passes_where_ours_is_best() -> None:
     rows = [row("whisperlite", "thresholds"), row("whisperlite", "vad"), row("openai-whisper", "thresholds", lost=1)]
-    assert report.find_failures(rows) == []
+    assert report.find_failures(rows, report.COMPARED) == []
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,23 @@ def test_silence_passes_where_ours_is_best() -> None:
     ],
 )
 def test_silence_fails_where_ours_is_worse(rows: list[dict[str, Any]]) -> None:
-    assert len(report.find_failures(rows)) == 1
+    assert len(report.find_failures(rows, report.COMPARED)) == 1
+
+
+def test_parts_of_what_is_hallucinated_are_told_and_do_not_fail() -> None:
+    rows = [row("whisperlite", "thresholds", music=3), row("openai-whisper", "thresholds", music=2)]
+    assert report.find_failures(rows, report.COMPARED) == []
+    assert report.find_failures(rows, report.PARTS) == ["thresholds: music 3, openai-whisper 2"]
+
+
+def test_openai_whisper_draws_what_whisperlite_draws() -> None:
+    seed, draws = (3, 1200, 2), worker._Draws()
+    draws.begin(seed)
+    uniforms = draw_uniforms(seed, 20, BEST_OF)
+    for step in range(20):
+        logits = 4 * torch.randn(BEST_OF, 500, generator=torch.Generator().manual_seed(step))
+        expected, _ = choose_sampled(logits, torch.full((BEST_OF,), 0.4), uniforms[step])
+        assert torch.equal(draws(logits / 0.4).sample(), expected)
 
 
 def test_pauses_fail_with_voice_activity_detection_alone() -> None:

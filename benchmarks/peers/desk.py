@@ -128,6 +128,8 @@ class Desk:
         question["recording"] = request.recording.sha256
         question["weights"] = self.place.weights_sha256("base")
         question["version"] = source_sha256() if request.library == "whisperlite" else version_of(request.library)
+        if request.library == "openai-whisper":
+            question["draws"] = "by the random numbers of whisperlite"
         return question
 
 

@@ -89,6 +89,7 @@ class _Remembering:
 
     def _cut(self, mel: torch.Tensor, *arguments: Any) -> torch.Tensor:
         """The library's own; where in the recording the window begins is seen from the part of it that it is given."""
+        assert mel.stride(0) >= mel.shape[1], "a part of the features, not a copy"
         self.seek = int(mel.storage_offset())
         window: torch.Tensor = self._pad_or_trim(mel, *arguments)
         return window

@@ -84,10 +84,11 @@ def hallucinations(desk: Desk, counted: list[Counted], requests: list[Request]) 
 
 
 def same_texts(desk: Desk, requests: list[Request]) -> list[bool]:
-    """Of each answer of openai-whisper with the thresholds that ours has given too."""
-    theirs = [each for each in requests if each.library == "openai-whisper" and each.setting.thresholds]
-    pairs = [(each, replace(each, library="whisperlite")) for each in theirs]
-    return [_text(desk, one) == _text(desk, other) for one, other in pairs if other in requests]
+    """Of each answer for which openai-whisper sampled."""
+    answers = {request: answer for request in requests if (answer := desk.find(request)) is not None}
+    sampled = [each for each in answers if each.library == "openai-whisper" and answers[each]["fell_back"]]
+    pairs = [(each, replace(each, library="whisperlite")) for each in sampled]
+    return [other in answers and _text(desk, one) == _text(desk, other) for one, other in pairs]
 
 
 def _key(request: Request) -> tuple[Library, str]:
