@@ -6,7 +6,6 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -285,10 +284,26 @@ def test_that_torch_means_to_take_operators_out_is_not_said_to_users() -> None:
 
 
 @needs(_HalvesLinear)
-def test_a_list_is_filled_up_to_what_all_layers_compute_at_once() -> None:
-    layers = [replace(_HalvesLinear.of(random(8, 8), None), rows_at_once=count) for count in (2, 3, 6)]
-    assert rows_at_once([*layers, _PlainLinear(random(8, 8), None)]) == 6
-    assert rows_at_once([]) == 1
+def test_a_list_is_as_long_as_its_layers_compute_at_once() -> None:
+    layers: list[Linear] = [_HalvesLinear.of(random(8, 8), None), _PlainLinear(random(8, 8), None)]
+    assert rows_at_once(layers) == _rows_at_once()
+    assert rows_at_once(layers[1:]) == rows_at_once([]) == 1
+    for halves, expected in ((True, _rows_at_once()), (False, 1)):
+        tensors = random_tensors(STRUCTURES["base"])
+        tensors = {name: tensor.half().float() if halves else tensor for name, tensor in tensors.items()}
+        network = build_network(STRUCTURES["base"], tensors, device=CPU, dtype=torch.float32)
+        assert network.decoder.rows_at_once == expected
+
+
+@needs(_SmallHalvesLinear)
+def test_many_rows_of_what_is_small_run_on_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = linear(random(64, 64).half().float(), None, few_rows=True)
+    few, many = random(24, 64), random(48, 64)
+    expected = layer(few), layer(many)
+    monkeypatch.delattr(torch, "fbgemm_linear_fp16_weight")
+    assert torch.equal(layer(many), expected[1])
+    with pytest.raises(AttributeError):
+        layer(few)
 
 
 @needs(_HalvesLinear)
