@@ -1,8 +1,8 @@
 """`python -m benchmarks.silence`: hallucinated and lost words of three libraries; exit status 1 if ours is not best.
 
-Answers of the other libraries are kept, so that a second run asks ours alone. Ours fails if it makes up, hallucinates
-or loses more words than openai-whisper in a setting that both have, if another makes up fewer than ours with voice
-activity detection, or if that detection loses words.
+Answers of the other libraries are kept, so that a second run asks ours alone. Ours fails if it is worse than
+openai-whisper in a column that both have, if another makes up fewer words than ours with voice activity detection,
+or if that detection loses words.
 """
 
 from __future__ import annotations
