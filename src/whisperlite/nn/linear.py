@@ -284,8 +284,8 @@ class _OnednnLinear(_Int8Linear):
         return _OnednnLinear(packed, _bias(bias, weight), output, scale, zeros)
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
-        # The conversion cuts off: the half rounds.
-        rounded = (rows * (_LEVELS / largest)).add_(_ZERO + 0.5).to(torch.uint8)
+        # The conversion cuts off: the half rounds. In one go to bytes, torch converts number by number.
+        rounded = (rows * (_LEVELS / largest)).add_(_ZERO + 0.5).to(torch.int16).to(torch.uint8)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
             *(rounded, 1 / _LEVELS, _ZERO, self.weight, self.scale, self.zeros),
             *(None, 1.0, 0, torch.float32, "none", [], ""),
