@@ -75,7 +75,7 @@ def running(model: Whisper, folder: Path, **settings: Any) -> Iterator[Running]:
             port=0,
             log_config=None,
             lifespan="on",
-            http=protocol_with(chosen.headers_timeout_s),
+            http=protocol_with(chosen.headers_timeout_s, chosen.upload_timeout_s),
             timeout_graceful_shutdown=PATIENCE_S,  # type: ignore[arg-type]
         )
     )
@@ -155,9 +155,9 @@ class Process:
         self._process.wait(PATIENCE_S)
         self._close()
 
-    def stop(self) -> int:
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
         """As an operator does; returns the exit status."""
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(by)
         status = self._process.wait(PATIENCE_S)
         self._close()
         return status

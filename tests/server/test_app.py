@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+import whisperlite
 from tests.pooled import WAV
 from tests.server.serving import FORM, INFERENCE, Running, new_token, running
 from tests.small_whisper import small_whisper
@@ -121,6 +122,15 @@ def test_what_is_wrong_with_the_settings_is_found_before_a_model_is_loaded(
         check_startable(Settings(no_auth=True, data_dir=str(tmp_path), **settings))
 
 
+def test_a_token_begins_a_line_of_its_own(tmp_path: Path) -> None:
+    """As after an edit that left no end of a line."""
+    file = tmp_path / "tokens"
+    add_token(file, "anna")
+    file.write_text(file.read_text().rstrip("\n"))
+    add_token(file, "berta")
+    assert list(read_hashes(file)) == ["anna", "berta"]
+
+
 def test_a_service_that_nobody_could_use_does_not_start(model: Whisper, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="whisperlite token"):
         create_app(model, Settings(data_dir=str(tmp_path)))
@@ -227,6 +237,26 @@ def test_the_document_s_example_is_a_model_that_is_served(service: Running) -> N
     assert service.post(WAV, path).status_code == 200
 
 
+def test_in_a_form_no_field_is_a_list_or_an_object(service: Running) -> None:
+    """Clients would send them in parts, and the null of a text as the word."""
+    document = service.client.get("/openapi.json").json()
+    for path in ("/v1/inference/{organisation}/{model}", "/v1/audio/transcriptions"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
+        schemas = {
+            name: jsonschema_rs.validator_for(schema)
+            for name, schema in content["schema"]["properties"].items()
+            if name != "timestamp_granularities[]"  # as OpenAI has it, which is in parts
+        }
+        for name, schema in schemas.items():
+            assert not schema.is_valid([]), name
+            assert not schema.is_valid({}), name
+        assert schemas["allowed_languages"].is_valid("en,german")
+        assert schemas["vad_options"].is_valid("threshold=0.6")
+        assert schemas["language"].is_valid(None)
+        assert not schemas["language"].is_valid("en,german")
+        assert not schemas["initial_prompt"].is_valid(None)
+
+
 def test_the_document_is_valid_openapi(service: Running) -> None:
     document = service.client.get("/openapi.json").json()
     for schema in document["components"]["schemas"].values():
@@ -237,6 +267,26 @@ def test_the_document_is_valid_openapi(service: Running) -> None:
         {"$ref": "#/components/schemas/Problem", "components": document["components"]}
     )
     problem.validate(service.post(WAV, temperature="x").json())
+
+
+def test_a_model_from_the_disk_is_served_under_a_name_that_says_no_more_of_it(tmp_path: Path) -> None:
+    whisperlite.convert_model("tiny.en", tmp_path / "my-whisper")
+    model = whisperlite.load_model(tmp_path / "my-whisper", device="cpu")
+    with running(model, tmp_path / "state") as service:
+        assert service.post(WAV, "/v1/inference/local/my-whisper").status_code == 200
+        for path in ("/openapi.json", "/v1/models"):
+            assert str(tmp_path) not in service.client.get(path).text
+        assert str(tmp_path) not in service.post(WAV, "/v1/inference/local/other").text
+
+
+def test_a_start_removes_no_file_that_is_not_a_request_s(model: Whisper, tmp_path: Path) -> None:
+    kept = [tmp_path / "uploads" / "holiday.jpg", tmp_path / "stored" / "wine.txt"]
+    stray = [tmp_path / "uploads" / "req_1", tmp_path / "stored" / "req_2"]
+    for file in (*kept, *stray):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    with running(model, tmp_path):
+        assert [file.exists() for file in (*kept, *stray)] == [True, True, False, False]
 
 
 def test_a_second_service_in_the_same_folder_is_refused(service: Running) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import whisperlite
-from tests.pooled import PATIENCE_S
+from tests.pooled import PATIENCE_S, wait_until
 from tests.server.serving import Running, running
 from whisperlite import Whisper
 
@@ -81,6 +83,26 @@ def test_one_that_asks_again_and_again_stays_open(connection: HTTPConnection) ->
     while time.monotonic() - began < 3 * LIMIT_S:
         assert status_of(connection) == HTTPStatus.OK
         time.sleep(LIMIT_S / 5)
+
+
+def test_one_that_takes_nothing_of_its_answers_is_broken_off(model: Whisper, tmp_path: Path) -> None:
+    """More answers than the system's buffers hold, of which none is read."""
+
+    async def served(protocol: str = "RequestResponseCycle") -> int:
+        return sum(protocol in str(task.get_coro()) for task in asyncio.all_tasks())
+
+    def now_served(service: Running) -> int:
+        return asyncio.run_coroutine_threadsafe(served(), service.loop).result(PATIENCE_S)
+
+    with running(model, tmp_path, upload_timeout_s=LIMIT_S) as service, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", service.port))
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 300)
+        wait_until(lambda: now_served(service) == 1)
+        wait_until(lambda: now_served(service) == 0)
+        client.settimeout(PATIENCE_S)
+        received = b"".join(iter(lambda: client.recv(1 << 20), b""))
+        assert received.count(b"HTTP/1.1 200") < 300
 
 
 def test_one_that_uploads_slowly_stays_open_once_its_headers_are_there(connection: HTTPConnection) -> None:

@@ -180,6 +180,12 @@ def test_what_is_being_served_is_finished_when_it_is_told_to_stop(tmp_path: Path
         assert all(entry["level"] == "info" for entry in process.entries())
 
 
+def test_an_interrupt_is_an_end_in_good_order(tmp_path: Path) -> None:
+    with serving(tmp_path, "--model", "tiny.en", "--no-auth") as process:
+        assert process.stop(signal.SIGINT) == 130
+        assert all(entry["level"] == "info" for entry in process.entries())
+
+
 def test_what_is_not_finished_when_the_time_to_stop_is_over_is_told_to_come_again(tmp_path: Path) -> None:
     """A recording in work, and an upload that stands still."""
     long = wav(np.resize(RECORDINGS[0], 1800 * 16000))

@@ -294,6 +294,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "timeout_s": (5.0, "5"),
 }
 NEEDED: dict[str, dict[str, Any]] = {
+    "language_detection_threshold": {"language_detection_segments": 2},
     "carry_initial_prompt": {"initial_prompt": "x"},
     "vad_options": {"vad_filter": True},
     "prepend_punctuations": {"word_timestamps": True},
@@ -355,6 +356,12 @@ def test_slashes_of_base64_may_be_escaped(model: Whisper, service: Running) -> N
     content = '{"audio": "data:audio\\/wav;base64,' + text + '", "language": "en", "max_new_tokens": 4, "beam_size": 1}'
     answer = service.client.post(INFERENCE, content=content, headers=JSON["headers"])
     assert answer.status_code == 200
+    assert answer.json()["text"] == model.transcribe(WAV, language="en", max_new_tokens=4, beam_size=1).text
+
+
+def test_base64_may_have_lines(model: Whisper, service: Running) -> None:
+    fields = {"audio": base64.encodebytes(WAV).decode(), "language": "en", "max_new_tokens": 4, "beam_size": 1}
+    answer = service.client.post(INFERENCE, json=fields)
     assert answer.json()["text"] == model.transcribe(WAV, language="en", max_new_tokens=4, beam_size=1).text
 
 

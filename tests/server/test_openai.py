@@ -21,6 +21,7 @@ from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
 from whisperlite.audio.mel import Samples
 from whisperlite.formats import render
+from whisperlite.text.tokenizer import Tokenizer
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
@@ -231,6 +232,19 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event(service: Running, steps:
     last = answer.text.strip().split("\n\n")[-1]
     assert last.startswith('event: error\ndata: {"type": "error", "error": {"message": "It was not done within')
     assert service.service.pool.jobs == 0
+
+
+def test_a_piece_without_text_is_the_beginning_of_a_stream_too(
+    service: Running, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong behind it comes too late for a status."""
+    fields = {"model": "whisper-1", "stream": "true", "timeout_s": "2", "language": "en", "max_new_tokens": "4"}
+    fields |= {"beam_size": "1", "logprob_threshold": "null", "without_timestamps": "true"}
+    monkeypatch.setattr(Tokenizer, "decode", lambda *_: "")
+    steps.before = lambda count: time.sleep(2.0 if count == 6 else 0.0)  # in the second window
+    answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAVS[0])}, data=fields)
+    assert answer.text.startswith('event: transcript.text.delta\ndata: {"type": "transcript.text.delta", "delta": ""}')
+    assert "event: error" in answer.text
 
 
 def test_a_stream_that_nobody_reads_on_leaves_nothing_behind(service: Running) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,14 +16,15 @@ import numpy as np
 import pytest
 from standardwebhooks import Webhook
 
-from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, quick, wait_until, watch_steps
+from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, pool_threads, quick, wait_until, watch_steps
 from tests.server.serving import FORM, INFERENCE, Process, Running, running, serving
 from tests.server.webhooks.receiver import Receiver, running_receiver
 from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
 from whisperlite import Whisper
 from whisperlite.server.auth import add_token
-from whisperlite.server.webhooks.store import Store, StoreError
+from whisperlite.server.fields import read_fields
+from whisperlite.server.webhooks.store import Store, StoredRequest, StoreError
 
 LONG = wav_of(np.asarray(np.resize(SHORT, 300 * 16000) * 32767, np.int16))
 
@@ -156,6 +160,82 @@ def test_more_than_may_wait_are_refused(model: Whisper, tmp_path: Path, receiver
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         steps.may_go.set()
         received(receiver, 2)
+
+
+def test_one_whose_receiver_is_dead_leaves_the_others_some_room(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    anna, berta = (add_token(tmp_path / "tokens", name) for name in ("anna", "berta"))
+    steps.may_go.clear()
+    with running(model, tmp_path, no_auth=False, max_stored=4, webhook_allow_hosts=(receiver.host,)) as service:
+        service.client.headers["Authorization"] = f"Bearer {anna}"
+        answers = [service.post(WAV, webhook=receiver.url) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
+        assert answers[-1].headers["retry-after"] == "5"
+        service.client.headers["Authorization"] = f"Bearer {berta}"
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        steps.may_go.set()
+        received(receiver, 4)
+
+
+def test_a_look_up_that_fails_for_now_is_no_fault_of_the_request(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(host: str, *arguments: Any, **named: Any) -> Any:
+        if host == "hooks.test":
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return look_up(host, *arguments, **named)
+
+    look_up = socket.getaddrinfo
+
+    with running(model, tmp_path) as service:
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+        answer = service.post(WAV, webhook="https://hooks.test/")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    wait_until(lambda: not any("names" in name for name in pool_threads()))
+
+
+def test_what_is_stored_when_the_time_to_stop_is_over_is_accepted(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client would send it again otherwise, and it would be done twice."""
+    begun, may_go, add = threading.Event(), threading.Event(), Store.add
+
+    def slowly(store: Store, request: StoredRequest) -> None:
+        begun.set()
+        assert may_go.wait(PATIENCE_S)
+        add(store, request)
+
+    async def accept_and_be_cancelled(service: Running) -> dict[str, Any]:
+        upload = tmp_path / "upload"
+        upload.write_bytes(WAV)
+        fields = read_fields([("webhook", receiver.url)], service.settings, is_form=True)
+        task = asyncio.ensure_future(service.app.state.background.accept("req_1", "", upload, fields))
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
+        task.cancel()
+        await asyncio.sleep(0)
+        may_go.set()
+        found: dict[str, Any] = await task
+        return found
+
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        monkeypatch.setattr(Store, "add", slowly)
+        answer = asyncio.run_coroutine_threadsafe(accept_and_be_cancelled(service), service.loop).result(PATIENCE_S)
+        assert answer["inference_status"]["status"] == "queued"
+        assert [message["request_id"] for message in received(receiver)] == ["req_1"]
+
+
+def test_nothing_is_begun_any_more_when_it_is_told_to_stop(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    steps.may_go.clear()
+    with running(model, tmp_path, batch_size=1, webhook_allow_hosts=(receiver.host,)) as service:
+        ids = [service.post(WAV, webhook=receiver.url).json()["request_id"] for _ in range(2)]
+        wait_until(lambda: state(service, ids[0])["inference_status"]["status"] == "running")
+        service.service.is_stopping = True
+        steps.may_go.set()
+        received(receiver)
+        assert state(service, ids[1])["inference_status"]["status"] == "queued"
 
 
 def test_recordings_that_wait_are_bounded_in_size(

@@ -60,7 +60,7 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = Store(settings.folder)  # first: it refuses a folder that another process uses
         service = Service(model, settings)
-        _remove_all(service.uploads)
+        service.remove_uploads()
         deliveries = Deliveries(
             store,
             addresses,
@@ -82,6 +82,7 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
             await asyncio.to_thread(service.close)
+            addresses.close()
             store.close()
 
     app = Starlette(
@@ -155,11 +156,6 @@ def kept_secret(folder: Path) -> bytes:
     return parse_secret(file.read_text(encoding="utf-8").strip())
 
 
-def _remove_all(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink(missing_ok=True)
-
-
 def _ended(task: asyncio.Future[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log("what runs requests with webhooks has failed", logging.CRITICAL, error=repr(error))
@@ -225,7 +221,8 @@ class Door:
             log("request", method=request.method, path=path, status=status, seconds=round(seconds, 3))
 
     async def _pass(self, request: Request, receive: Receive, send: Send) -> None:
-        if request.url.path not in OPEN:
+        # Not `request.url`, in which the client's Host header has a say.
+        if request.scope["path"] not in OPEN:
             owner = self.gatekeeper.owner(request.headers.get("authorization"))
             if owner is None:
                 raise Problem(
@@ -252,7 +249,7 @@ def _template(scope: Scope) -> str:
 
 
 def _is_openai(request: Request) -> bool:
-    return request.url.path.startswith(("/v1/audio/", "/v1/models"))
+    return str(request.scope["path"]).startswith(("/v1/audio/", "/v1/models"))
 
 
 async def _refused_by_router(request: Request, error: Exception) -> Response:

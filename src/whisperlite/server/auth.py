@@ -40,8 +40,10 @@ def add_token(file: Path, name: str) -> str:
         raise OptionError(f"There is a token named {name!r}: remove its line from {file}, or give another name.")
     token = new_token()
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = file.read_text(encoding="utf-8") if file.exists() else ""
+    separator = "\n" if written and not written.endswith("\n") else ""
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as lines:
-        lines.write(f"{name} sha256:{hash_of(token)}\n")
+        lines.write(f"{separator}{name} sha256:{hash_of(token)}\n")
     return token
 
 

@@ -14,8 +14,8 @@ from whisperlite.server.answers import failed_answer, inference_answer, waiting_
 from whisperlite.server.fields import Fields, checked_options
 from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.problems import Problem, busy, problem_of, storage_full
-from whisperlite.server.service import Service
-from whisperlite.server.webhooks.addresses import Addresses, WebhookRefusedError, parse_url
+from whisperlite.server.service import Service, files_of_requests
+from whisperlite.server.webhooks.addresses import Addresses, LookUpError, WebhookRefusedError, parse_url
 from whisperlite.server.webhooks.delivery import Deliveries
 from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest
 
@@ -40,7 +40,8 @@ class Background:
         """Take over a request: when this returns, it survives the end of the service.
 
         Raises:
-            Problem: 422 for an address to which no webhook goes; 503, 507: there is no room.
+            Problem: 422 for an address to which no webhook goes; 429: too many of this owner wait; 503, 507: there is
+                no room.
         """
         assert fields.webhook is not None, "the caller has looked"
         if self.has_ended:
@@ -49,11 +50,16 @@ class Background:
             self._addresses.check_url(fields.webhook)
             target = parse_url(fields.webhook)
             await self._addresses.resolve(target.host, target.port)  # it is done again for the delivery
+        except LookUpError as error:
+            raise busy(f"{error} Try again.") from error
         except WebhookRefusedError as error:
             raise Problem(422, str(error), "webhook", kind="webhook") from error
         settings = self._service.settings
         if await asyncio.to_thread(self._store.pending) >= settings.max_stored:
             raise busy(f"{settings.max_stored} requests wait for their webhooks, and no more are taken: try again.")
+        most = settings.max_stored - settings.max_stored // 4  # one whose receiver is dead leaves the others some room
+        if await asyncio.to_thread(self._store.pending, owner) >= most:
+            raise busy(f"{most} requests of yours wait for their webhooks, and no more are taken: try again.", 429)
         if await asyncio.to_thread(self._stored_bytes) >= settings.max_stored_mb * 1e6:
             raise busy(f"{settings.max_stored_mb:g} MB wait for their webhooks, and no more are taken: try again.")
         request = StoredRequest(
@@ -65,7 +71,11 @@ class Background:
             fields=fields.given,
             webhook=fields.webhook,
         )
-        await asyncio.to_thread(self._keep, request, upload)
+        keeping = asyncio.ensure_future(asyncio.to_thread(self._keep, request, upload))
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:  # what is kept will be run: the answer must not say that it is not
+            await keeping
         self._wake.set()
         return waiting_answer(request_id, "queued")
 
@@ -127,7 +137,7 @@ class Background:
 
     async def _start_what_fits(self) -> None:
         free = self._service.settings.batch_size - len(self._running)
-        if free <= 0:
+        if free <= 0 or self._service.is_stopping:
             return
         queued = await asyncio.to_thread(self._store.queued)
         for request_id in [each for each in queued if each not in self._running][:free]:
@@ -201,7 +211,7 @@ class Background:
     def remove_strays(self) -> None:
         """Recordings that a service left when it was killed, and that no request needs; before any is accepted."""
         needed = set(self._store.queued())  # a recording has the id of its request
-        for file in self._folder.iterdir():
+        for file in files_of_requests(self._folder):
             if file.name not in needed:
                 file.unlink(missing_ok=True)
 

@@ -16,13 +16,15 @@ from whisperlite.server.settings import Settings
 
 _FAILED = 1
 _WRONG_ARGUMENTS = 2
+_INTERRUPTED = 130
 
 
 def serve(arguments: list[str]) -> int:
     """Load a model and serve it until the process is told to stop.
 
     Returns:
-        The exit status: 0; 1 where the service could not start; 2 where the arguments are wrong.
+        The exit status: 130 after Ctrl-C; 1 where the service could not start; 2 where the arguments are wrong. After
+        another signal the process ends as that signal has it.
     """
     parser = _serve_parser()
     values = vars(parser.parse_args(arguments))
@@ -73,11 +75,14 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
             access_log=False,
             server_header=False,
             lifespan="on",
-            http=protocol_with(settings.headers_timeout_s),
+            http=protocol_with(settings.headers_timeout_s, settings.upload_timeout_s),
             timeout_graceful_shutdown=settings.stop_timeout_s,
         )
     )
-    server.run()
+    try:
+        server.run()
+    except KeyboardInterrupt:  # uvicorn raises it when all is closed
+        return _INTERRUPTED
     return 0 if server.started else _FAILED
 
 

@@ -174,6 +174,29 @@ def inference_schemas(settings: Settings) -> dict[str, Schema]:
     }
 
 
+def in_form(schemas: Mapping[str, Schema]) -> dict[str, Schema]:
+    """The schemas of fields as a form has them: lists and objects are written as a text, and a text is never null."""
+    return {name: _in_form(schema, is_text=name in _FREE_TEXT) for name, schema in schemas.items()}
+
+
+def _in_form(schema: Schema, *, is_text: bool) -> Schema:
+    unwritable = ("array", "object", "null") if is_text else ("array", "object")
+    ways = _ways(schema)
+    # Of the codes of languages a list is no code.
+    kept = [way for way in ways if way.get("type") not in unwritable and "enum" not in way]
+    if {way.get("type") for way in ways}.isdisjoint(unwritable):
+        return schema
+    if not any(way.get("type") == "string" for way in kept):
+        kept.append({"type": "string"})
+    said = {name: schema[name] for name in ("default", "description") if schema.get(name) not in (None, [])}
+    return {**(kept[0] if len(kept) == 1 else {"anyOf": kept}), **said}
+
+
+def _ways(schema: Schema) -> list[Schema]:
+    """What a schema allows, one by one."""
+    return [way for part in schema["anyOf"] for way in _ways(part)] if "anyOf" in schema else [schema]
+
+
 def _takes(kind: Kind, value: Any) -> bool:
     try:
         kind.check(value)

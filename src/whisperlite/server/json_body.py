@@ -7,6 +7,7 @@ import binascii
 import json
 import math
 import re
+import string
 from typing import Any
 
 from whisperlite.server.problems import Problem
@@ -34,8 +35,8 @@ def read_json(content: bytes, name: str, most_text: int) -> tuple[dict[str, Any]
     values = _parse(rest)
     audio = values.pop(name, None)
     if audio == _PLACEHOLDER and found is not None:
-        # The slashes of base64 may be escaped.
-        audio = found[1].replace(b"\\/", b"/").decode("ascii", errors="replace")
+        # The slashes of base64 may be escaped, the ends of its lines are.
+        audio = re.sub(rb"\\[nrt]", b"", found[1]).replace(b"\\/", b"/").decode("ascii", errors="replace")
     return values, None if audio is None else _from_base64(audio, name)
 
 
@@ -91,6 +92,6 @@ def _from_base64(text: Any, name: str) -> bytes:
         if not comma or not head.endswith(";base64"):
             raise Problem(422, f"{name} is a data URL that holds no base64: {hint}.", name)
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(text.encode("ascii").translate(None, string.whitespace.encode()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise Problem(422, f"{name} is not base64: {hint}.", name) from error

@@ -194,18 +194,19 @@ async def _events(service: Service, file: Path, options: Options) -> AsyncGenera
 
     An error is an event too, unless it is the first, which is raised.
     """
-    text = ""
+    text, has_begun = "", False
     try:
         job = service.submit(file, options)
         async with aclosing(service.segments(job)) as segments:
             async for segment in segments:
                 piece = segment.text if text else segment.text.lstrip()
                 text += piece
+                has_begun = True
                 yield _event({"type": "transcript.text.delta", "delta": piece})
         result = service.result(job)
     except WhisperliteError as error:
         problem = service.problem(error, file, options, AUDIO)
-        if not text:
+        if not has_begun:
             raise problem from error
         service.metrics.failures.labels(problem.kind).inc()
         yield _event({"type": "error", **problem.openai_body()})

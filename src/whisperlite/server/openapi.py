@@ -7,7 +7,7 @@ from typing import Any
 
 import whisperlite
 from whisperlite.server import openai
-from whisperlite.server.fields import inference_schemas, option_schemas
+from whisperlite.server.fields import in_form, inference_schemas, option_schemas
 from whisperlite.server.inference import AUDIO
 from whisperlite.server.service import OPENAI_NAME
 from whisperlite.server.settings import Settings
@@ -59,7 +59,7 @@ def _infer(names: Sequence[str], settings: Settings) -> Json:
     operation = _operation(
         "Transcribe a recording, or translate it into English.",
         _json({"$ref": "#/components/schemas/Answer"}),
-        *(400, 401, 404, 408, 413, 415, 422, 500, 503, 504, 507),
+        *(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507),
     )
     known = next((name for name in names if name.count("/") == 1), None)
     return {
@@ -71,7 +71,7 @@ def _infer(names: Sequence[str], settings: Settings) -> Json:
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": _object({AUDIO: _FILE, **schemas}, AUDIO)},
+                "multipart/form-data": {"schema": _object({AUDIO: _FILE, **in_form(schemas)}, AUDIO)},
                 "application/json": {"schema": _object({AUDIO: recording, **schemas}, AUDIO)},
             },
         },
@@ -116,7 +116,7 @@ def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:
         "response_format": {**_STRING, "enum": list(openai.FORMATS), "default": "json"},
         "timestamp_granularities[]": {"type": "array", "items": {**_STRING, "enum": ["segment", "word"]}},
         "stream": {"type": "boolean", "default": False},
-        **{name: schema for name, schema in options.items() if name not in left_out},
+        **in_form({name: schema for name, schema in options.items() if name not in left_out}),
     }
     operation = _operation(summary, {}, 400, 401, 404, 408, 413, 415, 422, 500, 503, 504, 507, openai_errors=True)
     content = {
@@ -191,6 +191,7 @@ _REASONS = {
     413: "The upload is too large.",
     415: "A content type that is not read here.",
     422: "A field is wrong, or the recording cannot be read.",
+    429: "Too many requests of this token wait for their webhooks; Retry-After says when to come again.",
     500: "The recording could not be transcribed.",
     503: "There is no room now; Retry-After says when to come again.",
     504: "The request took longer than it may.",

@@ -70,9 +70,9 @@ class Problem(Exception):
         return JSONResponse(self.body(request_id), self.status, self.headers, media_type="application/problem+json")
 
 
-def busy(detail: str) -> Problem:
-    """There is no room now."""
-    return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)}, kind="busy")
+def busy(detail: str, status: int = 503) -> Problem:
+    """There is no room now; 429: for this client."""
+    return Problem(status, detail, headers={"Retry-After": str(RETRY_AFTER_S)}, kind="busy")
 
 
 def storage_full() -> Problem:

@@ -19,16 +19,23 @@ from whisperlite.server.problems import Problem, busy, problem_of
 from whisperlite.server.settings import Settings
 
 OPENAI_NAME = "whisper-1"  # by which programs for OpenAI's API ask for a Whisper
+_REQUEST = "req_"
 
 
 def new_request_id() -> str:
-    return "req_" + secrets.token_hex(16)
+    return _REQUEST + secrets.token_hex(16)
+
+
+def files_of_requests(folder: Path) -> Iterator[Path]:
+    """The files in a folder that are named after a request; others are not ours."""
+    return folder.glob(f"{_REQUEST}*")
 
 
 def names_of(model: Whisper, settings: Settings) -> tuple[str, ...]:
-    """Every name by which the model can be asked for; the first is its own."""
+    """Every name by which the model can be asked for; the first is its own, or "local/FOLDER" of one from the disk."""
     known = {info.name: info.repository for info in whisperlite.available_models()}
-    names = [model.name, *settings.served_names]
+    path = Path(model.name)
+    names = [f"local/{path.name}" if path.is_absolute() else model.name, *settings.served_names]
     for name, repository in known.items():
         if model.name in (name, repository):
             names += [name, repository, repository.rpartition("/")[2]]
@@ -88,6 +95,11 @@ class Service:
         if name not in (*self.names, *others):
             served = ", ".join(self.names)
             raise Problem(404, f"The model {name[:200]!r} is not served here; what is, is called {served}.", "model")
+
+    def remove_uploads(self) -> None:
+        """What a service left that was killed."""
+        for file in files_of_requests(self.uploads):
+            file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def upload(self, request_id: str) -> Iterator[Path]:

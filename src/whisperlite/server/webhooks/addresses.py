@@ -31,6 +31,10 @@ class WebhookRefusedError(Exception):
     """A webhook may not, or cannot, go where it was told to."""
 
 
+class LookUpError(WebhookRefusedError):
+    """It may go there, for all that is known: the look-up of the host failed, and may not the next time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A URL in its parts.
@@ -102,8 +106,12 @@ class Addresses:
 
     def __init__(self, allowed: frozenset[str] = frozenset()) -> None:
         self._allowed = frozenset(_host_and_port(one) for one in allowed)
-        # Not the loop's own threads: look-ups that hang, as whoever owns a name can make them, keep theirs for long.
-        self._threads = ThreadPoolExecutor(_MOST_LOOKUPS, thread_name_prefix="whisperlite-names")
+        self._threads = _new_threads()
+
+    def close(self) -> None:
+        """End the threads that look-ups have had; further ones get new ones."""
+        self._threads.shutdown(wait=False)
+        self._threads = _new_threads()
 
     def check_url(self, url: str) -> None:
         """Refuse what can be refused without a look-up: the URL's form, and an address that is written in it.
@@ -122,14 +130,19 @@ class Addresses:
             host: a name or an address, in any spelling that `getaddrinfo` understands.
 
         Raises:
-            WebhookRefusedError: one of them is not public, or there is none, or it took longer than 5 s.
+            WebhookRefusedError: one of them is not public, or there is none.
+            LookUpError: it took longer than 5 s, or no name server answered.
         """
         try:
             with anyio.fail_after(_RESOLVE_S):
                 look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
                 found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         except TimeoutError as error:
-            raise WebhookRefusedError(f"The webhook's host {host!r} was not found within {_RESOLVE_S:g} s.") from error
+            raise LookUpError(f"The webhook's host {host!r} was not found within {_RESOLVE_S:g} s.") from error
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise LookUpError(f"The webhook's host {host!r} could not be looked up.") from error
+            raise _not_public(host) from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
             raise _not_public(host) from error  # the same words: names within our network are nobody's business
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
@@ -140,6 +153,11 @@ class Addresses:
     def _allows(self, host: str, port: int) -> bool:
         name = host.lower()
         return (name, None) in self._allowed or (name, port) in self._allowed
+
+
+def _new_threads() -> ThreadPoolExecutor:
+    """Not the loop's own: look-ups that hang, as whoever owns a name can make them, keep theirs for long."""
+    return ThreadPoolExecutor(_MOST_LOOKUPS, thread_name_prefix="whisperlite-names")
 
 
 class CheckedBackend(httpcore2.AsyncNetworkBackend):

@@ -70,7 +70,7 @@ class StoredRequest:
 
     Attributes:
         id: of the request, and of its webhook message.
-        owner: the name of the token that made it.
+        owner: the hash of the token that made it.
         created: seconds of Unix time, as are all times here.
         status: whether it waits to be transcribed, has been, or could not be.
         audio: the name of the uploaded file, which is there until the request is finished.
@@ -265,9 +265,12 @@ class Store:
             )
             _check_changed(changed, id)
 
-    def pending(self) -> int:
-        """How many are queued, or finished and neither delivered nor given up."""
-        ((count,),) = self._read("SELECT COUNT(*) FROM requests WHERE delivered IS NULL AND gave_up IS NULL")
+    def pending(self, owner: str | None = None) -> int:
+        """How many are queued, or finished and neither delivered nor given up: of an owner; None: of all."""
+        ((count,),) = self._read(
+            "SELECT COUNT(*) FROM requests WHERE delivered IS NULL AND gave_up IS NULL AND owner = ifnull(?, owner)",
+            owner,
+        )
         return int(count)
 
     def forget(self, before: float) -> None:
@@ -293,7 +296,7 @@ class Store:
             self._database.execute(f"PRAGMA user_version = {_VERSION}")
         self._database.execute("COMMIT")
 
-    def _read(self, query: str, *values: str | float) -> list[tuple[Any, ...]]:
+    def _read(self, query: str, *values: str | float | None) -> list[tuple[Any, ...]]:
         with self._lock, self._errors():
             return self._database.execute(query, values).fetchall()
 
