@@ -20,11 +20,13 @@ import whisperlite
 from benchmarks.parity.environment import ROOT, Workplace, evaluation_folder
 from benchmarks.parity.store import read_lines
 from benchmarks.wer import FEWEST_CLIPS, Errors, count_errors
+from whisperlite.api.iterator import SegmentIterator
 from whisperlite.audio.load import read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features, Window
 from whisperlite.decoding.engine import Engine
 from whisperlite.options import make_options
-from whisperlite.transcription.pool import run_sessions
+from whisperlite.transcription.pool import drive
+from whisperlite.transcription.recording import Sequential
 from whisperlite.transcription.session import session
 
 
@@ -87,7 +89,7 @@ def transcribe_all(folder: Path) -> list[Texts]:
                 duration=audio.duration,
                 model=model.name,
             )
-            texts[name] = run_sessions([steps], engine)[0].text
+            texts[name] = SegmentIterator(drive(Sequential(steps), engine), audio.duration).result.text
         print(f"{line['file']}{'' if texts['zeros'] == texts['silence'] else '  differs'}", flush=True)
         found.append(Texts(line["lang"], line["text"], texts))
     return found

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable
@@ -436,6 +437,23 @@ def test_ffmpeg_has_a_limit_of_memory(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     _, report = ffmpeg.decode_file(tmp_path / "a.wav", 16000)
     assert report.problems == ("4194304 KiB",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limits")
+def test_a_lower_limit_of_memory_stays() -> None:
+    import resource
+
+    with subprocess.Popen(["sleep", "60"]) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (1 << 30, 2 << 30))
+        ffmpeg._limit(process.pid)
+        assert resource.prlimit(process.pid, resource.RLIMIT_AS) == (1 << 30, 1 << 30)
+        process.kill()
+
+
+def test_content_without_a_place_for_it_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(AudioDecodeError, match="temporary file"):
+        read_audio(b"anything")
 
 
 def put_endless_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import pickle
 import threading
 import time
 import wave
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -477,6 +479,42 @@ def test_the_result_does_what_is_left_and_leaves_segments_to_be_taken(
     assert segments.result.text == whole.text
     assert (first, *segments) == whole.segments
     assert segments.result is segments.result
+
+
+def test_an_iterator_that_fails_says_so_again(model: whisperlite.Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an error that is not one of ours, such as that there is no more memory."""
+
+    def fail(_: Engine) -> None:
+        raise MemoryError("none left")
+
+    with model.iter_segments(NOISE, **QUICK) as segments:
+        next(segments)
+        monkeypatch.setattr(Engine, "step", fail)
+        with pytest.raises(MemoryError):
+            next(segments)
+        with pytest.raises(MemoryError):
+            _ = segments.result
+
+
+def test_a_callback_that_raises_ends_the_work(model: whisperlite.Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it held is free, though somebody keeps the error."""
+    engines: list[weakref.ref[Engine]] = []
+    make = whisperlite.Whisper._engine
+
+    def watched(self: whisperlite.Whisper, **arguments: Any) -> Engine:
+        engine = make(self, **arguments)
+        engines.append(weakref.ref(engine))
+        return engine
+
+    def fail(_: whisperlite.Segment) -> None:
+        raise KeyError("mine")
+
+    monkeypatch.setattr(whisperlite.Whisper, "_engine", watched)
+    with pytest.raises(KeyError, match="mine") as caught:
+        model.transcribe(NOISE, on_segment=fail, **QUICK)
+    assert caught.value.__traceback__ is not None
+    gc.collect()
+    assert [engine() for engine in engines] == [None]
 
 
 def test_a_closed_iterator_ends_and_has_no_result(model: whisperlite.Whisper) -> None:

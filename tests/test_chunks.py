@@ -205,7 +205,10 @@ def test_it_is_cut_at_short_pauses_and_no_chunk_is_longer_than_a_window() -> Non
     found = Options(chunking="vad", chunk_length=20).vad
     assert found == VadOptions(min_silence_duration_ms=500, max_speech_duration_s=20.0)
     mine = Options(chunking="vad", vad_options={"threshold": 0.4, "max_speech_duration_s": 10}).vad
-    assert mine == VadOptions(threshold=0.4, max_speech_duration_s=10.0)
+    assert mine == VadOptions(threshold=0.4, min_silence_duration_ms=500, max_speech_duration_s=10.0)
+    long = Options(chunking="vad", vad_options={"min_silence_duration_ms": 2000}).vad
+    assert long is not None
+    assert long.min_silence_duration_ms == 2000
 
 
 def test_a_batch_size_needs_chunks(base: whisperlite.Whisper) -> None:

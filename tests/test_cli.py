@@ -93,6 +93,8 @@ def test_a_wrong_value_names_its_flag(flags: list[str], named: str, capsys: pyte
         (["--model", "enormous"], "enormous"),
         (["--device", "abacus"], "abacus"),
         (["--compute_type", "int3"], "int3"),
+        (["--batch_size", "4", "--model", "enormous"], "chunking='vad'"),  # before a model is looked for
+        (["--suppress_tokens", "99999"], "99999"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_exits_with_2(
@@ -123,7 +125,9 @@ WITH_WORDS = ["--word_timestamps", "True"]
 
 
 class Answering:
-    """A model that hears the same in every recording."""
+    """A model that hears the same in every recording, and takes every option."""
+
+    def check_options(self, _: object) -> None: ...
 
     def transcribe(self, *_: object, **__: object) -> whisperlite.Transcription:
         return TALK
@@ -307,3 +311,4 @@ def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(tmp_path: 
     written = (tmp_path / "librivox.txt").read_text(encoding="utf-8").splitlines()
     assert first.split("] ", 1)[1].strip() == written[0]
     assert len(written) < 6
+    assert "This is not the whole" in errors

@@ -15,7 +15,7 @@ import torch
 
 from tests.writers import SMALL, random_tensors, write_ctranslate2
 from whisperlite.checkpoints import cache
-from whisperlite.checkpoints.cache import cache_folder, remembered_sha256, sha256_once
+from whisperlite.checkpoints.cache import cache_folder, remembered_sha256, sha256_of, sha256_once
 from whisperlite.checkpoints.embedded import EMBEDDED, EmbeddedWeights
 from whisperlite.checkpoints.hub import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint
@@ -27,6 +27,8 @@ TENSORS = random_tensors(SMALL)
 def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WHISPERLITE_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
+    monkeypatch.setenv("WHISPERLITE_CACHE", "~/mine")
+    assert cache_folder() == Path.home() / "mine"
     monkeypatch.delenv("WHISPERLITE_CACHE")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -189,6 +191,15 @@ def test_a_damaged_note_is_no_note(large_file: Path, tmp_path: Path) -> None:
     (note,) = (tmp_path / "cache" / "sha256").iterdir()
     note.write_bytes(b"\xff\x00")
     assert sha256_once(large_file) == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_a_note_that_cannot_take_its_place_leaves_nothing(large_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path, __: Path) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    assert sha256_once(large_file) == sha256_of(large_file)
+    assert list((cache_folder() / "sha256").iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(

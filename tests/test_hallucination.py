@@ -298,6 +298,13 @@ def test_a_window_with_nothing_to_write_is_said_to_have_no_text() -> None:
     assert run.result.segments[0].text == ""
 
 
+def test_a_window_with_nothing_to_write_ends_where_the_next_one_begins() -> None:
+    """It closes a segment without text, and opens one that it does not close: that is heard in the next window."""
+    run = drive([Said([at(0), at(5), at(5), *text(" Hello")]), GOOD], seconds=35)
+    assert run.seeks == [0, 500]
+    assert reasons(run) == [(0.0, 5.0, "no_text")]
+
+
 def test_a_window_whose_attempts_all_fail_and_whose_best_has_no_text_says_so() -> None:
     nothing = Said([at(0), at(30)], avg_logprob=-1.1)
     worse = Said(spoken(0, " mumble", 30), avg_logprob=-3.0)

@@ -112,13 +112,13 @@ def test_what_is_told_never_exceeds_its_space_and_keeps_its_order(
         carry_initial_prompt=carried,
     )
     history = History(options, MULTILINGUAL)
-    history.add([2] * before, last_temperature=0.0)
+    history.add([2] * before, 0.0, "en")
     prompt = build_prompt(
         MULTILINGUAL,
         language="en",
         task="transcribe",
         without_timestamps=False,
-        previous=history.previous(),
+        previous=history.previous("en"),
     )
     told = list(prompt.tokens[1 : prompt.sot_index])
     assert len(told) == min(hot + initial + before, MAX_PREVIOUS)
@@ -126,3 +126,14 @@ def test_what_is_told_never_exceeds_its_space_and_keeps_its_order(
     if hot <= MAX_PREVIOUS and (not carried or hot + initial <= MAX_PREVIOUS):
         assert told.count(word) == hot
     assert prompt.tokens[prompt.sot_index] == MULTILINGUAL.sot
+
+
+def test_a_window_is_told_what_was_said_in_its_language_since_that_of_another() -> None:
+    history = History(Options(initial_prompt=[7]), MULTILINGUAL)
+    assert history.previous("de") == [7]
+    history.add([1], 0.0, "de")
+    assert (history.previous("de"), history.previous("en")) == ([7, 1], [])
+    history.add([], 0.0, "en")  # a window in which nothing was said
+    assert history.previous("de") == [7, 1]
+    history.add([2], 0.0, "en")
+    assert (history.previous("de"), history.previous("en")) == ([], [2])

@@ -30,6 +30,7 @@ LEVELS = {
     "results": 0,
     "errors": 0,
     "languages": 0,
+    "batches": 0,
     "cancel": 0,
     "forks": 0,
 }

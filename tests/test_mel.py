@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whisperlite import AudioFormatError
 from whisperlite.audio.mel import WINDOW_FRAMES, WINDOW_SAMPLES, Features, log_mel_spectrogram, mel_filters
 
 
@@ -107,3 +110,26 @@ def test_filters_have_unit_area_on_the_mel_scale(n_mels: int) -> None:
 def test_another_number_of_bands_is_refused() -> None:
     with pytest.raises(ValueError, match="80 or 128"):
         log_mel_spectrogram(noise(16_000), n_mels=64)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros(16_000, np.int32),
+        np.zeros((2, 16_000), np.float32),
+        torch.zeros(16_000),
+        [0.0] * 16_000,
+    ],
+    ids=["32 bits", "stereo", "a tensor", "a list"],
+)
+def test_what_is_not_mono_samples_is_refused(samples: Any) -> None:
+    with pytest.raises(AudioFormatError, match="load_audio"):
+        log_mel_spectrogram(samples)
+
+
+def test_the_user_s_autocast_changes_nothing() -> None:
+    samples = noise(16_000)
+    expected = log_mel_spectrogram(samples)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = log_mel_spectrogram(samples)
+    assert torch.equal(found, expected)

@@ -260,6 +260,29 @@ def test_a_short_beginning_may_be_the_rest_of_the_window_before() -> None:
     ]
 
 
+def test_a_beginning_that_turns_out_to_be_the_rest_of_the_window_before_is_told_its_text() -> None:
+    """In its window it sounds like another language, which is no reason to forget what came before."""
+
+    def listen(ask: Detect, _: tuple[float, float]) -> dict[str, float]:
+        window = cast(Window, ask.window)
+        return heard("de" if window.start_frame < 3000 or window.n_frames == 200 else "en")
+
+    rest = Said([*spoken(0, " On.", 2), *spoken(4, " Next.", 9)])
+    script = [full(" Eins."), rest, Said(spoken(0, " Ohne.", 2)), Said(spoken(2, " Next.", 7))]
+    run = multilingual(script, listen, seconds=39.0)
+    assert languages_asked(run) == ["de", "en", "de", "en"]
+    assert run.previous == [(), (), tuple(spoken(0, " Eins.", 30)), ()]
+
+
+def test_what_is_kept_before_a_change_moves_no_further_than_its_window() -> None:
+    """The model places the end behind the window's content, of which nothing is to be left out."""
+    first = Said([*spoken(0, " One.", 10.8), *spoken(10.8, " Zwei.", 12)])
+    script = [first, Said(spoken(0, " Zwei.", 10))]
+    run = multilingual(script, changing((8, "en"), (99, "de")), seconds=20.0, chunk_length=10.4)
+    assert run.seeks == [0, 1040]
+    assert [segment.language for segment in run.result.segments] == ["en", "de"]
+
+
 def test_what_the_model_places_behind_the_content_is_not_heard() -> None:
     """And what reaches beyond it is, as far as it goes."""
 

@@ -240,6 +240,12 @@ def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:
         ({"language": "de", "allowed_languages": ["de"]}, r"language='de' leaves nothing .* allowed_languages"),
         ({"language": "de", "language_detection_segments": 2}, r"language='de' .* language_detection_segments"),
         ({"multilingual": True, "language_detection_segments": 2}, r"multilingual=True .* language_detection_segments"),
+        (
+            {"multilingual": True, "language_detection_threshold": 0.9},
+            r"multilingual=True .* leave language_detection_t",
+        ),
+        ({"language_detection_threshold": 0.9}, r"give more than one of them"),
+        ({"without_timestamps": True, "max_initial_timestamp": None}, r"max_initial_timestamp is about timestamps"),
     ],
 )
 def test_an_option_that_cannot_apply_is_a_contradiction(values: dict[str, Any], message: str) -> None:
@@ -258,6 +264,8 @@ def test_an_option_that_cannot_apply_is_a_contradiction(values: dict[str, Any], 
         {"carry_initial_prompt": True, "initial_prompt": "Names"},
         {"multilingual": True, "allowed_languages": ["de", "en"]},
         {"language_detection_segments": 4, "allowed_languages": ["de", "en"]},
+        {"language_detection_segments": 2, "language_detection_threshold": 0.9},
+        {"without_timestamps": True, "max_initial_timestamp": 1.0},
         {"language": "de", "language_detection_segments": 1, "multilingual": False},
     ],
 )
@@ -323,7 +331,7 @@ def test_an_unknown_option_of_voice_activity_is_refused_with_the_nearest(read: C
         ("neg_threshold", -0.1, "a number from 0 to 1, or None"),
         ("min_speech_duration_ms", -1, "a whole number from 0 up"),
         ("min_speech_duration_ms", 2.5, "a whole number from 0 up"),
-        ("min_silence_duration_ms", "100", "a whole number from 0 up"),
+        ("min_silence_duration_ms", "100", "a whole number from 0 up, or None"),
         ("speech_pad_ms", True, "a whole number from 0 up"),
         ("max_speech_duration_s", 0.5, "a number of at least 1"),
     ],

@@ -197,7 +197,7 @@ def package_spans(
         threshold=options.threshold,
         neg_threshold=options.neg_threshold,
         min_speech_duration_ms=options.min_speech_duration_ms,
-        min_silence_duration_ms=options.min_silence_duration_ms,
+        min_silence_duration_ms=options.least_pause_ms,
         speech_pad_ms=options.speech_pad_ms,
         max_speech_duration_s=options.max_speech_duration_s,
         audio_length_samples=n_samples,

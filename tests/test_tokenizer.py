@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -159,10 +160,11 @@ def test_bytes_that_are_not_utf_8_decode_to_the_replacement_character() -> None:
     assert MULTILINGUAL.decode([31017, *MULTILINGUAL.encode("a")]) == "\ufffda"
 
 
+@pytest.mark.parametrize("decode", [MULTILINGUAL.decode, MULTILINGUAL.decode_with_timestamps])
 @pytest.mark.parametrize("token", [-1, 51865])
-def test_an_id_outside_of_the_vocabulary_is_an_error(token: int) -> None:
+def test_an_id_outside_of_the_vocabulary_is_an_error(token: int, decode: Callable[[list[int]], str]) -> None:
     with pytest.raises(OptionError, match=f"token id {token} is not"):
-        MULTILINGUAL.decode_with_timestamps([token])
+        decode([token])
 
 
 # Words

@@ -26,6 +26,7 @@ from whisperlite.errors import (
     ModelNotFoundError,
     OptionError,
 )
+from whisperlite.nn import linear
 from whisperlite.options import Options, OptionsDict
 
 TRANSCRIPT = (DATA / "librivox.txt").read_text(encoding="utf-8")
@@ -253,6 +254,31 @@ def test_loading_and_decoding_leave_the_settings_of_torch_alone(tiny_en: whisper
     before = (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled())
     tiny_en.transcribe(short, beam_size=1)
     assert (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()) == before
+
+
+def test_the_user_s_autocast_default_type_and_device_change_nothing(
+    tiny_en: whisperlite.Whisper, short: Samples
+) -> None:
+    expected = tiny_en.transcribe(short, word_timestamps=True)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = tiny_en.transcribe(short, word_timestamps=True)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert found.segments == expected.segments
+
+
+def test_what_is_fast_is_found_within_the_user_s_autocast_too() -> None:
+    linear._probed.cache_clear()
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = [linear._works(kind, torch.float32) for kind in (linear._HalvesLinear, linear._PackedLinear)]
+    finally:
+        linear._probed.cache_clear()
+    assert found == [linear._works(kind, torch.float32) for kind in (linear._HalvesLinear, linear._PackedLinear)]
 
 
 @pytest.mark.parametrize(

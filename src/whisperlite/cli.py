@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import whisperlite
+from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
 from whisperlite.errors import CancelledError, DecodingError, OptionError, WhisperliteError
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
@@ -54,7 +55,8 @@ def _transcribe_all(arguments: list[str]) -> int:
     options = {definition.name: values[definition.name] for definition in fields(Options)}
     formats = list(WRITERS) if "all" in values["output_format"] else values["output_format"]
     try:
-        make_options(options)  # what contradicts each other fails before the model is loaded
+        chosen = make_options(options)  # what contradicts each other fails before the model is loaded
+        slots_for(chosen, values["batch_size"])
         subtitles = SubtitleOptions(**{each.name: values[each.name] for each in fields(SubtitleOptions)})
         refuse_inapplicable(subtitles, formats)
         for name in subtitles.given:
@@ -69,14 +71,15 @@ def _transcribe_all(arguments: list[str]) -> int:
             cpu_threads=values["threads"],
             **_download_options(values),
         )
+        model.check_options(chosen)
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return _WRONG_ARGUMENTS
     status = 0
     for file, targets in outputs.items():
         with _interruptible() as token:
-            chosen = {**options, "batch_size": values["batch_size"]}
-            status = max(status, _transcribe(model, file, chosen, subtitles, values["verbose"], targets, token))
+            named = {**options, "batch_size": values["batch_size"]}
+            status = max(status, _transcribe(model, file, named, subtitles, values["verbose"], targets, token))
         if token.is_cancelled:
             return _INTERRUPTED
     return status
@@ -263,17 +266,22 @@ def _transcribe(
         if isinstance(error, (CancelledError, DecodingError)) and error.partial is not None and error.partial.segments:
             _write_partial(error.partial, file, subtitles, targets)
         return _FAILED
-    for warning in result.warnings:
-        print(f"whisperlite: {file}: {warning}", file=sys.stderr)
+    _print_warnings(result, file)
     return 0
 
 
 def _write_partial(partial: Transcription, file: str, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
     try:
         _write(partial, subtitles, targets)
-        print(f"whisperlite: {file}: what there was was written; it is not the whole.", file=sys.stderr)
+        _print_warnings(partial, file)
+        print(f"whisperlite: {file}: what there was was written.", file=sys.stderr)
     except OSError as error:
         print(f"whisperlite: {file}: {error}", file=sys.stderr)
+
+
+def _print_warnings(result: Transcription, file: str) -> None:
+    for warning in result.warnings:
+        print(f"whisperlite: {file}: {warning}", file=sys.stderr)
 
 
 def _write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:

@@ -45,17 +45,13 @@ def _array_of(items: Schema, **more: Any) -> Schema:
     return {"type": "array", "items": items, **more}
 
 
-def _reject(reason: str) -> ValueError:
-    return ValueError(reason)
-
-
 def number(minimum: float = -math.inf, maximum: float = math.inf, *, finite: bool = False) -> Kind:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             raise TypeError
         number = float(value)
         if not minimum <= number <= maximum or (finite and math.isinf(number)):  # NaN compares false
-            raise _reject("out of range")
+            raise ValueError("out of range")
         return number
 
     if maximum < math.inf:
@@ -75,7 +71,7 @@ def integer(minimum: int, maximum: int | None = None) -> Kind:
             raise TypeError
         number = int(value.__index__())
         if number < minimum or (maximum is not None and number > maximum):
-            raise _reject("out of range")
+            raise ValueError("out of range")
         return number
 
     label = f"a whole number from {minimum}" + (f" to {maximum}" if maximum is not None else " up")
@@ -101,7 +97,7 @@ def _check_flag(value: Any) -> bool:
 
 def _parse_flag(text: str) -> bool:
     if text not in ("True", "False"):
-        raise _reject("not True or False")
+        raise ValueError("not True or False")
     return text == "True"
 
 
@@ -118,7 +114,7 @@ def _check_temperature(value: Any) -> float | tuple[float, ...]:
     if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
         return float(temperature.check(value))
     if len(value) == 0:
-        raise _reject("empty")
+        raise ValueError("empty")
     return tuple(float(temperature.check(number)) for number in value)
 
 
@@ -146,7 +142,7 @@ def _check_languages(value: Any) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else list(value)
     codes = tuple(dict.fromkeys(language_code(_check_text(name)) for name in names))
     if not codes:
-        raise _reject("empty")
+        raise ValueError("empty")
     return codes
 
 
@@ -154,7 +150,7 @@ def _check_pattern(value: Any) -> str:
     try:
         re.compile(_check_text(value))
     except re.error as error:
-        raise _reject(str(error)) from error
+        raise ValueError(str(error)) from error
     return str(value)
 
 
@@ -164,7 +160,7 @@ def _check_times(value: Any) -> tuple[float, ...]:
     numbers = list(chain.from_iterable(map(_pair, given))) if any(map(_is_pair, given)) else given
     times = tuple(float(time.check(number)) for number in numbers)
     if any(later < earlier for earlier, later in pairwise(times)):
-        raise _reject("not ascending")
+        raise ValueError("not ascending")
     return times
 
 
@@ -174,14 +170,14 @@ def _is_pair(value: Any) -> bool:
 
 def _pair(value: Any) -> list[Any]:
     if not _is_pair(value) or len(value) != 2:
-        raise _reject("not all are pairs")
+        raise ValueError("not all are pairs")
     return list(value)
 
 
 def choice(*allowed: str) -> Kind:
     def check(value: Any) -> str:
         if value not in allowed:
-            raise _reject("not one of them")
+            raise ValueError("not one of them")
         return str(value)
 
     return Kind(" or ".join(map(repr, allowed)), check, str, {"type": "string", "enum": list(allowed)}, allowed)
@@ -277,13 +273,20 @@ def check_fields(options: Any) -> None:
         LanguageError: a language that Whisper does not have.
     """
     for definition in fields(options):
-        kind: Kind = definition.metadata["kind"]
-        value = getattr(options, definition.name)
-        try:
-            checked = kind.check(value)
-        except (OptionError, LanguageError) as error:
-            raise type(error)(str(error), option=definition.name) from error
-        except (TypeError, ValueError, OverflowError) as error:
-            message = f"{definition.name}={_shown(value)} is not allowed: it takes {kind.label}."
-            raise OptionError(message, option=definition.name) from error
-        object.__setattr__(options, definition.name, checked)
+        value = checked(definition.name, getattr(options, definition.name), definition.metadata["kind"])
+        object.__setattr__(options, definition.name, value)
+
+
+def checked(name: str, value: Any, kind: Kind) -> Any:
+    """A value as it is kept.
+
+    Raises:
+        OptionError: it is of a wrong type or range.
+        LanguageError: a language that Whisper does not have.
+    """
+    try:
+        return kind.check(value)
+    except (OptionError, LanguageError) as error:
+        raise type(error)(str(error), option=name) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise OptionError(f"{name}={_shown(value)} is not allowed: it takes {kind.label}.", option=name) from error

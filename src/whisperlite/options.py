@@ -56,11 +56,18 @@ class VadOptions:
         "Speech ends where its probability falls below this; None: threshold - 0.15, at least 0.01.",
     )
     min_speech_duration_ms: int = _option(250, integer(0), "Shorter bursts are no speech, in ms.")
-    min_silence_duration_ms: int = _option(2000, integer(0), "Shorter pauses are left in, in ms.")
+    min_silence_duration_ms: int | None = _option(
+        None, optional(integer(0)), "Shorter pauses are left in, in ms; None: 2000, and 500 for chunking='vad'."
+    )
     speech_pad_ms: int = _option(200, integer(0), "What is kept before and after speech, in ms.")
     max_speech_duration_s: float = _option(
         math.inf, number(1.0), "Longer speech is divided, at its longest pause if it has one, in seconds."
     )
+
+    @property
+    def least_pause_ms(self) -> int:
+        """Pauses that are shorter are left in, in ms."""
+        return 2000 if self.min_silence_duration_ms is None else self.min_silence_duration_ms
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -221,7 +228,7 @@ class Options:
     vad_options: VadOptions | Mapping[str, Any] | None = _option(
         None,
         optional(_VAD_OPTIONS),
-        "What counts as speech, for vad_filter. Defaults: "
+        "What counts as speech, for vad_filter and chunking='vad'. Defaults: "
         + ", ".join(f"{each.name}={each.default}" for each in fields(VadOptions))
         + ".",
     )
@@ -296,8 +303,10 @@ class Options:
         given: VadOptions | None = self.vad_options  # type: ignore[assignment]  # normalised
         if self.is_chunked:
             # Short pauses will do to cut at; a chunk is one window where it can be.
-            chosen = given or VadOptions(min_silence_duration_ms=500)
-            return replace(chosen, max_speech_duration_s=min(chosen.max_speech_duration_s, self.chunk_length))
+            chosen = given or VadOptions()
+            pause_ms = 500 if chosen.min_silence_duration_ms is None else chosen.min_silence_duration_ms
+            longest_s = min(chosen.max_speech_duration_s, self.chunk_length)
+            return replace(chosen, min_silence_duration_ms=pause_ms, max_speech_duration_s=longest_s)
         return (given or VadOptions()) if self.vad_filter else None
 
     @property
@@ -406,10 +415,23 @@ def _refuse_contradictions(options: Options) -> None:
             if is_given:
                 given = "multilingual=True" if name == "multilingual" else name
                 refuse(name, f"language={options.language!r} leaves nothing to detect: leave it out, or {given}.")
-    if options.multilingual and options.language_detection_segments > 1:
+    has_threshold = _is_changed(options, "language_detection_threshold")
+    for name, is_given in (
+        ("language_detection_segments", options.language_detection_segments > 1),
+        ("language_detection_threshold", has_threshold),
+    ):
+        if options.multilingual and is_given:
+            refuse(name, f"multilingual=True detects the language of every window: leave {name} out.")
+    if has_threshold and options.language_detection_segments == 1:
         refuse(
-            "language_detection_segments",
-            "multilingual=True detects the language of every window: leave language_detection_segments out.",
+            "language_detection_threshold",
+            "language_detection_threshold ends the listening before language_detection_segments have been heard: give "
+            "more than one of them with it.",
+        )
+    if options.without_timestamps and _is_changed(options, "max_initial_timestamp"):
+        refuse(
+            "max_initial_timestamp",
+            "max_initial_timestamp is about timestamps, and without_timestamps=True has none: leave one of them out.",
         )
 
 

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from types import TracebackType
 
-from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.results import Segment, Transcription
 from whisperlite.transcription.session import Accepted
 
@@ -23,7 +22,7 @@ class SegmentIterator(Iterator[Segment]):
         self._waiting: deque[Segment] = deque()
         self._result: Transcription | None = None
         self._progress = (0.0, duration)
-        self._error: CancelledError | DecodingError | None = None
+        self._error: Exception | None = None
 
     def __iter__(self) -> SegmentIterator:
         return self
@@ -53,7 +52,8 @@ class SegmentIterator(Iterator[Segment]):
 
         Raises:
             ValueError: it was closed before the end.
-            CancelledError, DecodingError: what ended it while it was iterated, once more, with its `partial`.
+            CancelledError, DecodingError: what ended it while it was iterated, once more, with its `partial`; any other
+                error that did, too.
         """
         while self._next_window() is not None:
             pass
@@ -72,14 +72,14 @@ class SegmentIterator(Iterator[Segment]):
         """Transcribe one more window; None where there is none left."""
         try:
             window = next(self._windows)
-        except (CancelledError, DecodingError) as error:
-            self._error = error
-            raise
         except StopIteration as end:
             if end.value is not None:
                 self._result = end.value
                 self._progress = (self._progress[1],) * 2
             return None
+        except Exception as error:
+            self._error = error
+            raise
         self._waiting.extend(window.segments)
         self._progress = (window.done_s, window.total_s)
         return window

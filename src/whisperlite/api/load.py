@@ -16,12 +16,14 @@ from typing_extensions import Unpack
 from whisperlite.api.whisper import Whisper
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import WINDOW_FRAMES
+from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
 from whisperlite.checkpoints.alignment_heads import choose_heads
 from whisperlite.checkpoints.hub import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CheckpointError, OptionError
+from whisperlite.kinds import checked, integer, optional
 from whisperlite.nn.build import build_network
 from whisperlite.nn.linear import multiplies
 from whisperlite.options import OptionsDict, make_options
@@ -71,7 +73,7 @@ def transcribe(
         DecodingError: the network gave no usable answer; `partial` is what there was by then.
         MissingPackageError: an option needs a package that is not installed.
     """
-    make_options(options)  # what is wrong with them fails before the model is loaded
+    slots_for(make_options(options), batch_size)  # what is wrong with them fails before the model is loaded
     loaded = _loaded(model, device, compute_type)
     return loaded.transcribe(
         audio,
@@ -124,10 +126,7 @@ def load_model(
     """
     place = _device(device)
     dtype = _dtype(compute_type, place)
-    if cpu_threads is not None and (
-        isinstance(cpu_threads, bool) or not isinstance(cpu_threads, int) or cpu_threads < 1
-    ):
-        raise OptionError(f"cpu_threads={cpu_threads!r} is not a whole number from 1 on.")
+    cpu_threads = checked("cpu_threads", cpu_threads, optional(integer(1)))
     hub = HubOptions.of(revision, token, cache_dir, local_files_only)
     checkpoint = load_checkpoint(name, hub)
     contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)

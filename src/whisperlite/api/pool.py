@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 from typing_extensions import Unpack
 
 from whisperlite.api.heap import Heap
+from whisperlite.audio.ffmpeg import THREADS
 from whisperlite.audio.load import AudioSource
 from whisperlite.cancel import CancelToken, Stop
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.threads import ending_workers, release_workers
-from whisperlite.errors import OptionError, WhisperliteError
+from whisperlite.errors import WhisperliteError
+from whisperlite.kinds import checked, integer, optional
 from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import Segment, Transcription
 from whisperlite.transcription.pool import Driver, Events
@@ -35,36 +37,10 @@ _LOG = logging.getLogger("whisperlite")
 _READERS = 2  # recordings that are read at a time, while others are decoded
 _MOST_READERS = 8  # of a pool that takes more recordings than slots: long ones are not to hold up short ones
 _AHEAD = 2  # recordings that wait, read, beyond those that are being decoded
-_THREADS = "whisperlite"  # what the names of a pool's threads begin with
-_IDLE_TURN_S = 0.5  # the same, where nobody does
 _TURN_S = 0.05  # how often one that waits looks whether it has to stop
+_IDLE_TURN_S = 0.5  # the same, where nothing waits
 
-_MOST_SLOTS = 128
 _MOST_RECORDINGS = 10_000
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Refuse what no pool can have.
-
-    Raises:
-        OptionError: it is not a whole number from 1 to 128.
-    """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= _MOST_SLOTS:
-        raise OptionError(f"batch_size={batch_size!r} is not a whole number from 1 to {_MOST_SLOTS}.")
-
-
-def check_recordings(recordings: int | None, slots: int) -> None:
-    """Refuse what no pool can have.
-
-    Raises:
-        OptionError: it is not a whole number from `slots` to 10000, nor None.
-    """
-    if recordings is None:
-        return
-    if isinstance(recordings, bool) or not isinstance(recordings, int) or not slots <= recordings <= _MOST_RECORDINGS:
-        raise OptionError(
-            f"recordings={recordings!r} is not a whole number from batch_size={slots} to {_MOST_RECORDINGS}."
-        )
 
 
 class Job:
@@ -176,23 +152,25 @@ class Pool:
 
     A window that is done makes room for the next one, of whichever recording, in the middle of the others' decoding;
     a long recording does not keep short ones waiting. Recordings are read in the background, two at a time, and no more
-    than fit into the pool and two beyond, or as many as it was made for: these take turns, window by window.
+    than fit into the pool and two beyond; or up to eight at a time, and as many as it was made for: these take turns,
+    window by window.
 
     It is its own context manager. Leaving it waits for what was submitted.
     """
 
     def __init__(self, model: Whisper, engine: Engine, recordings: int | None = None) -> None:
+        recordings = checked("recordings", recordings, optional(integer(engine.slots, _MOST_RECORDINGS)))
         self._model, self._engine = model, engine
         self._room = threading.Semaphore(recordings or engine.slots + _AHEAD)
         readers = _READERS if recordings is None else max(_READERS, min(recordings // 2, _MOST_READERS))
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix=f"{_THREADS}-reader")
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix=f"{THREADS}-reader")
         self._inbox: queue.SimpleQueue[tuple[Job, Recording] | None] = queue.SimpleQueue()
         self._queue: deque[_Waiting] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
         self._jobs: set[Job] = set()
         release_workers()  # a pool has workers of its own
-        self._thread = threading.Thread(target=self._work, name=f"{_THREADS}-pool", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"{THREADS}-pool", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Pool:
@@ -230,7 +208,8 @@ class Pool:
             audio, sampling_rate, **options: as in `Whisper.transcribe`. `timeout_s` counts from now on.
 
         Raises:
-            OptionError, LanguageError: of the options; what is wrong with the audio is raised by the job.
+            OptionError, LanguageError, MissingPackageError: of the options; what is wrong with the audio is raised by
+                the job.
             ValueError: the pool is closed.
         """
         chosen = make_options(options)
@@ -252,7 +231,10 @@ class Pool:
         sampling_rate: int | None = None,
         **options: Unpack[OptionsDict],
     ) -> Iterator[Transcription | WhisperliteError]:
-        """Transcribe recordings, in their order, each when it is asked for; see `Whisper.transcribe_many`."""
+        """Transcribe recordings, in their order, each when it is asked for; see `Whisper.transcribe_many`.
+
+        What is wrong with the options is raised when the first is asked for.
+        """
         waiting: deque[Job] = deque()
         sources = iter(audios)
         try:
@@ -275,7 +257,7 @@ class Pool:
         Args:
             cancel: stop it instead; its jobs raise `CancelledError`.
         """
-        if threading.current_thread().name.startswith(_THREADS):
+        if threading.current_thread().name.startswith(THREADS):
             # An iterator was left to the garbage collector, which runs on any thread. None can wait for its own end.
             threading.Thread(target=self.close, kwargs={"cancel": cancel}).start()
             return
@@ -338,7 +320,7 @@ class Pool:
                     self._room.release()
                     self._end(job, error)
                 jobs.clear()
-                self._engine = self._model._engine(slots=self._engine.slots)
+                self._engine = self._model._engine(slots=self._engine.slots, cpu_threads=self._engine.cpu_threads)
                 driver = Driver(self._engine)
 
     def _take_in(self, driver: Driver, jobs: dict[Recording, Job]) -> bool:

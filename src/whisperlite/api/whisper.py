@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Protocol
 
 import torch
@@ -12,18 +13,20 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from whisperlite.api.iterator import SegmentIterator
-from whisperlite.api.pool import Pool, check_batch_size, check_recordings
+from whisperlite.api.pool import Pool
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features
 from whisperlite.audio.speech import check_installed
+from whisperlite.batches import BATCH_SIZE, slots_for
 from whisperlite.cancel import CancelToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
 from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine, as_window
-from whisperlite.decoding.threads import ending_workers
+from whisperlite.decoding.threads import ending_workers, usable_threads
 from whisperlite.errors import AudioFormatError, DecodingError, LanguageError, OptionError, WhisperliteError
+from whisperlite.kinds import checked
 from whisperlite.nn.build import in_float32
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.network import Network
@@ -40,8 +43,7 @@ from whisperlite.transcription.session import Accepted
 from whisperlite.transcription.start import start_recording
 from whisperlite.transcription.suppression import suppressed_tokens
 
-_CHUNKS = 8  # of one recording that are decoded together
-_MOST_SLOTS = 16  # windows of one `decode` that are in memory at a time
+_MOST_SLOTS = 16  # windows of one `decode` that are decoded together
 
 # Options that belong to a whole recording: `decode`, which takes windows, refuses them.
 _OF_RECORDINGS = (
@@ -136,16 +138,18 @@ class Whisper:
     ) -> Transcription:
         """Transcribe a recording, or translate it into English: `whisperlite.transcribe` with this model."""
         windows, _ = self._windows(audio, make_options(options), sampling_rate, cancel, batch_size)
-        try:
+        with closing(windows):  # also where what is called back raises
             while True:
-                window = next(windows)
+                try:
+                    window = next(windows)
+                except StopIteration as end:
+                    result: Transcription = end.value
+                    break
                 if on_segment is not None:
                     for segment in window.segments:
                         on_segment(segment)
                 if on_progress is not None:
                     on_progress(window.done_s, window.total_s)
-        except StopIteration as end:
-            result: Transcription = end.value
         if on_progress is not None:
             on_progress(result.duration, result.duration)
         return result
@@ -183,9 +187,7 @@ class Whisper:
         Raises:
             OptionError: another batch size, or fewer recordings than that.
         """
-        check_batch_size(batch_size)
-        check_recordings(recordings, batch_size)
-        return Pool(self, self._engine(slots=batch_size), recordings)
+        return Pool(self, self._engine(slots=checked("batch_size", batch_size, BATCH_SIZE)), recordings)
 
     def transcribe_many(
         self,
@@ -206,10 +208,10 @@ class Whisper:
             A transcription for each, in their order; for one that failed the error in its place.
 
         Raises:
-            OptionError, LanguageError: of the options, before any audio is read.
+            OptionError, LanguageError, MissingPackageError: of the options, before any audio is read.
         """
         self.check_options(make_options(options))
-        check_batch_size(batch_size)
+        checked("batch_size", batch_size, BATCH_SIZE)
 
         def results() -> Iterator[Transcription | WhisperliteError]:
             with self.pool(batch_size) as pool:
@@ -266,7 +268,8 @@ class Whisper:
         """Run the encoder on log-mel windows.
 
         Args:
-            windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000).
+            windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000), of any floating-point type: log-mel features as
+                `log_mel_spectrogram` gives them, about -1 to 1.
 
         Returns:
             An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows.
@@ -286,6 +289,10 @@ class Whisper:
             windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000) or of encodings.
             options: for all, or one each. The first temperature is used; `initial_prompt` is the text before the
                 window; language None is detected. Thresholds, clips and previous text do not come in.
+
+        Returns:
+            A `Decoded` for each window, in their order. Its `encoding` can be given to `decode` again; while it is kept
+            it keeps the window's keys and values too, 37 MB for `base` in float32.
 
         Raises:
             AudioFormatError: windows of another shape.
@@ -319,7 +326,7 @@ class Whisper:
             language=language or "en",
             task=options.task,
             without_timestamps=options.without_timestamps,
-            previous=History(options, self.tokenizer).previous(),
+            previous=History(options, self.tokenizer).previous(language or "en"),
             prefix=options.prefix,
         )
         return Decode(
@@ -347,7 +354,7 @@ class Whisper:
     ) -> tuple[Generator[Accepted, None, Transcription], float]:
         """The windows of a recording as they are accepted, then its transcription; and its duration in seconds."""
         self.check_options(options)
-        slots = _slots(options, batch_size)
+        slots = slots_for(options, batch_size)
         stop = Stop.after(options.timeout_s, cancel)
         recording, duration = self._recording(audio, options, sampling_rate, stop)
         return drive(recording, self._engine(slots=slots)), duration
@@ -388,7 +395,7 @@ class Whisper:
         """Whether the decoder was cut down, as turbo's and Distil-Whisper's, and tuned on transcription only."""
         return self.is_multilingual and self.dims.n_text_layer < self.dims.n_audio_layer
 
-    def _engine(self, *, slots: int = 1) -> Engine:
+    def _engine(self, *, slots: int = 1, cpu_threads: int | None = None) -> Engine:
         is_half = self.network.dtype != torch.float32
         return Engine(
             self.network,
@@ -396,7 +403,8 @@ class Whisper:
             slots=slots,
             heads=self.alignment_heads,
             in_float32=self._network_in_float32 if is_half else None,
-            cpu_threads=self.cpu_threads,
+            # Now: on a thread that is new to torch its number may be that of a step that another one is taking.
+            cpu_threads=cpu_threads or self.cpu_threads or usable_threads(),
         )
 
     def _made(self, encoding: Encoding) -> bool:
@@ -417,18 +425,6 @@ class Whisper:
         if tuple(window.shape) != expected:
             raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
         return window
-
-
-def _slots(options: Options, batch_size: int | None) -> int:
-    """Windows of one recording that are decoded together."""
-    if batch_size is not None:
-        check_batch_size(batch_size)
-        if not options.is_chunked:
-            raise OptionError(
-                f"batch_size={batch_size} is about chunks that are decoded together: give chunking='vad' with it. "
-                "Otherwise one window follows from the other; for many recordings there is transcribe_many."
-            )
-    return (batch_size or _CHUNKS) if options.is_chunked else 1
 
 
 def _refuse_options_of_recordings(options: Options) -> None:

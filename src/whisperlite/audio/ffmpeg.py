@@ -17,7 +17,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ except ImportError:  # not a Unix
 # must not be able to make us read another one. The protocol whitelist closes the network; this closes the disk.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
 SCRIPTS = {"avisynth", "vapoursynth"}
+
+THREADS = "whisperlite"  # what the names of our own threads begin with
 
 Check = Callable[[], None] | None
 _CHECKED_EVERY_S = 0.02
@@ -173,10 +175,10 @@ def _run(
         raise FFmpegError(f"{command[0]} could not be run ({error}): {GET_FFMPEG}") from error
     log = bytearray()
     output = bytearray()
-    reader = threading.Thread(target=_drain, args=(process.stdout, output, most_bytes), daemon=True)
-    threads = [reader, threading.Thread(target=_drain, args=(process.stderr, log), daemon=True)]
+    reader = _thread(_drain, process.stdout, output, most_bytes)
+    threads = [reader, _thread(_drain, process.stderr, log)]
     if content is not None:
-        threads.append(threading.Thread(target=_feed, args=(process.stdin, content), daemon=True))
+        threads.append(_thread(_feed, process.stdin, content))
     with process:
         try:  # around all that follows: an interrupt may come at any moment, and `with` would wait for the whole file
             _limit(process.pid)
@@ -198,12 +200,18 @@ def _run(
     return output, log.decode(errors="replace"), process.returncode
 
 
+def _thread(work: Callable[..., None], *arguments: Any) -> threading.Thread:
+    return threading.Thread(target=work, args=arguments, name=f"{THREADS}-ffmpeg", daemon=True)
+
+
 def _limit(pid: int) -> None:
     """A file made to harm takes no more memory than this, where the system has such limits."""
     if resource is None or not hasattr(resource, "prlimit"):
         return
-    with suppress(ProcessLookupError):  # it has ended already
-        resource.prlimit(pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    with suppress(OSError):  # it has ended already, or limits are not for us to set
+        set_before = resource.prlimit(pid, resource.RLIMIT_AS)
+        least = min([_MEMORY, *(limit for limit in set_before if limit != resource.RLIM_INFINITY)])
+        resource.prlimit(pid, resource.RLIMIT_AS, (least, least))
 
 
 def _drain(pipe: IO[bytes] | None, buffer: bytearray, most_bytes: int | None = None) -> None:

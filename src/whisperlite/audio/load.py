@@ -14,6 +14,7 @@ import stat
 import sys
 import tempfile
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -84,7 +85,7 @@ def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.
     audio = read_audio(source, sampling_rate=sampling_rate)
     for text in audio.warnings:
         warnings.warn(text, stacklevel=2)
-    return _as_float32(audio.samples)
+    return as_float32(audio.samples)
 
 
 def read_audio(
@@ -154,20 +155,20 @@ def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audi
 
 def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
     """Through a temporary file, since formats such as m4a need seeking, which a pipe to ffmpeg could not give."""
-    with tempfile.TemporaryDirectory(prefix="whisperlite-") as folder:
-        path = Path(folder, "audio")
-        with path.open("wb") as copy:
-            try:
+    with ExitStack() as held:
+        try:
+            path = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="whisperlite-")), "audio")
+            with path.open("wb") as copy:
                 while chunk := file.read(1 << 20):
                     copy.write(chunk)
                     if check is not None:
                         check()
-            except WhisperliteError:  # of `check`: one of its errors is a TimeoutError, and so an OSError
-                raise
-            except TypeError as error:
-                raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
-            except (OSError, ValueError) as error:
-                raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
+        except WhisperliteError:  # of `check`: one of its errors is a TimeoutError, and so an OSError
+            raise
+        except TypeError as error:
+            raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
+        except (OSError, ValueError) as error:
+            raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
         return _decode(path, path.stat().st_size, name, check, most_samples)
 
 
@@ -244,7 +245,7 @@ def _from_array(samples: npt.NDArray[Any], sampling_rate: int | None, check: ffm
         found = (f"samples reach {peak:g}, where [-1, 1] is full scale: divide them by the full scale of their format",)
     mono = _to_mono(samples)
     if rate != SAMPLE_RATE:
-        mono = ffmpeg.resample(_as_float32(mono), rate, SAMPLE_RATE, check)
+        mono = ffmpeg.resample(as_float32(mono), rate, SAMPLE_RATE, check)
         if len(mono) == 0:
             raise AudioDecodeError(f"samples of shape {samples.shape} at {rate} Hz are too short to resample")
     return Audio(mono, found)
@@ -312,7 +313,8 @@ def _to_mono(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16] | npt.NDArray[n
     return scaled
 
 
-def _as_float32(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def as_float32(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Samples as floats in [-1, 1]; no copy where they are."""
     if samples.dtype == np.float32:
         return samples.astype(np.float32, copy=False)
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32)

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisperlite.audio.load import SAMPLE_RATE
+from whisperlite.audio.load import SAMPLE_RATE, as_float32
+from whisperlite.errors import AudioFormatError, OptionError
 
 N_FFT = 400  # 25 ms
 HOP_LENGTH = 160  # 10 ms: one frame
@@ -80,15 +81,15 @@ class Features:
         """log10 of the mel power of frames [start, start + count), (n_mels, count)."""
         samples = self._slice(start * HOP_LENGTH - N_FFT // 2, (start + count - 1) * HOP_LENGTH + N_FFT // 2)
         spectrum = torch.stft(samples, N_FFT, HOP_LENGTH, window=_hann(), center=False, return_complex=True)
-        return (mel_filters(self.n_mels) @ spectrum.abs().square()).clamp(min=1e-10).log10()
+        with torch.autocast("cpu", enabled=False):  # the user's would have the product in bfloat16
+            return (mel_filters(self.n_mels) @ spectrum.abs().square()).clamp(min=1e-10).log10()
 
     def _slice(self, start: int, end: int) -> Tensor:
         """Samples [start, end) in float32: mirrored before the beginning, zero after the end."""
         if start < 0:
             beginning = self._slice(0, max(end, 1 - start))
             return torch.cat([beginning[1 : 1 - start].flip(0), beginning[:end]])
-        part = self.samples[start:end]
-        scaled = part.astype(np.float32) / 32768.0 if part.dtype == np.int16 else part.astype(np.float32)
+        scaled = as_float32(self.samples[start:end])
         return F.pad(torch.from_numpy(scaled), (0, end - start - len(scaled)))
 
 
@@ -116,15 +117,19 @@ def log_mel_spectrogram(samples: Samples, *, n_mels: int = 80) -> Tensor:
     """The log-mel features of a whole recording at once.
 
     Args:
-        samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,).
+        samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,), as `load_audio` gives them.
         n_mels: 80, or 128 for large-v3 and turbo.
 
     Returns:
         (n_mels, n_samples // 160 + 3000) in float32: the recording and the 30 s of silence behind it.
 
     Raises:
-        ValueError: another number of bands.
+        AudioFormatError: something else than such samples.
+        OptionError: another number of bands.
     """
+    if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype not in (np.int16, np.float32):
+        shown = f"{type(samples).__name__} of {getattr(samples, 'dtype', '?')}, shape {getattr(samples, 'shape', '?')}"
+        raise AudioFormatError(f"{shown}: give mono samples, int16 or float32, as load_audio makes them of all else")
     features = Features(samples, n_mels)
     return features._frames(0, features.content_frames + WINDOW_FRAMES)
 
@@ -143,7 +148,7 @@ def mel_filters(n_mels: int) -> Tensor:
     `librosa.filters.mel(sr=16000, n_fft=400)`, with which Whisper was trained.
     """
     if n_mels not in (80, 128):
-        raise ValueError(f"n_mels={n_mels}: Whisper has 80 or 128 mel bands.")
+        raise OptionError(f"n_mels={n_mels}: Whisper has 80 or 128 mel bands.", option="n_mels")
     edges = _mel_to_hertz(np.linspace(0.0, _hertz_to_mel(SAMPLE_RATE / 2), n_mels + 2))
     bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
     lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisperlite.audio.load import SAMPLE_RATE
+from whisperlite.audio.load import SAMPLE_RATE, as_float32
 from whisperlite.audio.mel import Samples
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
 from whisperlite.options import VadOptions
@@ -118,7 +118,7 @@ def _frames(samples: Samples, start: int, end: int) -> Tensor:
     """Frames [start, end), each after its context, (end - start, 576) in float32; zeros where there is no sample."""
     first = start * _FRAME_SAMPLES - _CONTEXT_SAMPLES
     part = samples[max(first, 0) : end * _FRAME_SAMPLES]
-    scaled = part.astype(np.float32) / np.float32(32768.0) if part.dtype == np.int16 else part.astype(np.float32)
+    scaled = as_float32(part)
     before = max(-first, 0)
     after = end * _FRAME_SAMPLES - first - before - len(scaled)
     padded = F.pad(torch.from_numpy(scaled), (before, after))
@@ -256,14 +256,14 @@ class _Speech:
 
 def _find_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[_Speech]:
     """Speech begins at a frame that reaches `threshold`, and ends at one below `neg_threshold` if it has not come back
-    when a later frame, `min_silence_duration_ms` or more behind, is below it too.
+    when a later frame, `least_pause_ms` or more behind, is below it too.
 
     Differs for a `threshold` under 0.01, where that of silero-vad for the end would be above that for the beginning.
     """
     threshold, neg_threshold = options.threshold, options.neg_threshold
     if neg_threshold is None:
         neg_threshold = max(threshold - 0.15, 0.01)
-    least_pause = options.min_silence_duration_ms * _SAMPLES_PER_MS
+    least_pause = options.least_pause_ms * _SAMPLES_PER_MS
     found: list[_Speech] = []
     current: _Speech | None = None
     pause: int | None = None

@@ -40,10 +40,10 @@ def cache_folder() -> Path:
     """$WHISPERLITE_CACHE, else `whisperlite` in the user's cache folder.
 
     Raises:
-        ModelError: there is neither.
+        ModelError: there is neither, or the first is no path.
     """
     if chosen := os.environ.get("WHISPERLITE_CACHE"):
-        return Path(chosen)
+        return whole_path(chosen)
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "whisperlite"
     caches = user_caches()
@@ -70,9 +70,12 @@ def sha256_once(path: Path) -> str:
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=note.parent)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"{_state(path)} {found}")
-        Path(temporary).replace(note)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(f"{_state(path)} {found}")
+            Path(temporary).replace(note)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
     except OSError as error:
         logger.warning("%s will be hashed again at the next load: %s cannot be written (%s).", path, note, error)
     return found

@@ -147,8 +147,8 @@ def sinusoids(length: int, width: int) -> Tensor:
 
     Source: Radford et al. 2022, section 2.2; the published files hold these values.
     """
-    octaves = torch.arange(width // 2) / (width // 2 - 1)
-    angles = torch.arange(length)[:, None] * 10000.0**-octaves
+    octaves = torch.arange(width // 2, dtype=torch.float32, device="cpu") / (width // 2 - 1)
+    angles = torch.arange(length, dtype=torch.float32, device="cpu")[:, None] * 10000.0**-octaves
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 

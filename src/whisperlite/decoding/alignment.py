@@ -20,7 +20,6 @@ from whisperlite.nn.cache import Cache
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 
-SECONDS_PER_FRAME = 0.02
 FRAMES_PER_SECOND = 50
 
 Heads = Sequence[tuple[int, int]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,8 +19,8 @@ LazyMel = Callable[[], Tensor]
 class Greedy:
     """The most probable token at every step."""
 
-    temperature: float = 0.0
-    queries: int = 1
+    temperature: ClassVar[float] = 0.0
+    queries: ClassVar[int] = 1
     length_penalty: float | None = None
 
 
@@ -38,8 +39,8 @@ class Beam:
 
     queries: int
     max_candidates: int
+    temperature: ClassVar[float] = 0.0
     length_penalty: float | None = None
-    temperature: float = 0.0
 
 
 Strategy = Greedy | Sample | Beam

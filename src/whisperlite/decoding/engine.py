@@ -25,6 +25,8 @@ from whisperlite.decoding.threads import StepThreads, threads, usable_threads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 
+_MOST_ENCODED = 32  # windows at a time: 32 of large-v3 in float16 take 0.5 GB for one layer's widest sums
+
 
 class Engine:
     """Takes asks, steps them together, hands out answers in the order in which they are ready.
@@ -77,7 +79,7 @@ class Engine:
 
     def step(self) -> list[tuple[int, Answer]]:
         """Admit what fits, move everything one token on; returns the answers that are ready: (ticket, answer)."""
-        with self._threads():
+        with self._threads(), self._without_autocast():
             answers = self._admit() + self._take_finished()  # admission chooses a first token, which may be the last
             for queries, lane in self._lanes.items():
                 if lane.slots:
@@ -105,6 +107,12 @@ class Engine:
     def _threads(self) -> AbstractContextManager[None]:
         return threads(self.cpu_threads or usable_threads()) if self._is_on_cpu else nullcontext()
 
+    def _without_autocast(self) -> AbstractContextManager[None]:
+        """The user's would have operators compute in half precision that are to compute in the network's own."""
+        kind = self.network.device.type
+        is_on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        return torch.autocast(kind, enabled=False) if is_on else nullcontext()
+
     def run(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answer all of these, in their order."""
         tickets = [self.submit(ask) for ask in asks]
@@ -115,15 +123,15 @@ class Engine:
 
     @torch.inference_mode()
     def encode(self, windows: Sequence[LazyMel]) -> list[Encoding]:
-        """Run the encoder on windows, as one batch."""
+        """Run the encoder on windows, (n_mels, 3000) each, several at a time where that is faster."""
         if not windows:
             return []
-        with self._threads():
+        with self._threads(), self._without_autocast():
             return self._encode(windows)
 
     def _encode(self, windows: Sequence[LazyMel]) -> list[Encoding]:
         # One window is work enough for a processor, and what comes between its layers stays in the caches.
-        size = 1 if self._is_on_cpu else len(windows)
+        size = 1 if self._is_on_cpu else _MOST_ENCODED
         encodings = []
         for first in range(0, len(windows), size):
             part = windows[first : first + size]
@@ -143,8 +151,8 @@ class Engine:
     def _admit(self) -> list[tuple[int, Answer]]:
         """Let waiting asks into their lanes, in their order within a lane; others are answered at once.
 
-        But for one thing: what would only make an encoding that has to wait then waits itself, while as many wait as
-        there are slots.
+        Not all others: a `Detect` leaves an encoding, which waits for its `Decode` to find a slot. Where as many wait
+        as there are slots, no further one is made.
         """
         admitted: list[tuple[int, Ask]] = []
         waiting: deque[tuple[int, Ask]] = deque()

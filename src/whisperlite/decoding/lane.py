@@ -102,10 +102,6 @@ class Lane:
         self.state = TimestampState.after((), tokenizer.timestamp_begin, rows=rows, device=device)
 
     @property
-    def is_full(self) -> bool:
-        return len(self.slots) == self.width
-
-    @property
     def _rows(self) -> int:
         return len(self.slots) * self.queries
 
@@ -187,7 +183,7 @@ class Lane:
         assert room > 0, "prompts leave room for an answer"
         limit = max(min(ask.max_new_tokens - len(ask.prompt.forced), room), 1)
         sampled = isinstance(ask.strategy, Sample)
-        uniforms = draw_uniforms(ask.seed, limit, self.queries) if sampled else torch.empty(0)
+        uniforms = draw_uniforms(ask.seed, limit, self.queries) if sampled else torch.empty(0, device="cpu")
         return limit, uniforms.to(self.network.device)
 
     def _place_cross(self, index: int, cross: CrossKeysValues) -> None:
@@ -391,7 +387,8 @@ class Lane:
         """Free a slot; the last one moves into its place.
 
         What lies past a row's length is weighted by 0, and what overflowed there would still come through: 0 · NaN is
-        NaN. So what was written is cleared, of a prompt that no token followed its last position too.
+        NaN. So what was written is cleared: `length` positions, and one more, which a prompt has written where no
+        token was chosen after it.
         """
         end = len(self.slots) - 1
         target, source = (slice(i * self.queries, (i + 1) * self.queries) for i in (index, end))

@@ -47,7 +47,7 @@ def build_network(
 
 
 def in_float32(network: Network) -> Network:
-    """The same weights in float32, exactly; of a network in half precision."""
+    """The same weights in float32; of a network in half precision, or with integers beside it."""
     converted: Network = _converted(network)
     return converted
 

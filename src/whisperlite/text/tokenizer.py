@@ -121,8 +121,9 @@ class Tokenizer:
         Raises:
             OptionError: an id outside of the vocabulary.
         """
-        begin, added = self.timestamp_begin, self._added_text
-        return self.decode_with_timestamps([token for token in tokens if token < begin or token in added])
+        left_out = range(self.timestamp_begin, len(self.vocabulary.tokens))
+        added = self._added_text
+        return self.decode_with_timestamps([token for token in tokens if token not in left_out or token in added])
 
     def decode_with_timestamps(self, tokens: Iterable[int]) -> str:
         """As `decode`, with timestamps as their names, such as `<|1.08|>`."""
@@ -247,10 +248,6 @@ class Tokenizer:
     @cached_property
     def _added_text(self) -> frozenset[int]:
         return frozenset(self.vocabulary.added_text)
-
-    def is_timestamp(self, token: int) -> bool:
-        """Whether an id is one of the 1501 from `<|0.00|>` to `<|30.00|>`."""
-        return self.timestamp_begin <= token < self.timestamp_begin + len(names.TIMESTAMPS)
 
     def matching(self, pattern: str) -> frozenset[int]:
         """The ids of text in which a regular expression is found; a token of half a character reads as U+FFFD."""

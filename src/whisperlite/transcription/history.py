@@ -22,7 +22,7 @@ class History:
     Attributes:
         tokens: of all accepted segments.
         start: windows are told what comes from here on.
-        language: of the last window, where that may change.
+        language: of what was written last.
     """
 
     options: Options
@@ -42,28 +42,31 @@ class History:
         """All that was written, without the initial prompt."""
         return self.tokenizer.decode(self.tokens[self._initial_length :])
 
-    def add(self, tokens: Sequence[int], last_temperature: float) -> None:
+    def add(self, tokens: Sequence[int], last_temperature: float, language: str) -> None:
         """Write on.
 
         Args:
+            language: of the tokens. What was said in another one before is not told any more.
             last_temperature: that the ladder ended with, also where an earlier attempt was kept: if it is high, windows
                 to come are not told what was written.
         """
+        if tokens:
+            if self.language not in (None, language):
+                self.start = len(self.tokens)
+            self.language = language
         self.tokens += tokens
         if not self.options.condition_on_previous_text or last_temperature > self.options.prompt_reset_on_temperature:
             self.start = len(self.tokens)
 
-    def speak(self, language: str) -> None:
-        """The next window is in this language. It is not told what was said in another."""
-        if self.language not in (None, language):
-            self.start = len(self.tokens)
-        self.language = language
+    def previous(self, language: str) -> list[int]:
+        """What the next window is told: hot words, the initial prompt if it is carried on, and the text before.
 
-    def previous(self) -> list[int]:
-        """What the next window is told: hot words, the initial prompt if it is carried on, and the text before."""
+        Args:
+            language: of the window, which is not told what was said in another.
+        """
         words = self.options.hotwords
         lead = prompt_tokens(words, self.tokenizer)[:MAX_PREVIOUS] if words is not None and words.strip() else []
-        start = self.start
+        start = self.start if self.language in (None, language) else len(self.tokens)
         if self.options.carry_initial_prompt:
             room = MAX_PREVIOUS - len(lead)
             lead += self.tokens[: self._initial_length][-room:] if room else []

@@ -66,5 +66,5 @@ class Outcome:
         Args:
             otherwise: by how many frames to move on where they take no time.
         """
-        moved = round(kept[-1].end * FRAMES_PER_SECOND) or otherwise
+        moved = min(round(kept[-1].end * FRAMES_PER_SECOND), self.place.n_frames) or otherwise
         return replace(self, pieces=kept, moved=moved, is_complete=False, is_cut=True)

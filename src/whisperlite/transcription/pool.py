@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CancelledError
 from whisperlite.results import Transcription
-from whisperlite.transcription.recording import Event, Recording, Run, Sequential
-from whisperlite.transcription.session import Accepted, Session
+from whisperlite.transcription.recording import Event, Recording, Run
+from whisperlite.transcription.session import Accepted
 
 Events = Iterator[tuple[Recording, Event]]
 
@@ -108,22 +108,3 @@ def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Tra
                 else:
                     return event
             events = driver.step()
-
-
-def run_sessions(sessions: Sequence[Session], engine: Engine) -> list[Transcription]:
-    """Drive sessions to their ends together; the first error ends them all."""
-    driver, recordings = Driver(engine), [Sequential(session) for session in sessions]
-    results: dict[int, Transcription] = {}
-
-    def keep(events: Events) -> None:
-        for recording, event in events:
-            if isinstance(event, BaseException):
-                raise event
-            if isinstance(event, Transcription):
-                results[id(recording)] = event
-
-    for recording in recordings:
-        keep(driver.start(recording))
-    while not driver.is_idle:
-        keep(driver.step())
-    return [results[id(recording)] for recording in recordings]

@@ -83,11 +83,13 @@ class Record:
         before = len(self.segments)
         for draft in holding_their_words(drafts):
             self.segments.append(self._segment(draft, outcome))
-        accepted = tuple(self.segments[before:])
-        if accepted and not any(segment.text for segment in accepted):
-            place = outcome.place
-            self.skip(place.offset_s, place.end_s, "failed_thresholds" if outcome.has_failed else "no_text")
-        return accepted
+        return tuple(self.segments[before:])
+
+    def skip_without_text(self, outcome: Outcome, end: float) -> None:
+        """A window whose segments are all empty, up to where the next one begins or a silence was found in it."""
+        start = outcome.place.offset_s
+        silences = [span.start for span in self.skipped if span.reason == "silence" and span.start >= start]
+        self.skip(start, min([end, *silences]), "failed_thresholds" if outcome.has_failed else "no_text")
 
     def _segment(self, draft: Draft, outcome: Outcome) -> Segment:
         place, decoded = outcome.place, outcome.decoded

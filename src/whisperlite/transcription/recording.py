@@ -35,6 +35,7 @@ class Run:
 Event = Accepted | Transcription | BaseException
 
 
+PARTIAL = "This is not the whole: the transcription was ended before the recording was."
 _AT_A_TIME = 16  # chunks of one recording: each may hold a window's encoding, and others want to come in between
 
 
@@ -129,10 +130,7 @@ class Chunked:
     def _joined(self) -> Transcription:
         """Of the chunks that were handed out."""
         assert self.known is not None, "the head comes first"
-        done = [self.results[run] for run in self.runs[: self.count]]
-        result = _timed(join(self.known, done), self.began)
-        assert isinstance(result, Transcription), "as it went in"
-        return result
+        return _with_runtime(join(self.known, [self.results[run] for run in self.runs[: self.count]]), self.began)
 
     def _failed(self, run: Run, error: BaseException) -> BaseException:
         """The others are not waited for; the error carries the chunks that were handed out."""
@@ -154,14 +152,20 @@ class Chunked:
             self.count += 1
         end_s = self.ends[self.count - 1] if self.count else 0.0
         known = replace(self.known, skipped=tuple(span for span in self.known.skipped if span.end <= end_s))
-        return _with_runtime(join(known, [self.results[run] for run in self.runs[: self.count]]), self.began)
+        done = [self.results[run] for run in self.runs[: self.count]]
+        return _as_partial(_with_runtime(join(known, done), self.began))
 
 
 def _timed(event: Event, began: float) -> Event:
     """With the time that it took, where it is the end."""
-    if isinstance(event, CancelledError) and event.partial is not None:
-        event.partial = _with_runtime(event.partial, began)
+    if isinstance(event, (CancelledError, DecodingError)) and event.partial is not None:
+        event.partial = _as_partial(_with_runtime(event.partial, began))
     return _with_runtime(event, began) if isinstance(event, Transcription) else event
+
+
+def _as_partial(result: Transcription) -> Transcription:
+    """Who finds it in a file is to know."""
+    return replace(result, warnings=(*result.warnings, PARTIAL))
 
 
 def _with_runtime(result: Transcription, began: float) -> Transcription:

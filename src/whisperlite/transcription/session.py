@@ -61,6 +61,7 @@ def session(
     duration: float,
     model: str = "",
     warnings: tuple[str, ...] = (),
+    suppressed: frozenset[int] | None = None,
     speech: Sequence[tuple[float, float]] | None = None,
     chunk: Clip | None = None,
     only_language: bool = False,
@@ -71,6 +72,7 @@ def session(
         features: of the recording.
         duration: of the recording, in seconds: nothing ends later.
         model, warnings: for the result.
+        suppressed: what `suppressed_tokens` gives for the options; None: it is looked up.
         speech: (start, end) in seconds where there is speech, ascending; None: it was not looked for.
         chunk: (first, end) in frames, of the part to transcribe; None: those that the options and `speech` say.
         only_language: find out the language, and transcribe nothing.
@@ -82,7 +84,11 @@ def session(
         The transcription; its `usage.runtime_ms` is 0, for the driver to fill in. A `CancelledError` thrown in ends it
         with what there is.
     """
-    return _Session(features, options, tokenizer, duration, model, list(warnings), speech, chunk, only_language).steps()
+    if suppressed is None:
+        suppressed = suppressed_tokens(options, tokenizer)
+    return _Session(
+        *(features, options, tokenizer, duration, model, list(warnings), suppressed, speech, chunk, only_language)
+    ).steps()
 
 
 @dataclass(slots=True)
@@ -93,6 +99,7 @@ class _Session:
     duration: float
     model: str
     warnings: list[str]
+    suppressed: frozenset[int]
     speech: Sequence[tuple[float, float]] | None
     chunk: Clip | None
     only_language: bool
@@ -100,7 +107,6 @@ class _Session:
     history: History = field(init=False)
     record: Record = field(init=False)
     listening: Listening = field(init=False)
-    suppressed: frozenset[int] = field(init=False)
     is_first: bool = True  # of the windows: the one that gets the prefix
     last_speech_end_s: float = 0.0
 
@@ -108,7 +114,6 @@ class _Session:
         self.history = History(self.options, self.tokenizer)
         self.record = Record(Bounds(self.features.content_frames, self.duration), self.warnings)
         self.listening = Listening(self.features, self.options, self.record)
-        self.suppressed = suppressed_tokens(self.options, self.tokenizer)
 
     def steps(self) -> Session:
         try:
@@ -163,6 +168,7 @@ class _Session:
             "task='translate'": options.task == "translate",
             "multilingual=True": options.multilingual,
             f"allowed_languages={options.allowed_languages!r}": options.allowed_languages not in (None, ("en",)),
+            "language_detection_segments": options.language_detection_segments > 1,
         }
         self.warnings += [f"{name} was not used: the model is English-only." for name, given in unused.items() if given]
 
@@ -173,7 +179,6 @@ class _Session:
         language, change_s = self.record.language, None
         if self._is_multilingual:
             language, change_s = yield from self.listening.window(seek, n_frames)
-            self.history.speak(language)
         outcome = yield from self._decode(Place(seek, n_frames, language, clip_end))
         if change_s is not None:
             outcome = yield from self._until_change(outcome, change_s)
@@ -191,10 +196,13 @@ class _Session:
             if self.options.word_timestamps:
                 drafts, moved = yield from self._with_words(drafts, outcome)
             accepted = self.record.accept(drafts, outcome)
-            self.history.add([token for each in accepted for token in each.tokens], outcome.last_temperature)
+            tokens = [token for each in accepted for token in each.tokens]
+            self.history.add(tokens, outcome.last_temperature, place.language)
         # The rules make timestamps advance, so that 0 cannot come from decoding; words may end where the window begins
         # (correction 24). Then the window is passed.
         moved = moved if moved > 0 else place.n_frames
+        if accepted and not any(segment.text for segment in accepted):
+            self.record.skip_without_text(outcome, (seek + moved) / FRAMES_PER_SECOND)
         self.record.done_s = min((seek + moved) / FRAMES_PER_SECOND, self.duration)
         yield Accepted(accepted, self.record.done_s, self.duration)
         return moved
@@ -218,7 +226,6 @@ class _Session:
             return outcome
         if found.index > 0:
             return outcome.only(outcome.pieces[: found.index], otherwise=outcome.moved)
-        self.history.speak(found.language)
         self.record.retract(outcome.place)
         place = replace(outcome.place, n_frames=found.n_frames, language=found.language)
         return replace((yield from self._decode(place)), is_cut=True)
@@ -286,7 +293,7 @@ class _Session:
             language=language,
             task=self.options.task,
             without_timestamps=self.options.without_timestamps,
-            previous=self.history.previous(),
+            previous=self.history.previous(language),
             prefix=self.options.prefix if self.is_first else None,
         )
 

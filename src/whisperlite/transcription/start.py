@@ -18,6 +18,7 @@ from whisperlite.transcription.bounds import Bounds
 from whisperlite.transcription.chunks import chunks_of
 from whisperlite.transcription.recording import Chunked, Recording, Sequential
 from whisperlite.transcription.session import Session, session
+from whisperlite.transcription.suppression import suppressed_tokens
 
 
 def start_recording(
@@ -63,6 +64,7 @@ def start_recording(
         tokenizer=tokenizer,
         duration=duration,
         model=model,
+        suppressed=suppressed_tokens(options, tokenizer),  # once for all chunks: it may take a look at every token
     )
     warnings = sound.warnings + warnings
     if not options.is_chunked:
