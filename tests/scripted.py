@@ -85,12 +85,18 @@ Timer = Callable[[Align], tuple[tuple[float, ...], tuple[float, ...]]]
 Listener = Callable[[Detect, tuple[float, float]], dict[str, float]]
 
 
+Silence = Callable[[Detect, tuple[float, float]], float]
+"""The no-speech probability of a span, in seconds of its window."""
+
+
 def half_a_second_each(ask: Align) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Every token lasts half a second."""
     return tuple(index * 0.5 for index in range(len(ask.tokens) + 1)), (0.9,) * len(ask.tokens)
 
 
-def detected(ask: Detect, languages: dict[str, float] | Listener, encoding: Encoding) -> Detected:
+def detected(
+    ask: Detect, languages: dict[str, float] | Listener, encoding: Encoding, silence: Silence = lambda *_: 0.0
+) -> Detected:
     def listen(start: float, end: float) -> dict[str, float]:
         if not callable(languages):
             return languages
@@ -99,7 +105,8 @@ def detected(ask: Detect, languages: dict[str, float] | Listener, encoding: Enco
         return languages(ask, (begins + start, begins + end))
 
     parts = tuple(listen(first / 50, end / 50) for first, end in ask.spans)
-    return Detected(listen(0, 30), encoding, of_spans=parts, no_speech_of_spans=(0.0,) * len(parts))
+    silent = tuple(silence(ask, (first / 50, end / 50)) for first, end in ask.spans)
+    return Detected(listen(0, 30), encoding, of_spans=parts, no_speech_of_spans=silent)
 
 
 DEFAULT = Said(spoken(0, " Hello.", 2))
@@ -112,6 +119,7 @@ def drive(
     seconds: float = 20.0,
     tokenizer: Tokenizer = MULTILINGUAL,
     languages: dict[str, float] | Listener | None = None,
+    silence: Silence = lambda *_: 0.0,
     times: Timer = half_a_second_each,
     speech: Sequence[tuple[float, float]] | None = None,
     chunk: tuple[int, int] | None = None,
@@ -144,7 +152,7 @@ def drive(
             encoding = Encoding(torch.zeros(1), cast(Decoder, None), event.window)
             run.encodings.append(encoding)
             if isinstance(event, Detect):
-                answer = detected(event, languages or {"en": 0.9, "de": 0.1}, encoding)
+                answer = detected(event, languages or {"en": 0.9, "de": 0.1}, encoding, silence)
                 continue
             if isinstance(event, Align):
                 answer = Aligned(*times(event), event.encoding or encoding)

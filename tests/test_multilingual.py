@@ -210,6 +210,23 @@ def test_a_segment_that_does_not_sound_clear_is_heard_again_without_what_is_arou
     assert [segment.text for segment in run.result.segments] == texts
 
 
+@pytest.mark.parametrize(("alone", "texts"), [(0.55, [" One.", " Zwei."]), (0.65, [" One.", " Two."])])
+def test_a_segment_in_which_nobody_seems_to_speak_is_heard_again_too(alone: float, texts: list[str]) -> None:
+    """It has a text. What counts is whether it is silent alone, as the reference's threshold has it."""
+
+    def listen(ask: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return heard("de" if span == (5, 13) or cast(Window, ask.window).start_frame == 500 else "en")
+
+    def silence(ask: Detect, span: tuple[float, float]) -> float:
+        if cast(Window, ask.window).start_frame == 500:
+            return alone
+        return 0.7 if span == (5, 13) else 0.0
+
+    script = [Said([*spoken(0, " One.", 5), *spoken(5, " Two.", 13)]), Said(spoken(0, " Zwei.", 8))]
+    run = multilingual(script[: len(texts) - (texts[-1] == " Two.")], listen, seconds=13, silence=silence)
+    assert [segment.text for segment in run.result.segments] == texts
+
+
 def test_a_short_segment_is_not_taken_for_the_language_of_a_long_one_behind_it() -> None:
     def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
         return heard("de" if span in {(6, 14), (5, 14)} else "en")

@@ -14,6 +14,7 @@ HOP_S = 1.0
 _CHANGE = math.log(1e-3)
 _LEAST = 1e-2
 _CLEAR = 0.5
+_SILENT = 0.6  # the reference's no-speech threshold
 
 Probabilities = Mapping[str, float]
 
@@ -52,15 +53,10 @@ class Heard:
     no_speech: float = 0.0
 
     @property
-    def is_silent(self) -> bool:
-        """Whether rather nobody speaks."""
-        return self.no_speech >= _CLEAR
-
-    @property
     def clear_language(self) -> str | None:
         """That which is as probable as all others together, where somebody speaks; None: there is none."""
         code, probability = likeliest(_normalised(self.probabilities))
-        return code if probability >= _CLEAR and not self.is_silent else None
+        return code if probability >= _CLEAR and self.no_speech <= _SILENT else None
 
     def evidence(self, codes: Sequence[str]) -> dict[str, float]:
         """Log likelihoods of some languages. A span without speech may come from any of them."""

@@ -123,7 +123,7 @@ class Listening:
         for part, each in zip(parts, heard, strict=True):
             sounds_right = likeliest(each.probabilities)[0] == place.language
             # What is kept before it has to be worth a window.
-            if part.index == 0 or outcome.pieces[part.index - 1].end < _LEAST_S or sounds_right or each.is_silent:
+            if part.index == 0 or outcome.pieces[part.index - 1].end < _LEAST_S or sounds_right:
                 continue
             language = each.clear_language
             if language is None and not has_heard_alone:
