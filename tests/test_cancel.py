@@ -32,7 +32,7 @@ from whisperlite.decoding.engine import Engine
 from whisperlite.nn.network import Decoder
 from whisperlite.options import OptionsDict, make_options
 from whisperlite.transcription.pool import Driver, drive
-from whisperlite.transcription.recording import Event, Recording, Sequential
+from whisperlite.transcription.recording import PARTIAL, Event, Recording, Sequential
 from whisperlite.transcription.session import Accepted, Session, session
 
 # A session with scripted answers, stopped before every step
@@ -177,6 +177,7 @@ def assert_is_a_prefix(partial: Transcription | None, whole: Transcription) -> N
     assert partial.text == "".join(segment.text for segment in partial.segments)
     assert whole.text.startswith(partial.text)
     assert partial.skipped == whole.skipped[: len(partial.skipped)]
+    assert (partial.warnings.count(PARTIAL), whole.warnings.count(PARTIAL)) == (1, 0)
     assert [(each.seek, each.temperature) for each in partial.attempts] == [
         (each.seek, each.temperature) for each in whole.attempts[: len(partial.attempts)]
     ]

@@ -21,7 +21,7 @@ from whisperlite.errors import CancelledError, DecodingError, OptionError
 from whisperlite.options import Options, VadOptions
 from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
 from whisperlite.transcription.chunks import chunks_of, join
-from whisperlite.transcription.recording import Chunked, Event, Run
+from whisperlite.transcription.recording import PARTIAL, Chunked, Event, Run
 from whisperlite.transcription.session import Accepted
 
 DATA = Path(__file__).parent / "data"
@@ -169,6 +169,15 @@ def test_an_error_ends_the_recording_with_what_was_handed_out() -> None:
     assert all(run.is_dropped for run in (one, two, three))
 
 
+def test_stopped_before_its_language_is_known_it_has_what_is_known_and_says_so() -> None:
+    recording = chunked(20.0)
+    (head,) = recording.begin()
+    error = CancelledError()
+    error.partial = part()
+    assert tell(recording, head, error) == [error]
+    assert error.partial.warnings == (PARTIAL,)
+
+
 def test_what_there_is_of_the_next_chunk_is_a_part_of_the_beginning() -> None:
     recording, (one, two, _) = started(20.0, 40.0, 60.0)
     tell(recording, one, part(segment(0, 20, " One.")))
@@ -176,6 +185,7 @@ def test_what_there_is_of_the_next_chunk_is_a_part_of_the_beginning() -> None:
     error.partial = part(segment(20, 30, " Half."))
     tell(recording, two, error)
     assert error.partial.text == " One. Half."
+    assert error.partial.warnings.count(PARTIAL) == 1
     assert [each.id for each in error.partial.segments] == [0, 1]
 
 

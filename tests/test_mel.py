@@ -127,6 +127,15 @@ def test_what_is_not_mono_samples_is_refused(samples: Any) -> None:
         log_mel_spectrogram(samples)
 
 
+def test_samples_that_may_not_be_written_to_are_taken() -> None:
+    """As of a file that is mapped into memory; torch would warn of them."""
+    samples = noise(16_000)
+    read_only = np.frombuffer(samples.tobytes(), np.float32)
+    assert not read_only.flags.writeable
+    assert torch.equal(log_mel_spectrogram(read_only), log_mel_spectrogram(samples))
+    assert torch.equal(log_mel_spectrogram(samples[::-1]), log_mel_spectrogram(samples[::-1].copy()))
+
+
 def test_the_user_s_autocast_changes_nothing() -> None:
     samples = noise(16_000)
     expected = log_mel_spectrogram(samples)

@@ -210,8 +210,8 @@ def test_a_segment_that_does_not_sound_clear_is_heard_again_without_what_is_arou
     assert [segment.text for segment in run.result.segments] == texts
 
 
-@pytest.mark.parametrize(("alone", "texts"), [(0.55, [" One.", " Zwei."]), (0.65, [" One.", " Two."])])
-def test_a_segment_in_which_nobody_seems_to_speak_is_heard_again_too(alone: float, texts: list[str]) -> None:
+@pytest.mark.parametrize(("alone", "last"), [(0.55, " Zwei."), (0.65, " Two.")])
+def test_a_segment_in_which_nobody_seems_to_speak_is_heard_again_too(alone: float, last: str) -> None:
     """It has a text. What counts is whether it is silent alone, as the reference's threshold has it."""
 
     def listen(ask: Detect, span: tuple[float, float]) -> dict[str, float]:
@@ -222,9 +222,27 @@ def test_a_segment_in_which_nobody_seems_to_speak_is_heard_again_too(alone: floa
             return alone
         return 0.7 if span == (5, 13) else 0.0
 
-    script = [Said([*spoken(0, " One.", 5), *spoken(5, " Two.", 13)]), Said(spoken(0, " Zwei.", 8))]
-    run = multilingual(script[: len(texts) - (texts[-1] == " Two.")], listen, seconds=13, silence=silence)
-    assert [segment.text for segment in run.result.segments] == texts
+    def answer(ask: Decode) -> Said:
+        if cast(Window, ask.window).start_frame == 500:
+            return Said(spoken(0, " Zwei.", 8))
+        return Said([*spoken(0, " One.", 5), *spoken(5, " Two.", 13)])
+
+    run = multilingual(answer, listen, seconds=13, silence=silence)
+    assert [segment.text for segment in run.result.segments] == [" One.", last]
+
+
+def test_where_only_one_part_is_heard_again_it_is_one_in_which_somebody_speaks() -> None:
+    def listen(ask: Detect, span: tuple[float, float]) -> dict[str, float]:
+        if cast(Window, ask.window).start_frame == 1000:
+            return heard("de")
+        return UNCLEAR if span in {(5, 10), (10, 18)} else heard("en")
+
+    def silence(_: Detect, span: tuple[float, float]) -> float:
+        return 0.9 if span == (5, 10) else 0.0
+
+    first = Said([*spoken(0, " One.", 5), *spoken(5, " Hm.", 10), *spoken(10, " Two.", 18)])
+    run = multilingual([first, Said(spoken(0, " Zwei.", 8))], listen, seconds=18, silence=silence)
+    assert [segment.text for segment in run.result.segments] == [" One.", " Hm.", " Zwei."]
 
 
 def test_a_short_segment_is_not_taken_for_the_language_of_a_long_one_behind_it() -> None:

@@ -92,6 +92,12 @@ def test_int16_and_float32_samples_give_the_same(librivox: Samples) -> None:
     assert (speech_probabilities(librivox) == speech_probabilities(as_float(librivox))).all()
 
 
+def test_samples_that_may_not_be_written_to_are_taken(librivox: Samples) -> None:
+    read_only = as_float(librivox)
+    read_only.flags.writeable = False
+    assert (speech_probabilities(read_only) == speech_probabilities(librivox)).all()
+
+
 def test_the_users_default_type_device_and_autocast_change_nothing(librivox: Samples) -> None:
     expected = speech_probabilities(librivox)
     speech._network.cache_clear()

@@ -11,7 +11,7 @@ _CHUNKS = 8  # of one recording
 
 
 def slots_for(options: Options, batch_size: int | None) -> int:
-    """Of one recording.
+    """Windows of one recording that are decoded together.
 
     Raises:
         OptionError: a number that cannot be, or one for windows that follow from each other.

@@ -178,6 +178,15 @@ def test_one_whose_receiver_is_dead_leaves_the_others_some_room(
         received(receiver, 4)
 
 
+def test_who_is_alone_has_all_the_room(model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps) -> None:
+    steps.may_go.clear()
+    with running(model, tmp_path, max_stored=4, webhook_allow_hosts=(receiver.host,)) as service:
+        answers = [service.post(WAV, webhook=receiver.url) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [202, 202, 202, 202, 503]
+        steps.may_go.set()
+        received(receiver, 4)
+
+
 def test_a_look_up_that_fails_for_now_is_no_fault_of_the_request(
     model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -403,7 +403,7 @@ class Whisper:
             slots=slots,
             heads=self.alignment_heads,
             in_float32=self._network_in_float32 if is_half else None,
-            # Now: on a thread that is new to torch its number may be that of a step that another one is taking.
+            # Read here, on the caller's thread: a new one begins with whatever a step has set at the moment.
             cpu_threads=cpu_threads or self.cpu_threads or usable_threads(),
         )
 

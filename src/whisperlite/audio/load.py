@@ -314,7 +314,7 @@ def _to_mono(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16] | npt.NDArray[n
 
 
 def as_float32(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Samples as floats in [-1, 1]; no copy where they are."""
+    """Samples as floats in [-1, 1]; no copy where they are, so it may be the caller's array, and read-only."""
     if samples.dtype == np.float32:
         return samples.astype(np.float32, copy=False)
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32)

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from whisperlite.audio.load import SAMPLE_RATE, as_float32
-from whisperlite.audio.mel import Samples
+from whisperlite.audio.mel import Samples, as_tensor
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
 from whisperlite.options import VadOptions
 
@@ -121,7 +121,7 @@ def _frames(samples: Samples, start: int, end: int) -> Tensor:
     scaled = as_float32(part)
     before = max(-first, 0)
     after = end * _FRAME_SAMPLES - first - before - len(scaled)
-    padded = F.pad(torch.from_numpy(scaled), (before, after))
+    padded = F.pad(as_tensor(scaled), (before, after))
     return padded.unfold(0, _CONTEXT_SAMPLES + _FRAME_SAMPLES, _FRAME_SAMPLES)
 
 

@@ -71,7 +71,7 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
             on_attempt=lambda outcome: service.metrics.deliveries.labels(outcome).inc(),
         )
         app.state.service = service
-        app.state.background = Background(service, store, addresses, deliveries)
+        app.state.background = Background(service, store, addresses, deliveries, gatekeeper)
         app.state.background.remove_strays()
         working = asyncio.ensure_future(app.state.background.run())
         working.add_done_callback(_ended)

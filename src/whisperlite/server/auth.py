@@ -93,6 +93,11 @@ class Gatekeeper:
                 self._read = (changed, self._read[1])
         return {**self._read[1], **self._extra}
 
+    @property
+    def has_many(self) -> bool:
+        """Whether there is more than one token."""
+        return len(self.hashes()) > 1
+
     def owner(self, authorization: str | None) -> str | None:
         """The hash of the token in an `Authorization` header, by which its owner is known; None: it lets nobody in."""
         if self._file is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from whisperlite.options import Options
 from whisperlite.server.answers import failed_answer, inference_answer, waiting_answer
+from whisperlite.server.auth import Gatekeeper
 from whisperlite.server.fields import Fields, checked_options
 from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.problems import Problem, busy, problem_of, storage_full
@@ -27,8 +29,16 @@ _AGAIN_S = 5.0  # after which a result that the disk had no room for is stored a
 class Background:
     """Runs what is stored, oldest first, as many at a time as the pool has slots."""
 
-    def __init__(self, service: Service, store: Store, addresses: Addresses, deliveries: Deliveries) -> None:
+    def __init__(
+        self,
+        service: Service,
+        store: Store,
+        addresses: Addresses,
+        deliveries: Deliveries,
+        gatekeeper: Gatekeeper,
+    ) -> None:
         self._service, self._store, self._addresses, self._deliveries = service, store, addresses, deliveries
+        self._gatekeeper = gatekeeper
         self._folder = service.settings.folder / "stored"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._wake = asyncio.Event()
@@ -57,7 +67,8 @@ class Background:
         settings = self._service.settings
         if await asyncio.to_thread(self._store.pending) >= settings.max_stored:
             raise busy(f"{settings.max_stored} requests wait for their webhooks, and no more are taken: try again.")
-        most = settings.max_stored - settings.max_stored // 4  # one whose receiver is dead leaves the others some room
+        # An owner whose receiver is dead leaves the others some room, where there are others.
+        most = settings.max_stored - (settings.max_stored // 4 if self._gatekeeper.has_many else 0)
         if await asyncio.to_thread(self._store.pending, owner) >= most:
             raise busy(f"{most} requests of yours wait for their webhooks, and no more are taken: try again.", 429)
         if await asyncio.to_thread(self._stored_bytes) >= settings.max_stored_mb * 1e6:
@@ -71,11 +82,12 @@ class Background:
             fields=fields.given,
             webhook=fields.webhook,
         )
-        keeping = asyncio.ensure_future(asyncio.to_thread(self._keep, request, upload))
-        try:
-            await asyncio.shield(keeping)
-        except asyncio.CancelledError:  # what is kept will be run: the answer must not say that it is not
-            await keeping
+        # What is kept will be run: the answer must not say that it is not. So this goes on though it is cancelled.
+        keeping = asyncio.get_running_loop().run_in_executor(None, self._keep, request, upload)
+        while not keeping.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([keeping])
+        keeping.result()
         self._wake.set()
         return waiting_answer(request_id, "queued")
 
@@ -92,6 +104,8 @@ class Background:
             kept.unlink(missing_ok=True)
             if isinstance(error, (OSError, StorageFullError)):
                 raise storage_full() from error
+            if self._service.is_stopping:  # the store is closed already
+                raise busy("The service is stopping: try again.") from error
             raise
 
     def _stored_bytes(self) -> int:

@@ -23,8 +23,8 @@ def serve(arguments: list[str]) -> int:
     """Load a model and serve it until the process is told to stop.
 
     Returns:
-        The exit status: 130 after Ctrl-C; 1 where the service could not start; 2 where the arguments are wrong. After
-        another signal the process ends as that signal has it.
+        The exit status: 0 where it was stopped; 130 by Ctrl-C; 1 where it could not start; 2 where the arguments are
+        wrong. By another signal the process ends as that has it.
     """
     parser = _serve_parser()
     values = vars(parser.parse_args(arguments))

@@ -182,10 +182,10 @@ def in_form(schemas: Mapping[str, Schema]) -> dict[str, Schema]:
 def _in_form(schema: Schema, *, is_text: bool) -> Schema:
     unwritable = ("array", "object", "null") if is_text else ("array", "object")
     ways = _ways(schema)
-    # Of the codes of languages a list is no code.
-    kept = [way for way in ways if way.get("type") not in unwritable and "enum" not in way]
     if {way.get("type") for way in ways}.isdisjoint(unwritable):
         return schema
+    # The text of a list, "en,de", is none of those that an enumeration has.
+    kept = [way for way in ways if way.get("type") not in unwritable and "enum" not in way]
     if not any(way.get("type") == "string" for way in kept):
         kept.append({"type": "string"})
     said = {name: schema[name] for name in ("default", "description") if schema.get(name) not in (None, [])}

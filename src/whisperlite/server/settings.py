@@ -52,7 +52,10 @@ class Settings:
         32, integer(1, 5_000), "Requests that are served at a time; more are told to come again (503)."
     )
     max_stored: int = _setting(
-        1000, integer(1), "Requests with a webhook that may wait, to be run or to be delivered; more are refused (503)."
+        1000,
+        integer(1),
+        "Requests with a webhook that may wait, to be run or to be delivered; more are refused (503). Where there are "
+        "several tokens, three quarters of them may be of one (429).",
     )
     max_stored_mb: float = _setting(
         10_000.0, number(0.001, finite=True), "Most that their recordings may take of the disk, in MB (503)."

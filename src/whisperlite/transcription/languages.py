@@ -53,10 +53,15 @@ class Heard:
     no_speech: float = 0.0
 
     @property
+    def is_silent(self) -> bool:
+        """Whether rather nobody speaks."""
+        return self.no_speech > _SILENT
+
+    @property
     def clear_language(self) -> str | None:
         """That which is as probable as all others together, where somebody speaks; None: there is none."""
         code, probability = likeliest(_normalised(self.probabilities))
-        return code if probability >= _CLEAR and self.no_speech <= _SILENT else None
+        return code if probability >= _CLEAR and not self.is_silent else None
 
     def evidence(self, codes: Sequence[str]) -> dict[str, float]:
         """Log likelihoods of some languages. A span without speech may come from any of them."""

@@ -119,15 +119,19 @@ class Listening:
         heard = self._spans(answer)
         if parts[0].index == 0 and (yield from self._begins_otherwise(parts[0], heard[0], place)):
             return Misheard(0, self.record.heard[-1][0], round(parts[0].end * FRAMES_PER_SECOND))
-        has_heard_alone = False
-        for part, each in zip(parts, heard, strict=True):
-            sounds_right = likeliest(each.probabilities)[0] == place.language
+        others = [
+            (part, each)
+            for part, each in zip(parts, heard, strict=True)
             # What is kept before it has to be worth a window.
-            if part.index == 0 or outcome.pieces[part.index - 1].end < _LEAST_S or sounds_right:
-                continue
+            if part.index > 0 and outcome.pieces[part.index - 1].end >= _LEAST_S
+            if likeliest(each.probabilities)[0] != place.language
+        ]
+        unclear = [(part, each) for part, each in others if each.clear_language is None]
+        # That somebody seems to speak in, if there is one.
+        doubtful, _ = min(unclear, key=lambda one: one[1].is_silent, default=(None, None))
+        for part, each in others:
             language = each.clear_language
-            if language is None and not has_heard_alone:
-                has_heard_alone = True
+            if part is doubtful:
                 found, *_ = yield from self._hear_alone(part, place)
                 language = found.clear_language
             if language is not None and language != place.language:

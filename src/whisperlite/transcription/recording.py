@@ -137,7 +137,9 @@ class Chunked:
         self.is_over = True
         for each in self.runs:
             each.is_dropped = True
-        if isinstance(error, (CancelledError, DecodingError)) and self.known is not None:
+        if self.known is None:
+            _timed(error, self.began)
+        elif isinstance(error, (CancelledError, DecodingError)):
             error.partial = self._begun(error.partial if self._is_next(run) else None)
         return error
 

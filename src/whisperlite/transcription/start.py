@@ -16,7 +16,7 @@ from whisperlite.results import Transcription, Usage
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.bounds import Bounds
 from whisperlite.transcription.chunks import chunks_of
-from whisperlite.transcription.recording import Chunked, Recording, Sequential
+from whisperlite.transcription.recording import PARTIAL, Chunked, Recording, Sequential
 from whisperlite.transcription.session import Session, session
 from whisperlite.transcription.suppression import suppressed_tokens
 
@@ -103,4 +103,5 @@ def _nothing(options: Options, duration: float, model: str) -> Transcription:
         task=options.task,
         model=model,
         usage=Usage(0, 0, 0, round(duration * 1000)),
+        warnings=(PARTIAL,),
     )
