@@ -244,8 +244,9 @@ def _has_body(request: Request) -> bool:
 
 def _template(scope: Scope) -> str:
     """The path as it is declared, so that the metrics have few."""
-    route = scope.get("route")
-    return str(getattr(route, "path", "other"))
+    # Older routers leave no more in the scope than what they have called.
+    endpoint = scope.get("endpoint")
+    return next((route.path for route in scope["app"].routes if route.endpoint is endpoint), "other")
 
 
 def _is_openai(request: Request) -> bool:
