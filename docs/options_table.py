@@ -6,7 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from whisperlite.kinds import Kind
-from whisperlite.options import Options, VadOptions
+from whisperlite.options import Options
+from whisperlite.vad_options import VadOptions
 
 PAGE = Path(__file__).with_name("options.md")
 TABLES = {"table": Options, "vad table": VadOptions}

@@ -18,11 +18,12 @@ from tests.spoken import segment, spoken
 from whisperlite.cancel import NEVER
 from whisperlite.decoding.asks import Answer, Ask
 from whisperlite.errors import CancelledError, DecodingError, OptionError
-from whisperlite.options import Options, VadOptions
+from whisperlite.options import Options
 from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
 from whisperlite.transcription.chunks import chunks_of, join
 from whisperlite.transcription.recording import PARTIAL, Chunked, Event, Run
 from whisperlite.transcription.session import Accepted
+from whisperlite.vad_options import VadOptions
 
 DATA = Path(__file__).parent / "data"
 

@@ -27,6 +27,7 @@ LEVELS = {
     "formats": 1,
     "kinds": 0,
     "options": 0,
+    "vad_options": 0,
     "results": 0,
     "errors": 0,
     "languages": 0,

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from whisperlite.errors import LanguageError, OptionError
 from whisperlite.kinds import Kind
-from whisperlite.options import Options, OptionsDict, VadOptions, make_options
+from whisperlite.options import Options, OptionsDict, make_options
+from whisperlite.vad_options import VadOptions
 
 DEFAULTS: dict[str, Any] = {
     "task": "transcribe",

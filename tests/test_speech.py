@@ -28,7 +28,7 @@ from whisperlite.audio import speech
 from whisperlite.audio.mel import Samples
 from whisperlite.audio.speech import check_installed, spans_of_speech, speech_probabilities, speech_spans
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
-from whisperlite.options import VadOptions
+from whisperlite.vad_options import VadOptions
 
 RATE, FRAME = 16_000, 512
 Probabilities = npt.NDArray[np.float64]

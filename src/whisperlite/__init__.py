@@ -33,7 +33,7 @@ from whisperlite.errors import (
     WhisperliteError,
 )
 from whisperlite.languages import LANGUAGES
-from whisperlite.options import Options, OptionsDict, VadOptions
+from whisperlite.options import Options, OptionsDict
 from whisperlite.results import (
     Attempt,
     LanguageDetection,
@@ -45,6 +45,7 @@ from whisperlite.results import (
     Usage,
     Word,
 )
+from whisperlite.vad_options import VadOptions
 
 if TYPE_CHECKING:
     from whisperlite.api import Job, Pool, SegmentIterator, Whisper, load_model, transcribe

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from whisperlite.errors import LanguageError, OptionError
 from whisperlite.languages import LANGUAGES as NAMES_OF_LANGUAGES
@@ -242,6 +243,11 @@ class _Shortened(reprlib.Repr):
 _shown = _Shortened().repr
 
 
+def option(default: Any, kind: Kind, help: str) -> Any:
+    """A field of a dataclass of options."""
+    return field(default=default, metadata={"kind": kind, "help": help})
+
+
 def argument_of(definition: Field[Any]) -> dict[str, Any]:
     """What `argparse` is told of a field with a `Kind` and a help in its metadata: type, default, metavar, help."""
     kind: Kind = definition.metadata["kind"]
@@ -290,3 +296,21 @@ def checked(name: str, value: Any, kind: Kind) -> Any:
         raise type(error)(str(error), option=name) from error
     except (TypeError, ValueError, OverflowError) as error:
         raise OptionError(f"{name}={_shown(value)} is not allowed: it takes {kind.label}.", option=name) from error
+
+
+_T = TypeVar("_T")
+
+
+def from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
+    """A dataclass of options from keyword arguments.
+
+    Raises:
+        OptionError: also for a name that there is not, with the nearest one.
+    """
+    names = [definition.name for definition in fields(kind)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise OptionError(f"There is no option {name!r}. {hint}Options: {', '.join(names)}.", option=name)
+    return kind(**values)

@@ -7,11 +7,10 @@ fields. `OptionsDict` repeats the names and types for editors and mypy (a datacl
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypedDict, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypedDict
 
 from whisperlite.errors import OptionError
 from whisperlite.kinds import (
@@ -25,89 +24,20 @@ from whisperlite.kinds import (
     TEXT_OR_IDS,
     TIMES,
     TOKEN_IDS,
-    Kind,
     check_fields,
     choice,
+    from_names,
     integer,
     number,
+    option,
     optional,
 )
+from whisperlite.vad_options import VAD_OPTIONS, VadOptions
 
 Task = Literal["transcribe", "translate"]
 Chunking = Literal["sequential", "vad"]
 
 
-def _option(default: Any, kind: Kind, help: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": help})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VadOptions:
-    """How speech is told from what is not, by Silero VAD, which gives each 32 ms a probability of speech.
-
-    Raises:
-        OptionError: a value of a wrong type or range, or two that contradict each other.
-    """
-
-    threshold: float = _option(0.5, number(0.0, 1.0), "Speech begins where its probability reaches this.")
-    neg_threshold: float | None = _option(
-        None,
-        optional(number(0.0, 1.0)),
-        "Speech ends where its probability falls below this; None: threshold - 0.15, at least 0.01.",
-    )
-    min_speech_duration_ms: int = _option(250, integer(0), "Shorter bursts are no speech, in ms.")
-    min_silence_duration_ms: int | None = _option(
-        None, optional(integer(0)), "Shorter pauses are left in, in ms; None: 2000, and 500 for chunking='vad'."
-    )
-    speech_pad_ms: int = _option(200, integer(0), "What is kept before and after speech, in ms.")
-    max_speech_duration_s: float = _option(
-        math.inf, number(1.0), "Longer speech is divided, at its longest pause if it has one, in seconds."
-    )
-
-    @property
-    def least_pause_ms(self) -> int:
-        """Pauses that are shorter are left in, in ms."""
-        return 2000 if self.min_silence_duration_ms is None else self.min_silence_duration_ms
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.neg_threshold is not None and self.neg_threshold > self.threshold:
-            raise OptionError(
-                f"neg_threshold={self.neg_threshold} is above threshold={self.threshold}: speech would end at once.",
-                option="neg_threshold",
-            )
-
-
-def _check_vad_options(value: Any) -> VadOptions:
-    if isinstance(value, VadOptions):
-        return value
-    if isinstance(value, Mapping):
-        return _from_names(VadOptions, value)
-    if isinstance(value, str):
-        return _parse_vad_options(value)
-    raise TypeError
-
-
-def _parse_vad_options(text: str) -> VadOptions:
-    """`threshold=0.6,speech_pad_ms=100`"""
-    kinds: dict[str, Kind] = {definition.name: definition.metadata["kind"] for definition in fields(VadOptions)}
-    pairs = [part.partition("=")[::2] for part in text.split(",") if part.strip()]
-    return _from_names(
-        VadOptions,
-        {name.strip(): kinds[name.strip()].parse(value) if name.strip() in kinds else value for name, value in pairs},
-    )
-
-
-_VAD_OPTIONS = Kind(
-    "a VadOptions, a dict of its fields, or text such as 'threshold=0.6,speech_pad_ms=100'",
-    _check_vad_options,
-    _parse_vad_options,
-    {
-        "type": "object",
-        "properties": {definition.name: definition.metadata["kind"].schema for definition in fields(VadOptions)},
-        "additionalProperties": False,
-    },
-)
 # openai-whisper's defaults (its `transcribe`), so that its words are ours.
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 
@@ -121,143 +51,143 @@ class Options:
         LanguageError: a language that Whisper does not have.
     """
 
-    task: Task = _option("transcribe", TASK, "Write down what is said, or translate it into English.")
-    language: str | None = _option(
+    task: Task = option("transcribe", TASK, "Write down what is said, or translate it into English.")
+    language: str | None = option(
         None,
         optional(LANGUAGE),
         "The language spoken; None: detected, from the first 30 seconds unless you say otherwise.",
     )
-    multilingual: bool = _option(
+    multilingual: bool = option(
         False, FLAG, "Detect the language of every window, and of its segments, where a recording changes it."
     )
-    allowed_languages: str | Sequence[str] | None = _option(
+    allowed_languages: str | Sequence[str] | None = option(
         None, optional(LANGUAGES), "Only these can be detected; None: all that the model has."
     )
-    language_detection_segments: int = _option(
+    language_detection_segments: int = option(
         1, integer(1), "From how many windows of 30 seconds, at most, the language is detected."
     )
-    language_detection_threshold: float = _option(
+    language_detection_threshold: float = option(
         0.5,
         number(0.0, 1.0),
         "No further window is heard once a language is this probable; if none is, the likeliest over all is taken.",
     )
-    temperature: float | Sequence[float] = _option(
+    temperature: float | Sequence[float] = option(
         0.0,
         TEMPERATURE,
         "Temperature of the first attempt at a window; 0: no sampling. A sequence is the whole ladder, used as it is.",
     )
-    temperature_increment_on_fallback: float | None = _option(
+    temperature_increment_on_fallback: float | None = option(
         0.2,
         optional(number(0.01, finite=True)),
         "What is added to the temperature, up to 1, each time an attempt fails a threshold; None: no further attempt.",
     )
-    beam_size: int | None = _option(
+    beam_size: int | None = option(
         5, optional(integer(1, 100)), "Beams of the search at temperature 0; 1 or None: greedy."
     )
-    best_of: int | None = _option(
+    best_of: int | None = option(
         5, optional(integer(1, 100)), "Samples drawn at temperatures above 0; the best is kept."
     )
-    patience: float | None = _option(
+    patience: float | None = option(
         1.0,
         optional(number(0.01, 100.0)),
         "The beam search ends with beam_size x patience finished hypotheses (Kasai et al. 2022).",
     )
-    length_penalty: float | None = _option(
+    length_penalty: float | None = option(
         None,
         optional(number(0.0, 1.0)),
         "Exponent alpha of the length normalisation (Wu et al. 2016); None: the plain average per token.",
     )
-    suppress_tokens: str | Sequence[int] = _option(
+    suppress_tokens: str | Sequence[int] = option(
         "-1", TOKEN_IDS, "Token ids that are never produced; -1 stands for the set of non-speech symbols."
     )
-    suppress_blank: bool = _option(True, FLAG, "Do not let a window begin with a blank or with the end.")
-    suppress_regex: str | None = _option(
+    suppress_blank: bool = option(True, FLAG, "Do not let a window begin with a blank or with the end.")
+    suppress_regex: str | None = option(
         None, optional(PATTERN), "Tokens in whose text this is found are never produced; `^` and `$` anchor it."
     )
-    suppress_numerals: bool = _option(
+    suppress_numerals: bool = option(
         False, FLAG, "Do not produce digits and signs such as % and $, so that numbers are written as words."
     )
-    repetition_penalty: float = _option(
+    repetition_penalty: float = option(
         1.0,
         number(0.01, 100.0),
         "Above 1, words that the window holds already are less probable (Keskar et al. 2019); timestamps do not count.",
     )
-    no_repeat_ngram_size: int = _option(
+    no_repeat_ngram_size: int = option(
         0, integer(0, 448), "No sequence of so many tokens comes twice in a window's text; 0: any may."
     )
-    initial_prompt: str | Sequence[int] | None = _option(
+    initial_prompt: str | Sequence[int] | None = option(
         None, optional(TEXT_OR_IDS), "Text given to the first window as if it came before: names, terms, style."
     )
-    carry_initial_prompt: bool = _option(False, FLAG, "Give initial_prompt to every window, not only to the first.")
-    hotwords: str | None = _option(
+    carry_initial_prompt: bool = option(False, FLAG, "Give initial_prompt to every window, not only to the first.")
+    hotwords: str | None = option(
         None, optional(TEXT), "Words that may come up, given to every window before the text of those before it."
     )
-    prefix: str | None = _option(
+    prefix: str | None = option(
         None, optional(TEXT), "Text that the first window is made to begin with; part of the result."
     )
-    condition_on_previous_text: bool = _option(
+    condition_on_previous_text: bool = option(
         True, FLAG, "Give each window the text of those before; False: less consistent, but no loop carries over."
     )
-    prompt_reset_on_temperature: float = _option(
+    prompt_reset_on_temperature: float = option(
         0.5, number(0.0), "Forget the previous text after a window that took a temperature above this."
     )
-    compression_ratio_threshold: float | None = _option(
+    compression_ratio_threshold: float | None = option(
         2.4, optional(number(0.0)), "An attempt whose text zlib compresses better than this has failed: it repeats."
     )
-    logprob_threshold: float | None = _option(
+    logprob_threshold: float | None = option(
         -1.0, optional(number()), "An attempt whose average log probability is below this has failed."
     )
-    no_speech_threshold: float | None = _option(
+    no_speech_threshold: float | None = option(
         0.6,
         optional(number(0.0, 1.0)),
         "A window is passed over as silent if its no-speech probability is above this and its attempt failed "
         "logprob_threshold.",
     )
-    without_timestamps: bool = _option(False, FLAG, "Decode text only; every window becomes one segment.")
-    max_initial_timestamp: float | None = _option(
+    without_timestamps: bool = option(False, FLAG, "Decode text only; every window becomes one segment.")
+    max_initial_timestamp: float | None = option(
         1.0, optional(number(0.0, 30.0)), "Latest start of a window's first segment, in seconds into the window."
     )
-    max_new_tokens: int | None = _option(
+    max_new_tokens: int | None = option(
         None, optional(integer(1, 448)), "Most tokens generated for a window; None: 224, half of the context."
     )
-    chunk_length: float = _option(30.0, number(1.0, 30.0), "Longest window, in seconds; models were trained on 30.")
-    clip_timestamps: str | Sequence[float] | Sequence[Sequence[float]] = _option(
+    chunk_length: float = option(30.0, number(1.0, 30.0), "Longest window, in seconds; models were trained on 30.")
+    clip_timestamps: str | Sequence[float] | Sequence[Sequence[float]] = option(
         (), TIMES, "Parts to transcribe, in seconds: start, end, start, end, …; the last end may be left out."
     )
-    vad_filter: bool = _option(False, FLAG, "Transcribe only where Silero VAD hears speech; needs the extra `vad`.")
-    vad_options: VadOptions | Mapping[str, Any] | None = _option(
+    vad_filter: bool = option(False, FLAG, "Transcribe only where Silero VAD hears speech; needs the extra `vad`.")
+    vad_options: VadOptions | Mapping[str, Any] | None = option(
         None,
-        optional(_VAD_OPTIONS),
+        optional(VAD_OPTIONS),
         "What counts as speech, for vad_filter and chunking='vad'. Defaults: "
         + ", ".join(f"{each.name}={each.default}" for each in fields(VadOptions))
         + ".",
     )
-    chunking: Chunking = _option(
+    chunking: Chunking = option(
         "sequential",
         choice("sequential", "vad"),
         "Window after window, as the reference goes; or 'vad': the recording is cut where Silero VAD hears pauses, and "
         "the chunks are transcribed side by side, each without the text before it; needs the extra `vad`.",
     )
-    word_timestamps: bool = _option(False, FLAG, "Find out when each word was said.")
-    prepend_punctuations: str = _option(
+    word_timestamps: bool = option(False, FLAG, "Find out when each word was said.")
+    prepend_punctuations: str = option(
         PREPENDED, TEXT, "Punctuation that belongs to the word after it, with word_timestamps."
     )
-    append_punctuations: str = _option(
+    append_punctuations: str = option(
         APPENDED, TEXT, "Punctuation that belongs to the word before it, with word_timestamps."
     )
-    hallucination_silence_threshold: float | None = _option(
+    hallucination_silence_threshold: float | None = option(
         None,
         optional(number(0.0, finite=True)),
         "Improbable words amid more silence than this, in seconds, are dropped and the silence is passed over; needs "
         "word_timestamps.",
     )
-    seed: int = _option(0, integer(0), "Of the samples drawn at temperatures above 0.")
-    timeout_s: float | None = _option(
+    seed: int = option(0, integer(0), "Of the samples drawn at temperatures above 0.")
+    timeout_s: float | None = option(
         None,
         optional(number(0.0, finite=True)),
         "Stop so many seconds after the call; what there is by then comes with the error.",
     )
-    max_duration_s: float | None = _option(
+    max_duration_s: float | None = option(
         None,
         optional(number(0.0, finite=True)),
         "Refuse a recording that is longer than this, in seconds, before anything of it is transcribed.",
@@ -375,14 +305,14 @@ def make_options(values: Mapping[str, Any]) -> Options:
     Raises:
         OptionError: also for a name that there is not, with the nearest one.
     """
-    return _from_names(Options, values)
+    return from_names(Options, values)
 
 
 def _refuse_contradictions(options: Options) -> None:
     """An option that cannot apply is refused, never ignored."""
 
-    def refuse(option: str, message: str) -> None:
-        raise OptionError(message, option=option)
+    def refuse(name: str, message: str) -> None:
+        raise OptionError(message, option=name)
 
     if options.hallucination_silence_threshold is not None and not options.word_timestamps:
         refuse(
@@ -438,16 +368,3 @@ def _refuse_contradictions(options: Options) -> None:
 def _is_changed(options: Options, name: str) -> bool:
     (definition,) = (each for each in fields(options) if each.name == name)
     return bool(getattr(options, name) != definition.default)
-
-
-_T = TypeVar("_T")
-
-
-def _from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
-    names = [definition.name for definition in fields(kind)]  # type: ignore[arg-type]
-    for name in values:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise OptionError(f"There is no option {name!r}. {hint}Options: {', '.join(names)}.", option=name)
-    return kind(**values)

@@ -27,7 +27,7 @@ from torch import Tensor
 from whisperlite.audio.load import SAMPLE_RATE, as_float32
 from whisperlite.audio.mel import Samples, as_tensor
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
-from whisperlite.options import VadOptions
+from whisperlite.vad_options import VadOptions
 
 _FRAME_SAMPLES = 512  # 32 ms
 _CONTEXT_SAMPLES = 64  # the end of the frame before, which the network hears as well

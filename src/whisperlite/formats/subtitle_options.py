@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from whisperlite.errors import OptionError
-from whisperlite.kinds import FLAG, check_fields, integer, optional
+from whisperlite.kinds import FLAG, check_fields, integer, option, optional
 
 _COUNT = optional(integer(1))
 
@@ -26,23 +26,14 @@ class SubtitleOptions:
             together with both of them. The reference accepts these and ignores the one that cannot apply.
     """
 
-    highlight_words: bool = field(
-        default=False,
-        metadata={"kind": FLAG, "help": "Mark each word while it is said: underlined in srt and vtt, timed in lrc."},
+    highlight_words: bool = option(
+        False, FLAG, "Mark each word while it is said: underlined in srt and vtt, timed in lrc."
     )
-    max_line_width: int | None = field(
-        default=None, metadata={"kind": _COUNT, "help": "Longest line of srt and vtt, in characters."}
+    max_line_width: int | None = option(None, _COUNT, "Longest line of srt and vtt, in characters.")
+    max_line_count: int | None = option(
+        None, _COUNT, "Most lines of a cue of srt and vtt, whose words then go on over segments; needs max_line_width."
     )
-    max_line_count: int | None = field(
-        default=None,
-        metadata={
-            "kind": _COUNT,
-            "help": "Most lines of a cue of srt and vtt, whose words then go on over segments; needs max_line_width.",
-        },
-    )
-    max_words_per_line: int | None = field(
-        default=None, metadata={"kind": _COUNT, "help": "Most words of a cue of srt and vtt."}
-    )
+    max_words_per_line: int | None = option(None, _COUNT, "Most words of a cue of srt and vtt.")
 
     def __post_init__(self) -> None:
         check_fields(self)

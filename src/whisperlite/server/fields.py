@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from whisperlite.kinds import FLAG, TEXT, TEXT_OR_IDS, Kind, Schema
-from whisperlite.options import Options, VadOptions, make_options
+from whisperlite.options import Options, make_options
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
+from whisperlite.vad_options import VadOptions
 
 _KINDS: dict[str, Kind] = {definition.name: definition.metadata["kind"] for definition in fields(Options)}
 _HELP: dict[str, str] = {definition.name: definition.metadata["help"] for definition in fields(Options)}

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from whisperlite.errors import OptionError
-from whisperlite.kinds import FLAG, TEXT, Kind, check_fields, choice, integer, number, optional
-
-
-def _setting(default: Any, kind: Kind, help: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": help})
+from whisperlite.kinds import FLAG, TEXT, Kind, check_fields, choice, integer, number, option, optional
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -35,72 +31,72 @@ class Settings:
         OptionError: a value of a wrong type or range, or two that contradict each other.
     """
 
-    host: str = _setting("127.0.0.1", TEXT, "Address to listen on; 0.0.0.0: all.")
-    port: int = _setting(8000, integer(0, 65535), "Port to listen on; 0: any that is free.")
-    no_auth: bool = _setting(False, FLAG, "Let everyone in, without a token.")
-    tokens: str | None = _setting(
+    host: str = option("127.0.0.1", TEXT, "Address to listen on; 0.0.0.0: all.")
+    port: int = option(8000, integer(0, 65535), "Port to listen on; 0: any that is free.")
+    no_auth: bool = option(False, FLAG, "Let everyone in, without a token.")
+    tokens: str | None = option(
         None, optional(TEXT), "File of the hashes of tokens, which `whisperlite token` writes; None: in data_dir."
     )
-    data_dir: str | None = _setting(
+    data_dir: str | None = option(
         None,
         optional(TEXT),
         "Folder of uploads, of requests that wait for their webhook, of tokens; None: that of the user's state.",
     )
-    served_names: tuple[str, ...] = _setting((), _TEXTS, "Further names by which requests may ask for the model.")
-    batch_size: int = _setting(8, integer(1, 128), "Windows of all requests that are decoded together.")
-    max_requests: int = _setting(
+    served_names: tuple[str, ...] = option((), _TEXTS, "Further names by which requests may ask for the model.")
+    batch_size: int = option(8, integer(1, 128), "Windows of all requests that are decoded together.")
+    max_requests: int = option(
         32, integer(1, 5_000), "Requests that are served at a time; more are told to come again (503)."
     )
-    max_stored: int = _setting(
+    max_stored: int = option(
         1000,
         integer(1),
         "Requests with a webhook that may wait, to be run or to be delivered; more are refused (503). Where there are "
         "several tokens, three quarters of them may be of one (429).",
     )
-    max_stored_mb: float = _setting(
+    max_stored_mb: float = option(
         10_000.0, number(0.001, finite=True), "Most that their recordings may take of the disk, in MB (503)."
     )
-    max_upload_mb: float = _setting(200.0, number(0.001, finite=True), "Largest upload, in MB (413).")
-    max_duration_s: float = _setting(
+    max_upload_mb: float = option(200.0, number(0.001, finite=True), "Largest upload, in MB (413).")
+    max_duration_s: float = option(
         7200.0, number(1.0, finite=True), "Longest recording, in seconds; refused before it is transcribed (422)."
     )
-    max_beams: int = _setting(
+    max_beams: int = option(
         10, integer(1, 100), "Largest beam_size and best_of that a request may ask for, since each takes memory (422)."
     )
-    timeout_s: float = _setting(
+    timeout_s: float = option(
         1800.0, number(0.1, finite=True), "Longest time that a request may take, once it has been uploaded (504)."
     )
-    headers_timeout_s: float = _setting(
+    headers_timeout_s: float = option(
         10.0,
         number(0.1, finite=True),
         "How long a connection may take to ask for something, to the end of the headers; it is closed then.",
     )
-    upload_timeout_s: float = _setting(
+    upload_timeout_s: float = option(
         20.0,
         number(0.1, finite=True),
         "Longest time, in seconds, in which nothing of an upload arrives (408), or nothing of an answer is taken.",
     )
-    upload_kb_per_s: float = _setting(
+    upload_kb_per_s: float = option(
         10.0, number(0.001, finite=True), "Lowest rate of an upload, in kB a second, after upload_timeout_s (408)."
     )
-    stop_timeout_s: int = _setting(
+    stop_timeout_s: int = option(
         30, integer(1, 86_400), "When it is told to stop, how long requests may go on, in seconds."
     )
-    price_per_second: float = _setting(0.0, number(0.0, finite=True), "What a second of run time costs, for `cost`.")
-    webhook_allow_hosts: tuple[str, ...] = _setting(
+    price_per_second: float = option(0.0, number(0.0, finite=True), "What a second of run time costs, for `cost`.")
+    webhook_allow_hosts: tuple[str, ...] = option(
         (), _TEXTS, "Hosts, or host:port, to which webhooks may go though their addresses are not public."
     )
-    webhook_timeout_s: float = _setting(10.0, number(0.1, finite=True), "How long a webhook may take to answer.")
-    webhook_first_retry_s: float = _setting(
+    webhook_timeout_s: float = option(10.0, number(0.1, finite=True), "How long a webhook may take to answer.")
+    webhook_first_retry_s: float = option(
         5.0, number(0.01, finite=True), "Wait before the second delivery of a webhook; doubled each time, with jitter."
     )
-    webhook_give_up_s: float = _setting(
+    webhook_give_up_s: float = option(
         86_400.0, number(0.0, finite=True), "How long a webhook is tried; its answer stays to be asked for."
     )
-    keep_s: float = _setting(
+    keep_s: float = option(
         86_400.0, number(0.0, finite=True), "How long the answer to a request with a webhook is kept when it is over."
     )
-    log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "Least level that is logged.")
+    log_level: str = option("info", choice("debug", "info", "warning", "error"), "Least level that is logged.")
 
     def __post_init__(self) -> None:
         check_fields(self)
