@@ -89,13 +89,13 @@ class Features:
         if start < 0:
             beginning = self._slice(0, max(end, 1 - start))
             return torch.cat([beginning[1 : 1 - start].flip(0), beginning[:end]])
-        scaled = as_float32(self.samples[start:end])
-        return F.pad(as_tensor(scaled), (0, end - start - len(scaled)))
+        scaled = as_tensor(self.samples[start:end])
+        return F.pad(scaled, (0, end - start - len(scaled)))
 
 
-def as_tensor(samples: npt.NDArray[np.float32]) -> Tensor:
-    """Without a copy where torch can do without: an array that it may not write to is one of those where it cannot."""
-    return torch.from_numpy(np.require(samples, requirements=("C", "W")))
+def as_tensor(samples: Samples) -> Tensor:
+    """Samples in float32, in [-1, 1]; without a copy where torch can do without, as it cannot of read-only arrays."""
+    return torch.from_numpy(np.require(as_float32(samples), requirements=("C", "W")))
 
 
 @dataclass(frozen=True, slots=True)

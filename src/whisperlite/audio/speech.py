@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisperlite.audio.load import SAMPLE_RATE, as_float32
+from whisperlite.audio.load import SAMPLE_RATE
 from whisperlite.audio.mel import Samples, as_tensor
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
 from whisperlite.vad_options import VadOptions
@@ -118,10 +118,10 @@ def _frames(samples: Samples, start: int, end: int) -> Tensor:
     """Frames [start, end), each after its context, (end - start, 576) in float32; zeros where there is no sample."""
     first = start * _FRAME_SAMPLES - _CONTEXT_SAMPLES
     part = samples[max(first, 0) : end * _FRAME_SAMPLES]
-    scaled = as_float32(part)
+    scaled = as_tensor(part)
     before = max(-first, 0)
     after = end * _FRAME_SAMPLES - first - before - len(scaled)
-    padded = F.pad(as_tensor(scaled), (before, after))
+    padded = F.pad(scaled, (before, after))
     return padded.unfold(0, _CONTEXT_SAMPLES + _FRAME_SAMPLES, _FRAME_SAMPLES)
 
 
