@@ -16,65 +16,70 @@ def protocol_with(headers_timeout_s: float, taking_timeout_s: float) -> type[asy
         taking_timeout_s: the longest time in which nothing is taken of what was sent. To close such a connection would
             wait for that as well; it is broken off.
     """
+    limits = {"headers_timeout_s": headers_timeout_s, "taking_timeout_s": taking_timeout_s}
+    return type("Connection", (_Connection,), limits)
 
-    class Connection(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-        _taking: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-            super().connection_made(transport)
-            transport.set_write_buffer_limits(high=0)  # whatever is not taken at once pauses
-            self._watch()
+class _Connection(H11Protocol):
+    headers_timeout_s: float
+    taking_timeout_s: float
+    _asking: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # whatever is not taken at once pauses
+        self._watch_asking()
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            self._stop()
-            self._stop_taking()
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_asking()
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._watch_taking(self.transport.get_write_buffer_size())
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_taking()
 
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._stop_taking()
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_taking()
 
-        def _watch_taking(self, left: int) -> None:
-            self._stop_taking()
-            self._taking = self.loop.call_later(taking_timeout_s, self._look_at_taking, left)
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_asking()
+        self._stop_taking()
 
-        def _look_at_taking(self, left: int) -> None:
-            now_left = self.transport.get_write_buffer_size()
-            if now_left < left:
-                self._watch_taking(now_left)
-            else:
-                self.transport.abort()
+    @property
+    def _is_served(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
-        def _stop_taking(self) -> None:
-            if self._taking is not None:
-                self._taking.cancel()
-                self._taking = None
+    def _watch_asking(self) -> None:
+        if self._is_served:
+            self._stop_asking()
+        elif self._asking is None:
+            self._asking = self.loop.call_later(self.headers_timeout_s, self._look_at_asking)
 
-        def _watch(self) -> None:
-            is_served = self.cycle is not None and not self.cycle.response_complete
-            if is_served:
-                self._stop()
-            elif self._timer is None:
-                self._timer = self.loop.call_later(headers_timeout_s, self._give_up)
+    def _look_at_asking(self) -> None:
+        self._asking = None
+        if not self._is_served:
+            self.transport.close()
 
-        def _give_up(self) -> None:
-            self._timer = None
-            is_served = self.cycle is not None and not self.cycle.response_complete
-            if not is_served:
-                self.transport.close()
+    def _stop_asking(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
 
-        def _stop(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+    def _watch_taking(self) -> None:
+        self._stop_taking()
+        left = self.transport.get_write_buffer_size()
+        self._taking = self.loop.call_later(self.taking_timeout_s, self._look_at_taking, left)
 
-    return Connection
+    def _look_at_taking(self, left: int) -> None:
+        if self.transport.get_write_buffer_size() < left:
+            self._watch_taking()
+        else:
+            self.transport.abort()
+
+    def _stop_taking(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
