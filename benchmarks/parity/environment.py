@@ -82,7 +82,7 @@ class Workplace:
     def find(self, side: Side, run: Run, *, ladder: Ladder) -> Answer | None:
         """A side's answer, if the cache has it."""
         if side == "ours":
-            question = ours.run_question(run, source=_source_sha256(), ladder=ladder)
+            question = ours.run_question(run, ladder=ladder)
             return Store(self.cache / "ours").get(question)
         weights, ffmpeg = self.weights_sha256(run.model), self.ffmpeg_version()
         return Store(self.cache / "answers").get(run_question(run, weights=weights, ffmpeg=ffmpeg, ladder=ladder))
@@ -109,11 +109,6 @@ class Workplace:
 @cache
 def _weights_sha256(facts: Path) -> str:
     return str(json.loads(facts.read_text(encoding="utf-8"))["sha256"])
-
-
-@cache
-def _source_sha256() -> str:
-    return ours.source_sha256()
 
 
 @cache

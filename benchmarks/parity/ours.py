@@ -7,7 +7,6 @@ depends on the ask alone, so that runs of one clip share answers, as on the othe
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 import whisperlite
 from benchmarks.parity.matrix import LADDER, Run
 from benchmarks.parity.store import Answer, Question, Store, read_lines
+from benchmarks.source import source_sha256
 from whisperlite.audio.load import read_audio
 from whisperlite.audio.mel import Features, Window
 from whisperlite.decoding.asks import Answer as EngineAnswer
@@ -123,29 +123,18 @@ def answer_run(model: Model, run: Run, *, ladder: str) -> Answer:
     }
 
 
-def source_sha256() -> str:
-    """Of every module that an answer goes through, this one included."""
-    package = Path(whisperlite.__file__).parent
-    rooms = ("audio", "text", "nn", "checkpoints", "decoding", "transcription")
-    paths = [package / "options.py", *(path for room in rooms for path in (package / room).rglob("*.py"))]
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(paths):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def run_question(run: Run, *, source: str, ladder: str) -> Question:
+def run_question(run: Run, *, ladder: str) -> Question:
     """The key of our answer to a run."""
-    return {"kind": f"ours/{ladder}", "source": source, **run.to_dict()}
+    return {"kind": f"ours/{ladder}", "source": source_sha256(__file__), **run.to_dict()}
 
 
 def answer_all(runs: list[Run], cache: Path, *, ladder: str) -> None:
     """Fill the store of a cache folder with our answers to the runs that it lacks."""
-    store, source = Store(cache / "ours"), source_sha256()
+    store = Store(cache / "ours")
     models: dict[str, Model] = {}
     started = time.monotonic()
     for done, run in enumerate(runs):
-        question = run_question(run, source=source, ladder=ladder)
+        question = run_question(run, ladder=ladder)
         if store.get(question) is None:
             if run.model not in models:
                 models[run.model] = Model(run.model)

@@ -5,7 +5,6 @@ Answers of the other libraries stay; ours are made anew when our source changes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -18,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-import whisperlite
 from benchmarks.parity.environment import ROOT, Workplace
 from benchmarks.parity.store import Answer, Question, Store, file_sha256, read_lines, write_lines
 from benchmarks.peers.requests import SAMPLING_RATE, Library, Recording, Request, write_wave
+from benchmarks.source import source_sha256
 from benchmarks.word_errors import WordErrors
 from whisperlite.checkpoints.embedded import installed_weights
 
@@ -149,15 +148,3 @@ def version_of(library: Library) -> str:
     found = re.search(rf"^{re.escape(library)}==(.+)$", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None, f"{library} is not pinned in {REQUIREMENTS}"
     return found[1].strip()
-
-
-@cache
-def source_sha256() -> str:
-    """Of every file of the package that an answer goes through."""
-    package = Path(whisperlite.__file__).parent
-    rooms = ("audio", "text", "nn", "checkpoints", "decoding", "transcription")
-    paths = [*package.glob("*.py"), *(path for room in rooms for path in (package / room).rglob("*"))]
-    digest = hashlib.sha256()
-    for path in sorted(path for path in paths if path.is_file() and path.suffix != ".pyc" and path.name != "cli.py"):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()

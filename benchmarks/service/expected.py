@@ -8,8 +8,8 @@ from pathlib import Path
 
 import whisperlite
 from benchmarks.parity.store import Store
-from benchmarks.peers.desk import source_sha256
 from benchmarks.service.clips import BEAM_SIZE, Clip
+from benchmarks.source import source_sha256
 
 
 def expected_texts(clips: Sequence[Clip], cache: Path, threads: int, compute_type: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,20 +12,12 @@ import torch
 import whisperlite
 from benchmarks.parity.matrix import Run
 from benchmarks.parity.store import Answer, Question, Store, read_lines
+from benchmarks.source import source_sha256
 
 
-def source_sha256() -> str:
-    """Of the whole package, and of this module."""
-    package = Path(whisperlite.__file__).parent
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def our_question(run: Run, *, source: str) -> Question:
+def our_question(run: Run) -> Question:
     """The key of our answer to a run."""
-    return {"kind": "ours/words", "source": source, **run.to_dict()}
+    return {"kind": "ours/words", "source": source_sha256(__file__), **run.to_dict()}
 
 
 def answer_run(model: whisperlite.Whisper, run: Run) -> Answer:
@@ -46,11 +37,11 @@ def answer_run(model: whisperlite.Whisper, run: Run) -> Answer:
 
 def answer_all(runs: list[Run], cache: Path) -> None:
     """Fill the store of a cache folder with our answers to the runs that it lacks."""
-    store, source = Store(cache / "ours"), source_sha256()
+    store = Store(cache / "ours")
     models: dict[str, whisperlite.Whisper] = {}
     started = time.monotonic()
     for done, run in enumerate(runs):
-        question = our_question(run, source=source)
+        question = our_question(run)
         if store.get(question) is None:
             if run.model not in models:
                 models[run.model] = whisperlite.load_model(run.model, device="cpu", compute_type="float32")

@@ -27,6 +27,7 @@ from huggingface_hub.errors import (
 )
 
 from whisperlite.checkpoints.cache import sha256_once, whole_path
+from whisperlite.checkpoints.weights import ADAPTER, adapter_message
 from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError
 
 logger = logging.getLogger("whisperlite")
@@ -278,11 +279,8 @@ def _vocabulary_files(names: Iterable[str]) -> list[str]:
 
 def _without_weights(repository: str, names: Iterable[str]) -> str:
     present = sorted(names)
-    if "adapter_config.json" in present:
-        return (
-            f"{repository!r} holds a LoRA adapter, which is not a model by itself. Merge it into its base model first, "
-            "with peft: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
-        )
+    if ADAPTER in present:
+        return adapter_message(repr(repository))
     return (
         f"{repository!r} has no weights that can be read. Those are: {', '.join(_WEIGHTS)}; "
         f"it has: {', '.join(present) or 'no files'}."

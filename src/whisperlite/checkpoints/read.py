@@ -7,7 +7,7 @@ from pathlib import Path
 
 from whisperlite.checkpoints import ctranslate2, huggingface, openai
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.checkpoints.weights import find_weights
+from whisperlite.checkpoints.weights import ADAPTER, adapter_message, find_weights
 from whisperlite.errors import CheckpointError
 
 _READABLE = (
@@ -38,11 +38,8 @@ def _read_folder(folder: Path) -> Checkpoint:
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} has weights but no config.json, which says of what shape they are.")
         return huggingface.read(folder)
-    if (folder / "adapter_config.json").is_file():
-        raise CheckpointError(
-            f"{folder} holds a LoRA adapter, which is not a model by itself. Merge it into its base model first, with "
-            "peft: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
-        )
+    if (folder / ADAPTER).is_file():
+        raise CheckpointError(adapter_message(str(folder)))
     found = sorted(folder.glob("*.pt"))
     if len(found) == 1:
         return openai.read(found[0])

@@ -73,13 +73,8 @@ def _merged(token: str, ranks: dict[str, int], limit: int) -> list[str]:
     return parts
 
 
-_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-# GPT-2's alphabet for `str.translate`: a byte as its Latin-1 character → the character that stands for it.
-_ALPHABET = {byte: 256 + i for i, byte in enumerate(byte for byte in range(256) if byte not in _PRINTABLE)}
-
-
 def _printable(token: bytes) -> str:
-    return token.decode("latin-1").translate(_ALPHABET)
+    return token.decode("latin-1").translate(names.BYTE_ALPHABET)
 
 
 def _tokenizer_json(

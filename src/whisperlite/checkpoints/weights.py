@@ -16,6 +16,8 @@ from whisperlite.text.files import read_json_object
 
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 
+ADAPTER = "adapter_config.json"  # in a folder that has an adapter in place of weights
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -43,6 +45,14 @@ def find_weights(folder: Path) -> Path | None:
             if path.is_file():
                 return path
     return None
+
+
+def adapter_message(where: str) -> str:
+    """Why an adapter cannot be loaded, and what to do."""
+    return (
+        f"{where} holds a LoRA adapter, which is not a model by itself. Merge it into its base model first, with peft: "
+        "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
+    )
 
 
 def read_weights(path: Path) -> Weights:

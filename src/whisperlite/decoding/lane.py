@@ -39,8 +39,7 @@ from whisperlite.decoding.search import (
 from whisperlite.nn.cache import Cache, CrossKeysValues
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
-
-TIMESTAMP_SECONDS = 0.02
+from whisperlite.text.vocabulary import TIMESTAMP_SECONDS
 
 
 @dataclass(slots=True)

@@ -42,7 +42,8 @@ _OLD_NAMES = {"<|nocaptions|>": NO_SPEECH, "<|iw|>": "<|he|>"}
 # How many text tokens GPT-2 has; the multilingual vocabulary has one more.
 _N_GPT2 = 50_256
 
-TIMESTAMPS = tuple(f"<|{i * 0.02:.2f}|>" for i in range(1501))
+TIMESTAMP_SECONDS = 0.02  # from one timestamp to the next
+TIMESTAMPS = tuple(f"<|{i * TIMESTAMP_SECONDS:.2f}|>" for i in range(1501))
 
 # How special tokens are called where a file does not say which ones are special.
 _SPECIAL_NAME = re.compile(r"<\|.*\|>", re.DOTALL)
@@ -284,23 +285,18 @@ def _end_of_text(ids: dict[str, int], path: Path) -> int:
     return ids[EOT]
 
 
-def _byte_alphabet() -> dict[int, str]:
-    """GPT-2's alphabet for `str.translate`: its characters → the Latin-1 character of the byte that they stand for."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    # Characters that stand for no byte become one that Latin-1 can't encode, so that they are noticed.
-    table = dict.fromkeys(others, "\uffff")
-    table.update({256 + i: chr(byte) for i, byte in enumerate(others)})
-    return table
-
-
-_BYTE_ALPHABET = _byte_alphabet()
+_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+# GPT-2's alphabet for `str.translate`: a byte as its Latin-1 character → the character that stands for it, where these
+# are not the same.
+BYTE_ALPHABET = {byte: 256 + i for i, byte in enumerate(byte for byte in range(256) if byte not in _PRINTABLE)}
+# The way back. Characters that stand for no byte become one that Latin-1 can't encode, so that they are noticed.
+_BYTES = dict.fromkeys(BYTE_ALPHABET, "\uffff") | {symbol: chr(byte) for byte, symbol in BYTE_ALPHABET.items()}
 
 
 def _text_bytes(tokens: list[str], path: Path) -> Iterator[bytes]:
     """The bytes of text tokens, translated all at once: one by one it would take most of the time of loading."""
     try:
-        data = "".join(tokens).translate(_BYTE_ALPHABET).encode("latin-1")
+        data = "".join(tokens).translate(_BYTES).encode("latin-1")
     except UnicodeEncodeError as error:
         raise CheckpointError(
             f"{path} has text with {error.object[error.start]!r}, in a place where only GPT-2's byte alphabet may be."

@@ -117,8 +117,10 @@ class Listening:
         spans = tuple(_positions(part.start, part.end) for part in parts)
         answer = yield from self._hear(Detect(window, outcome.encoding, spans))
         heard = self._spans(answer)
-        if parts[0].index == 0 and (yield from self._begins_otherwise(parts[0], heard[0], place)):
-            return Misheard(0, self.record.heard[-1][0], round(parts[0].end * FRAMES_PER_SECOND))
+        if parts[0].index == 0:
+            language = yield from self._of_beginning(parts[0], heard[0], place)
+            if language is not None:
+                return Misheard(0, language, round(parts[0].end * FRAMES_PER_SECOND))
         others = [
             (part, each)
             for part, each in zip(parts, heard, strict=True)
@@ -139,20 +141,20 @@ class Listening:
                 return Misheard(part.index, language, place.n_frames)
         return None
 
-    def _begins_otherwise(self, part: _Part, heard: Heard, place: Place) -> Asks[bool]:
-        """Whether the beginning of a window is in another language, which then is what was heard last."""
+    def _of_beginning(self, part: _Part, heard: Heard, place: Place) -> Asks[str | None]:
+        """The language of the beginning of a window, which then is what was heard last; None: the window's own."""
         sounds_right = likeliest(heard.probabilities)[0] == place.language
         may_be_rest = part.is_short and self._clear_before not in (None, place.language)
         if sounds_right and not may_be_rest:
-            return False
+            return None
         found, window, encoding = yield from self._hear_alone(part, place)
         language = found.clear_language
-        if language in (None, place.language) or (sounds_right and language != self._clear_before):
-            return False
+        if language is None or language == place.language or (sounds_right and language != self._clear_before):
+            return None
         self._encoded = (window, encoding)
-        self.clear_language, probability = likeliest(found.probabilities)
-        self.record.heard[-1] = (self.clear_language, probability)
-        return True
+        self.clear_language = language
+        self.record.heard[-1] = (language, found.probabilities[language])
+        return language
 
     def _hear_alone(self, part: _Part, place: Place) -> Asks[tuple[Heard, Window, Encoding]]:
         """A part of a window, and what was encoded for it: the beginning up to its end, or the part alone."""
