@@ -93,6 +93,30 @@ def test_no_more_encodings_wait_than_there_are_slots(slots: int) -> None:
     assert 0 < most <= slots
 
 
+def test_windows_with_different_beams_share_the_slots_and_memory_follows_them() -> None:
+    """A lane for each number of beams would hold as many windows as there are slots, and for ever."""
+    network, tokenizer = talkative_network("base")
+    engine = Engine(network, tokenizer, slots=4)
+    prompt = build_prompt(tokenizer, language="en", task="transcribe", without_timestamps=True)
+
+    def ask(beams: int) -> Decode:
+        return Decode(as_window(random_mel(network.dims, beams)), prompt, Beam(beams, beams), 6, frozenset())
+
+    for _ in range(2):
+        for beams in range(1, 9):
+            engine.submit(ask(beams))
+    answers, active, places = 0, [], []
+    while answers < 16:
+        answers += len(engine.step())
+        active.append(engine.active_slots)
+        places.append(sum(lane.width for lane in engine._lanes.values()))
+    assert max(active) == 4
+    assert max(places) <= 2 * 4
+    engine.run([ask(3)] * 4)
+    assert set(engine._lanes) >= {3}
+    assert len(engine._lanes) <= 2
+
+
 # Against the literal implementation
 
 

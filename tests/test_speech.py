@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from whisperlite.audio import speech
 from whisperlite.audio.mel import Samples
-from whisperlite.audio.speech import check_installed, spans_of_speech, speech_probabilities, speech_spans
+from whisperlite.audio.speech import check_installed, find_speech, spans_of_speech, speech_probabilities
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
 from whisperlite.vad_options import VadOptions
 
@@ -118,7 +118,7 @@ def test_nothing_of_the_process_is_changed_and_the_package_is_not_imported(libri
     random.seed(0)
     speech._network.cache_clear()
     before = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state().tolist(), random.getstate()
-    speech_spans(librivox, VadOptions())
+    find_speech(librivox, VadOptions())
     after = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state().tolist(), random.getstate()
     assert after == before
     assert "silero_vad" not in sys.modules
@@ -147,28 +147,28 @@ def test_a_recording_is_never_held_as_float32() -> None:
 
 def test_check_is_asked_before_each_minute_and_may_end_the_work() -> None:
     asked: list[None] = []
-    speech_spans(silence(150), VadOptions(), check=lambda: asked.append(None))
+    find_speech(silence(150), VadOptions(), check=lambda: asked.append(None))
     assert len(asked) == 3
 
     def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        speech_spans(silence(1), VadOptions(), check=stop)
+        find_speech(silence(1), VadOptions(), check=stop)
 
 
 def test_samples_that_overflow_are_an_error_and_not_silence() -> None:
     with pytest.raises(DecodingError, match="not finite"):
-        speech_spans(np.full(RATE, 1e30, np.float32), VadOptions())
+        find_speech(np.full(RATE, 1e30, np.float32), VadOptions())
 
 
 # What it finds
 
 
 def test_speech_is_found_between_silences_to_a_fifth_of_a_second(librivox: Samples) -> None:
-    (alone,) = speech_spans(librivox, VadOptions(speech_pad_ms=0))
+    (alone,) = find_speech(librivox, VadOptions(speech_pad_ms=0)).spans
     recording = np.concatenate([silence(10), librivox, silence(20), librivox, silence(5)])
-    first, second = speech_spans(recording, VadOptions(speech_pad_ms=0))
+    first, second = find_speech(recording, VadOptions(speech_pad_ms=0)).spans
     offset = 30 + len(librivox) / RATE
     assert first[0] == pytest.approx(alone[0] + 10, abs=0.2)
     assert second[0] == pytest.approx(alone[0] + offset, abs=0.2)
@@ -178,7 +178,7 @@ def test_speech_is_found_between_silences_to_a_fifth_of_a_second(librivox: Sampl
 
 @pytest.mark.parametrize("samples", [silence(40), noise(40), noise(40, level=0.5), silence(0), silence(0.01)])
 def test_nothing_is_found_where_nobody_speaks(samples: Samples) -> None:
-    assert speech_spans(samples, VadOptions()) == []
+    assert find_speech(samples, VadOptions()).spans == []
 
 
 # Probabilities → spans

@@ -33,24 +33,33 @@ _FRAME_SAMPLES = 512  # 32 ms
 _CONTEXT_SAMPLES = 64  # the end of the frame before, which the network hears as well
 _CHUNK_FRAMES = 1875  # a minute: about 60 MB at work
 _SAMPLES_PER_MS = SAMPLE_RATE // 1000
-_LEAST_PAUSE_TO_DIVIDE_AT = 98 * _SAMPLES_PER_MS  # `min_silence_at_max_speech` of silero-vad
+_LEAST_PAUSE = 98 * _SAMPLES_PER_MS  # that speech can be divided at: `min_silence_at_max_speech` of silero-vad
 
 Span = tuple[int, int]  # start, end
+Spans = list[tuple[float, float]]
 
 
-def speech_spans(
-    samples: Samples, options: VadOptions, *, check: Callable[[], None] | None = None
-) -> list[tuple[float, float]]:
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """Where there is speech, in seconds, ascending.
+
+    Attributes:
+        spans: (start, end), inside the recording. They do not overlap, and touch only where speech longer than
+            `max_speech_duration_s` was divided.
+        pauses: (start, end) of the pauses in them that are too short to end them, of a tenth of a second or more.
+    """
+
+    spans: Spans
+    pauses: Spans
+
+
+def find_speech(samples: Samples, options: VadOptions, *, check: Callable[[], None] | None = None) -> Speech:
     """Where there is speech.
 
     Args:
         samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,).
         options: what counts as speech.
         check: called before each minute of the recording; what it raises ends the work.
-
-    Returns:
-        (start, end) in seconds, ascending, inside the recording. Spans do not overlap, and touch only where speech
-        longer than `max_speech_duration_s` was divided.
 
     Raises:
         MissingPackageError: silero-vad is not installed.
@@ -59,7 +68,13 @@ def speech_spans(
     """
     probabilities = speech_probabilities(samples, check=check)
     listen_again(samples, probabilities, options.threshold)
-    spans = spans_of_speech(probabilities, len(samples), options)
+    return Speech(
+        _seconds(spans_of_speech(probabilities, len(samples), options)),
+        _seconds(pauses_in_speech(probabilities, len(samples), options)),
+    )
+
+
+def _seconds(spans: list[Span]) -> Spans:
     return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in spans]
 
 
@@ -233,10 +248,9 @@ def spans_of_speech(probabilities: npt.NDArray[np.floating], n_samples: int, opt
     Differs where speech is divided: see `_divided`. Differs where the padding of two spans meets: they become one,
     as there is nothing between them, unless that would be longer than `max_speech_duration_s`.
     """
-    least = options.min_speech_duration_ms * _SAMPLES_PER_MS
     padding = options.speech_pad_ms * _SAMPLES_PER_MS
     most = options.max_speech_duration_s * SAMPLE_RATE
-    found = [speech for speech in _find_speech(probabilities, n_samples, options) if speech.end - speech.start > least]
+    found = _find_speech(probabilities, n_samples, options)
     pieces = [(speech.start, speech.end) for speech in found]
     if most < math.inf:
         # Whole frames, and one at the least, where padding leaves nothing of the limit.
@@ -245,8 +259,18 @@ def spans_of_speech(probabilities: npt.NDArray[np.floating], n_samples: int, opt
     return _joined(_padded(pieces, padding, n_samples), most)
 
 
+def pauses_in_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[Span]:
+    """Spans of samples, from the probabilities of frames: the pauses that `spans_of_speech` leaves in."""
+    found = _find_speech(probabilities, n_samples, options)
+    return [pause for stretch in found for pause in _long_enough(stretch.pauses)]
+
+
+def _long_enough(pauses: list[Span]) -> list[Span]:
+    return [pause for pause in pauses if pause[1] - pause[0] > _LEAST_PAUSE]
+
+
 @dataclass(slots=True)
-class _Speech:
+class _Stretch:
     """From one long pause to the next, in samples, with the shorter pauses in it."""
 
     start: int
@@ -254,9 +278,11 @@ class _Speech:
     pauses: list[Span] = field(default_factory=list)
 
 
-def _find_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[_Speech]:
+def _find_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[_Stretch]:
     """Speech begins at a frame that reaches `threshold`, and ends at one below `neg_threshold` if it has not come back
     when a later frame, `least_pause_ms` or more behind, is below it too.
+
+    What is shorter than `min_speech_duration_ms` is none.
 
     Differs for a `threshold` under 0.01, where that of silero-vad for the end would be above that for the beginning.
     """
@@ -264,14 +290,14 @@ def _find_speech(probabilities: npt.NDArray[np.floating], n_samples: int, option
     if neg_threshold is None:
         neg_threshold = max(threshold - 0.15, 0.01)
     least_pause = options.least_pause_ms * _SAMPLES_PER_MS
-    found: list[_Speech] = []
-    current: _Speech | None = None
+    found: list[_Stretch] = []
+    current: _Stretch | None = None
     pause: int | None = None
     for frame, probability in enumerate(probabilities.tolist()):
         now = frame * _FRAME_SAMPLES
         if probability >= threshold:
             if current is None:
-                found.append(current := _Speech(now, n_samples))
+                found.append(current := _Stretch(now, n_samples))
             elif pause is not None:
                 current.pauses.append((pause, now))
                 pause = None
@@ -282,10 +308,11 @@ def _find_speech(probabilities: npt.NDArray[np.floating], n_samples: int, option
                 current = pause = None
     if current is not None and pause is not None:
         current.pauses.append((pause, n_samples))
-    return found
+    least = options.min_speech_duration_ms * _SAMPLES_PER_MS
+    return [stretch for stretch in found if stretch.end - stretch.start > least]
 
 
-def _divided(speech: _Speech, limit: int) -> list[Span]:
+def _divided(speech: _Stretch, limit: int) -> list[Span]:
     """Pieces of at most `limit` samples: cut at the longest pause among those that begin within the limit, which falls
     away, or at the limit where there is none.
 
@@ -293,7 +320,7 @@ def _divided(speech: _Speech, limit: int) -> list[Span]:
     ends in time, pauses are remembered after a cut, and a cut amid speech loses neither a frame nor a short rest.
     """
     pieces: list[Span] = []
-    pauses = [pause for pause in speech.pauses if pause[1] - pause[0] > _LEAST_PAUSE_TO_DIVIDE_AT]
+    pauses = _long_enough(speech.pauses)
     starts = [start for start, _ in pauses]
     start = speech.start
     while speech.end - start > limit:

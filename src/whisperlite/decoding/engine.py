@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ class Engine:
     Args:
         network: shared, never written to.
         tokenizer: of the network's vocabulary.
-        slots: windows that are decoded together in one lane; each lane keeps a window's memory for so many.
+        slots: windows that are decoded together.
         heads: (layer, head) of the cross-attention heads that follow the audio, for `Align`.
         in_float32: gives the same network in float32, for windows in which half precision fails; None: there is none.
         cpu_threads: that torch's work runs on; None: what suits the machine. On other devices it is left alone.
@@ -63,7 +63,7 @@ class Engine:
     @property
     def active_slots(self) -> int:
         """Windows that are being decoded."""
-        own = sum(len(lane.slots) for lane in list(self._lanes.values()))
+        own = sum(len(lane.slots) for lane in list(self._lanes.values()))  # also asked for from other threads
         return own + (0 if self._exact is None else self._exact.active_slots)
 
     def submit(self, ask: Ask) -> int:
@@ -149,32 +149,33 @@ class Engine:
         return encoding.belongs_to(self.network.decoder)
 
     def _admit(self) -> list[tuple[int, Answer]]:
-        """Let waiting asks into their lanes, in their order within a lane; others are answered at once.
+        """Let waiting asks into their lanes, in their order; others are answered at once.
 
         Not all others: a `Detect` leaves an encoding, which waits for its `Decode` to find a slot. Where as many wait
         as there are slots, no further one is made.
         """
         admitted: list[tuple[int, Ask]] = []
         waiting: deque[tuple[int, Ask]] = deque()
-        taken: dict[int, int] = {}
+        decoding = sum(len(lane.slots) for lane in self._lanes.values())
+        others = 0
         for ticket, ask in self._waiting:
-            queries = ask.strategy.queries if isinstance(ask, Decode) else 0
-            active = len(self._lanes[queries].slots) if queries in self._lanes else 0
-            if queries == 0:
-                active = 0 if ask.encoding is not None else sum(each.encoding is not None for _, each in waiting)
-            if taken.get(queries, 0) + active < self.slots:
-                taken[queries] = taken.get(queries, 0) + 1
-                admitted.append((ticket, ask))
+            if isinstance(ask, Decode):
+                fits = decoding < self.slots
+                decoding += fits
             else:
-                waiting.append((ticket, ask))
+                held = 0 if ask.encoding is not None else sum(each.encoding is not None for _, each in waiting)
+                fits = others + held < self.slots
+                others += fits
+            (admitted if fits else waiting).append((ticket, ask))
         self._waiting = waiting
+        self._make_room(Counter(ask.strategy.queries for _, ask in admitted if isinstance(ask, Decode)))
         new = self.encode([ask.window for _, ask in admitted if ask.encoding is None])
         fresh = iter(new)
         answers: list[tuple[int, Answer]] = []
         for ticket, ask in admitted:
             encoding = ask.encoding or next(fresh)
             if isinstance(ask, Decode):
-                self._lane(ask.strategy.queries).admit(ticket, ask, encoding)
+                self._lanes[ask.strategy.queries].admit(ticket, ask, encoding)
             else:
                 answers += self._settled(ticket, ask, self._answered_at_once(ask, encoding))
         return answers
@@ -194,11 +195,31 @@ class Engine:
         self._owners[self._exactly().submit(replace(ask, window=answer.encoding.window, encoding=None))] = ticket
         return []
 
-    def _lane(self, queries: int) -> Lane:
-        if queries not in self._lanes:
-            self._lanes[queries] = Lane(self.network, self.tokenizer, queries=queries, width=self.slots)
-            self._step_threads[queries] = StepThreads(torch.get_num_threads() if self._is_on_cpu else 1)
-        return self._lanes[queries]
+    def _make_room(self, coming: Mapping[int, int]) -> None:
+        """Lanes that are wide enough.
+
+        Args:
+            coming: queries of a slot → how many such slots are about to be taken.
+        """
+        if coming:
+            self._forget_lanes(kept=coming)
+        for queries, count in coming.items():
+            if queries not in self._lanes:
+                self._lanes[queries] = Lane(self.network, self.tokenizer, queries=queries, width=self._width(count))
+                self._step_threads[queries] = StepThreads(torch.get_num_threads() if self._is_on_cpu else 1)
+            lane = self._lanes[queries]
+            if len(lane.slots) + count > lane.width:
+                lane.widen(self._width(len(lane.slots) + count))
+
+    def _width(self, slots: int) -> int:
+        """For so many slots, with room for a few more, so that a lane is not widened often."""
+        return min(1 << (slots - 1).bit_length(), self.slots)
+
+    def _forget_lanes(self, *, kept: Collection[int]) -> None:
+        """Those that are empty, but for one: recordings that fall back have two kinds of slots take turns."""
+        empty = [queries for queries, lane in self._lanes.items() if not lane.slots and queries not in kept]
+        for queries in empty[:-1]:
+            del self._lanes[queries], self._step_threads[queries]
 
     def _exactly(self) -> Engine:
         """The engine in float32."""

@@ -63,6 +63,7 @@ def session(
     warnings: tuple[str, ...] = (),
     suppressed: frozenset[int] | None = None,
     speech: Sequence[tuple[float, float]] | None = None,
+    pauses: Sequence[tuple[float, float]] = (),
     chunk: Clip | None = None,
     only_language: bool = False,
 ) -> Session:
@@ -74,6 +75,7 @@ def session(
         model, warnings: for the result.
         suppressed: what `suppressed_tokens` gives for the options; None: it is looked up.
         speech: (start, end) in seconds where there is speech, ascending; None: it was not looked for.
+        pauses: (start, end) in seconds in what is spoken, ascending; windows begin in them rather than just behind one.
         chunk: (first, end) in frames, of the part to transcribe; None: those that the options and `speech` say.
         only_language: find out the language, and transcribe nothing.
 
@@ -87,7 +89,19 @@ def session(
     if suppressed is None:
         suppressed = suppressed_tokens(options, tokenizer)
     return _Session(
-        *(features, options, tokenizer, duration, model, list(warnings), suppressed, speech, chunk, only_language)
+        *(
+            features,
+            options,
+            tokenizer,
+            duration,
+            model,
+            list(warnings),
+            suppressed,
+            speech,
+            pauses,
+            chunk,
+            only_language,
+        )
     ).steps()
 
 
@@ -101,6 +115,7 @@ class _Session:
     warnings: list[str]
     suppressed: frozenset[int]
     speech: Sequence[tuple[float, float]] | None
+    pauses: Sequence[tuple[float, float]]
     chunk: Clip | None
     only_language: bool
 
@@ -184,6 +199,8 @@ class _Session:
             outcome = yield from self._until_change(outcome, change_s)
         if self._is_multilingual and not is_silent(outcome.decoded, self.options):
             outcome = yield from self._in_its_language(outcome)
+        if not self.options.word_timestamps:  # words say themselves where speech ends
+            outcome = outcome.ended_in_pause(self.pauses)
         place, moved = outcome.place, outcome.moved
 
         accepted: tuple[Segment, ...] = ()

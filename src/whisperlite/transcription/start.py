@@ -8,7 +8,7 @@ from typing import Any
 
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import FRAMES_PER_SECOND, Features
-from whisperlite.audio.speech import speech_spans
+from whisperlite.audio.speech import find_speech
 from whisperlite.cancel import Stop
 from whisperlite.errors import CancelledError
 from whisperlite.options import Options
@@ -52,12 +52,13 @@ def start_recording(
         stop.check()
         sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
         duration = sound.duration
-        speech = None if options.vad is None else speech_spans(sound.samples, options.vad, check=stop.check)
+        found = None if options.vad is None else find_speech(sound.samples, options.vad, check=stop.check)
         features = Features(sound.samples, n_mels, check=stop.check)
         features.find_floor()  # in the engine, with the first window, a stop would end what else is decoded there
     except CancelledError as error:
         error.partial = _nothing(options, duration, model)
         raise
+    speech, pauses = (None, []) if found is None else (found.spans, found.pauses)
     begin = partial(
         session,
         features,
@@ -65,6 +66,7 @@ def start_recording(
         duration=duration,
         model=model,
         suppressed=suppressed_tokens(options, tokenizer),  # once for all chunks: it may take a look at every token
+        pauses=pauses,
     )
     warnings = sound.warnings + warnings
     if not options.is_chunked:
