@@ -122,6 +122,7 @@ def drive(
     silence: Silence = lambda *_: 0.0,
     times: Timer = half_a_second_each,
     speech: Sequence[tuple[float, float]] | None = None,
+    pauses: Sequence[tuple[float, float]] | None = None,
     chunk: tuple[int, int] | None = None,
     warnings: tuple[str, ...] = (),
     **options: Any,
@@ -135,6 +136,7 @@ def drive(
         model="scripted",
         warnings=warnings,
         speech=speech,
+        pauses=pauses,
         chunk=chunk,
     )
     answers = iter(script) if isinstance(script, Sequence) else None

@@ -356,6 +356,19 @@ def test_words_are_looked_for_in_what_is_kept_before_a_change() -> None:
     assert tokens == [MULTILINGUAL.language_token("en"), MULTILINGUAL.language_token("de")]
 
 
+def test_words_do_not_reach_into_what_is_behind_a_change() -> None:
+    """However late their times are: the next window would pass over what was said in the other language."""
+    script = [Said([*spoken(0, " One.", 10), *spoken(10, " Elf.", 20)]), Said(spoken(0, " Elf.", 10))]
+
+    def late(ask: Align) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return (2.0, *(19.0 for _ in ask.tokens)), (0.9,) * len(ask.tokens)
+
+    run = multilingual(script, changing((10, "en"), (99, "de")), seconds=20, word_timestamps=True, times=late)
+    assert [ask.n_frames for ask in run.asks if isinstance(ask, Align)] == [1000, 1000]
+    assert run.seeks == [0, 1000]
+    assert [segment.text for segment in run.result.segments] == [" One.", " Elf."]
+
+
 def test_a_window_is_not_told_what_was_said_in_another_language() -> None:
     script = [full(" One."), full(" Two."), full(" Drei."), full(" Vier."), full(" Five.")]
     run = multilingual(script, changing((60, "en"), (120, "de"), (150, "en")), seconds=150)

@@ -46,7 +46,8 @@ class Speech:
     Attributes:
         spans: (start, end), inside the recording. They do not overlap, and touch only where speech longer than
             `max_speech_duration_s` was divided.
-        pauses: (start, end) of the pauses in them that are too short to end them, of a tenth of a second or more.
+        pauses: (start, end) where nobody speaks, of a tenth of a second or more. Unlike spans they are not padded, and
+            pauses that are too short to end a span are among them.
     """
 
     spans: Spans
@@ -70,7 +71,7 @@ def find_speech(samples: Samples, options: VadOptions, *, check: Callable[[], No
     listen_again(samples, probabilities, options.threshold)
     return Speech(
         _seconds(spans_of_speech(probabilities, len(samples), options)),
-        _seconds(pauses_in_speech(probabilities, len(samples), options)),
+        _seconds(pauses_between_speech(probabilities, len(samples), options)),
     )
 
 
@@ -259,10 +260,13 @@ def spans_of_speech(probabilities: npt.NDArray[np.floating], n_samples: int, opt
     return _joined(_padded(pieces, padding, n_samples), most)
 
 
-def pauses_in_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[Span]:
-    """Spans of samples, from the probabilities of frames: the pauses that `spans_of_speech` leaves in."""
-    found = _find_speech(probabilities, n_samples, options)
-    return [pause for stretch in found for pause in _long_enough(stretch.pauses)]
+def pauses_between_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[Span]:
+    """Spans of samples, from the probabilities of frames: from one sound of speech to the next, short or long."""
+    pauses, at = [], 0
+    for stretch in _find_speech(probabilities, n_samples, options):
+        pauses += [(at, stretch.start), *stretch.pauses]
+        at = stretch.end
+    return _long_enough([*pauses, (at, n_samples)])
 
 
 def _long_enough(pauses: list[Span]) -> list[Span]:

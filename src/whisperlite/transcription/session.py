@@ -23,6 +23,7 @@ from whisperlite.transcription.hallucination import View, without_hallucinations
 from whisperlite.transcription.history import History
 from whisperlite.transcription.listening import Listening
 from whisperlite.transcription.outcome import Outcome, Place
+from whisperlite.transcription.pauses import Pauses, ended_in_pause, without_unheard
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import Draft, Piece, cut_window, ends_alone
 from whisperlite.transcription.suppression import suppressed_tokens
@@ -63,7 +64,7 @@ def session(
     warnings: tuple[str, ...] = (),
     suppressed: frozenset[int] | None = None,
     speech: Sequence[tuple[float, float]] | None = None,
-    pauses: Sequence[tuple[float, float]] = (),
+    pauses: Sequence[tuple[float, float]] | None = None,
     chunk: Clip | None = None,
     only_language: bool = False,
 ) -> Session:
@@ -75,7 +76,7 @@ def session(
         model, warnings: for the result.
         suppressed: what `suppressed_tokens` gives for the options; None: it is looked up.
         speech: (start, end) in seconds where there is speech, ascending; None: it was not looked for.
-        pauses: (start, end) in seconds in what is spoken, ascending; windows begin in them rather than just behind one.
+        pauses: (start, end) in seconds where nobody speaks, ascending; None: they were not looked for.
         chunk: (first, end) in frames, of the part to transcribe; None: those that the options and `speech` say.
         only_language: find out the language, and transcribe nothing.
 
@@ -115,7 +116,7 @@ class _Session:
     warnings: list[str]
     suppressed: frozenset[int]
     speech: Sequence[tuple[float, float]] | None
-    pauses: Sequence[tuple[float, float]]
+    pauses: Sequence[tuple[float, float]] | None
     chunk: Clip | None
     only_language: bool
 
@@ -124,6 +125,7 @@ class _Session:
     listening: Listening = field(init=False)
     is_first: bool = True  # of the windows: the one that gets the prefix
     last_speech_end_s: float = 0.0
+    goes_on: bool = False  # the window before said that no speech follows, and speech did
 
     def __post_init__(self) -> None:
         self.history = History(self.options, self.tokenizer)
@@ -199,8 +201,7 @@ class _Session:
             outcome = yield from self._until_change(outcome, change_s)
         if self._is_multilingual and not is_silent(outcome.decoded, self.options):
             outcome = yield from self._in_its_language(outcome)
-        if not self.options.word_timestamps:  # words say themselves where speech ends
-            outcome = outcome.ended_in_pause(self.pauses)
+        outcome = self._ended_where_speech_does(outcome)
         place, moved = outcome.place, outcome.moved
 
         accepted: tuple[Segment, ...] = ()
@@ -223,6 +224,14 @@ class _Session:
         self.record.done_s = min((seek + moved) / FRAMES_PER_SECOND, self.duration)
         yield Accepted(accepted, self.record.done_s, self.duration)
         return moved
+
+    def _ended_where_speech_does(self, outcome: Outcome) -> Outcome:
+        if self.pauses is None:
+            return outcome
+        pauses = Pauses(self.pauses)
+        heard = outcome if self.goes_on else without_unheard(outcome, pauses)
+        self.goes_on = heard is not outcome  # once: where it says so again nothing but noise may follow
+        return heard if self.options.word_timestamps else ended_in_pause(heard, pauses)  # words tell where they end
 
     def _until_change(self, outcome: Outcome, change_s: float) -> _Steps[Outcome]:
         """What was said in the language that the window begins in."""
@@ -331,7 +340,8 @@ class _Session:
         end_s = speech_end(drafts)
         if not outcome.is_complete and end_s is not None and end_s > place.offset_s:
             # Without words it is the time of a segment, which the model may put behind the content.
-            farthest = place.clip_end if any(draft.words for draft in drafts) else place.seek + place.n_frames
+            is_exact = any(draft.words for draft in drafts) and not outcome.is_cut
+            farthest = place.clip_end if is_exact else place.seek + outcome.said_frames
             moved = min(round(end_s * FRAMES_PER_SECOND), farthest) - place.seek
         if self.options.hallucination_silence_threshold is not None:
             drafts, moved = self._without_hallucinations(drafts, outcome, moved)
@@ -348,7 +358,7 @@ class _Session:
             self.tokenizer, language=place.language, task=self.options.task, without_timestamps=True
         ).tokens
         window = self.features.window(place.seek, place.n_frames)
-        answer = yield Align(window, prompt, tokens, place.n_frames, outcome.encoding)
+        answer = yield Align(window, prompt, tokens, outcome.said_frames, outcome.encoding)
         assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
         self.record.ran_in_float32(answer)
         return timed_words(tokens, answer, self.tokenizer, place.language)

@@ -58,7 +58,7 @@ def start_recording(
     except CancelledError as error:
         error.partial = _nothing(options, duration, model)
         raise
-    speech, pauses = (None, []) if found is None else (found.spans, found.pauses)
+    speech, pauses = (None, None) if found is None else (found.spans, found.pauses)
     begin = partial(
         session,
         features,
