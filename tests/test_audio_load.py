@@ -133,6 +133,38 @@ def test_a_named_pipe_is_read_to_its_end(media: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(samples, read_audio(content).samples)
 
 
+def test_what_comes_slowly_can_be_stopped() -> None:
+    """A buffered file waits until it has all that it was asked for."""
+    read: list[int] = []
+
+    class Slow(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            read.append(1)
+            buffer[:1] = b"R"
+            return 1
+
+    def stop() -> None:
+        if len(read) >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_audio(io.BufferedReader(Slow()), check=stop)
+    assert len(read) == 3
+
+
+def test_a_matrix_is_one_channel_and_what_is_masked_is_refused() -> None:
+    samples = np.linspace(-0.5, 0.5, 1600, dtype=np.float32)
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.asmatrix(samples)
+    assert read_audio(matrix).samples.shape == (1600,)
+    assert read_audio(np.ma.array(samples)).samples.shape == (1600,)
+    with pytest.raises(AudioFormatError, match="masked"):
+        read_audio(np.ma.array(samples, mask=True))
+
+
 def test_load_audio_gives_the_float32_that_the_reference_gives(media: Path) -> None:
     samples = load_audio(media / "speech.mp3")
     assert samples.dtype == np.float32

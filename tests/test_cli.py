@@ -192,6 +192,13 @@ def test_a_format_flag_without_a_format_is_refused(arguments: str, capsys: pytes
     assert "--output_format" in capsys.readouterr().err
 
 
+def test_a_format_that_cannot_be_written_leaves_the_others(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "talk.txt").mkdir()
+    assert main(["talk.mp3", "-f", "txt", "srt"]) == 1
+    assert (desk / "talk.srt").is_file()
+    assert "talk.txt" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("desk")
 def test_no_format_overwrites_another_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["talk.mp3", "talk.vtt", "-f", "srt", "vtt"]) == 2

@@ -285,8 +285,19 @@ def _print_warnings(result: Transcription, file: str) -> None:
 
 
 def _write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
+    """All that can be written.
+
+    Raises:
+        OSError: the first that could not.
+    """
+    failed: list[OSError] = []
     for name, path in targets.items():
-        path.write_text(WRITERS[name].write(result, subtitles), encoding="utf-8")
+        try:
+            path.write_text(WRITERS[name].write(result, subtitles), encoding="utf-8")
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _print(text: str) -> None:

@@ -1,4 +1,5 @@
-"""Every error that whisperlite raises on purpose.
+"""Every error that whisperlite raises on purpose, but for a few of Python's own that the methods of its objects name:
+`ValueError` of what is closed or is no such dict, `TimeoutError` of a wait that was limited.
 
     WhisperliteError
     ├── OptionError (ValueError)                an option's name, type, range or combination

@@ -265,6 +265,8 @@ def parser_of(kind: Kind) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             return kind.check(kind.parse(text))
+        except (OptionError, LanguageError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
         except (TypeError, ValueError) as error:
             raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.label}") from error
 

@@ -147,6 +147,6 @@ def language_code(language: str) -> str:
         if name == wanted:
             return code
     raise LanguageError(
-        f"language={language[:100]!r} is not a language of Whisper. Give a code such as 'en' or 'fr', an English name "
+        f"{language[:100]!r} is not a language of Whisper. Give a code such as 'en' or 'fr', an English name "
         "such as 'French', or None to have it detected; whisperlite.LANGUAGES lists them all."
     )

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from whisperlite.errors import OptionError
 
@@ -67,14 +67,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A span that was passed over: it has no segment.
+    """A span that was passed over: it has no text.
 
     Attributes:
         start, end: seconds.
         reason: "no_speech": the model took the window for silence. "vad": voice activity detection heard no speech.
             "silence": it lies around words that were dropped as made up, or behind the last word
             (`hallucination_silence_threshold`). "failed_thresholds": no attempt at the window passed, and the best has
-            no text. "no_text": the model had nothing to write.
+            no text. "no_text": the model wrote none, or was not let to, by `max_new_tokens`.
     """
 
     start: float
@@ -275,7 +275,7 @@ class Transcription:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Transcription:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`. Keys that this release does not know, of a later one, are left out.
 
         Raises:
             ValueError: of another schema version, or not such a dict.
@@ -287,17 +287,16 @@ class Transcription:
                 f"schema_version is {data.get('schema_version')!r}; this release of whisperlite reads {SCHEMA_VERSION}."
             )
         try:
-            return cls(
-                **{
-                    **data,
-                    "segments": tuple(_segment(segment) for segment in data["segments"]),
-                    "usage": Usage(**data["usage"]),
-                    "warnings": tuple(data["warnings"]),
-                    "skipped": tuple(Skipped(**skipped) for skipped in data["skipped"]),
-                    "attempts": tuple(
-                        Attempt(**{**attempt, "failed": tuple(attempt["failed"])}) for attempt in data["attempts"]
-                    ),
-                }
+            return _made(
+                cls,
+                data,
+                segments=tuple(_segment(segment) for segment in data["segments"]),
+                usage=_made(Usage, data["usage"]),
+                warnings=tuple(data["warnings"]),
+                skipped=tuple(_made(Skipped, skipped) for skipped in data["skipped"]),
+                attempts=tuple(
+                    _made(Attempt, attempt, failed=tuple(attempt["failed"])) for attempt in data["attempts"]
+                ),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"This is not the dict of a Transcription: {error}") from error
@@ -305,8 +304,17 @@ class Transcription:
 
 def _segment(data: Mapping[str, Any]) -> Segment:
     words = data.get("words")
-    words = None if words is None else tuple(Word(**word) for word in words)
-    return Segment(**{**data, "tokens": tuple(data["tokens"]), "words": words})
+    words = None if words is None else tuple(_made(Word, word) for word in words)
+    return _made(Segment, data, tokens=tuple(data["tokens"]), words=words)
+
+
+_T = TypeVar("_T")
+
+
+def _made(kind: type[_T], data: Mapping[str, Any], **inner: Any) -> _T:
+    """A dataclass from the keys of a mapping that are its fields."""
+    names = {definition.name for definition in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{**{name: value for name, value in data.items() if name in names}, **inner})
 
 
 def _plain(value: Any) -> Any:

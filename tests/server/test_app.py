@@ -137,7 +137,7 @@ def test_a_service_that_nobody_could_use_does_not_start(model: Whisper, tmp_path
 
 
 def test_a_token_in_the_environment_will_do(model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHISPERLITE_TOKEN", "s3cret")
+    monkeypatch.setenv("WHISPERLITE_TOKEN", "s3cret\r\n")  # as files and Windows have it
     with running(model, tmp_path, no_auth=False) as service:
         assert service.client.get("/v1/models", headers=bearer("s3cret")).status_code == 200
         assert service.client.get("/v1/models", headers=bearer("other")).status_code == 401

@@ -77,6 +77,11 @@ def test_neither_do_those_of_a_second_request(connection: HTTPConnection) -> Non
     assert LIMIT_S / 2 < seconds_to_its_end(connection) < LIMIT_S + 3
 
 
+def test_one_that_is_idle_after_an_answer_is_closed(connection: HTTPConnection) -> None:
+    assert status_of(connection) == HTTPStatus.OK
+    assert LIMIT_S / 2 < seconds_to_its_end(connection) < LIMIT_S + 3
+
+
 def test_one_that_asks_again_and_again_stays_open(connection: HTTPConnection) -> None:
     connection.auto_open = 0
     began = time.monotonic()

@@ -27,6 +27,7 @@ from whisperlite.audio import ffmpeg
 from whisperlite.server.fields import OPTIONS, inference_schemas, read_fields
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
+from whisperlite.vad_options import VadOptions
 
 
 @pytest.fixture(scope="module")
@@ -351,8 +352,30 @@ def test_wrong_settings_are_refused() -> None:
         read_fields([("best_of", "11")], Settings(), is_form=True)
 
 
-def test_slashes_of_base64_may_be_escaped(model: Whisper, service: Running) -> None:
-    text = base64.b64encode(WAV).decode().replace("/", "\\/")
+def test_fewer_beams_than_the_default_are_the_default() -> None:
+    options = read_fields([], Settings(max_beams=2), is_form=True).options
+    assert (options.beam_size, options.best_of) == (2, 2)
+    with pytest.raises(Problem, match="beam_size=5 is more than"):
+        read_fields([("beam_size", "5")], Settings(max_beams=2), is_form=True)
+    assert inference_schemas(Settings(max_beams=2))["beam_size"]["default"] == 2
+
+
+def test_a_form_may_have_lists_and_objects_in_parts() -> None:
+    parts = [("allowed_languages[]", "en"), ("temperature[]", "0"), ("allowed_languages[]", "de")]
+    parts += [("temperature[]", "0.2"), ("vad_filter", "true"), ("vad_options[threshold]", "0.6")]
+    options = read_fields(parts, Settings(), is_form=True).options
+    assert options.allowed_languages == ("en", "de")
+    assert options.temperatures == (0.0, 0.2)
+    assert options.vad == VadOptions(threshold=0.6)
+    with pytest.raises(Problem, match="twice"):
+        read_fields([("allowed_languages", "fr"), *parts], Settings(), is_form=True)
+
+
+@pytest.mark.parametrize("escapes", [{"/": "\\/"}, {"+": "\\u002B", "=": "\\u003d", "A": "\\u0041"}])
+def test_characters_of_base64_may_be_escaped(model: Whisper, service: Running, escapes: dict[str, str]) -> None:
+    text = base64.b64encode(WAV).decode()
+    for character, escaped in escapes.items():
+        text = text.replace(character, escaped)
     content = '{"audio": "data:audio\\/wav;base64,' + text + '", "language": "en", "max_new_tokens": 4, "beam_size": 1}'
     answer = service.client.post(INFERENCE, content=content, headers=JSON["headers"])
     assert answer.status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 import time
 import warnings
@@ -15,7 +16,7 @@ import openai
 import pytest
 
 import whisperlite
-from tests.pooled import WAV, Steps, watch_steps
+from tests.pooled import WAV, Steps, wait_until, watch_steps
 from tests.server.serving import Process, Running, in_threads, new_token, running, serving
 from tests.server.test_inference import WAVS
 from tests.small_whisper import small_whisper
@@ -258,8 +259,14 @@ def test_a_stream_that_nobody_reads_on_leaves_nothing_behind(service: Running) -
         with service.client.stream("POST", TRANSCRIPTIONS, files=files, data=fields) as answer:
             assert answer.status_code == 200
 
+    def gone() -> int:
+        found = re.search(r'failures_total\{kind="client gone"\} (\d+)', service.client.get("/metrics").text)
+        return int(found[1]) if found else 0
+
+    before = gone()
     for _ in range(5):
         in_threads([leave] * 8)
+    wait_until(lambda: gone() > before)
     fields["stream"] = "false"
     answers = in_threads(
         [lambda: service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAV)}, data=fields)]

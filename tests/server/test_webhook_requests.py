@@ -251,7 +251,8 @@ def test_recordings_that_wait_are_bounded_in_size(
     model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
 ) -> None:
     steps.may_go.clear()
-    with running(model, tmp_path, max_stored_mb=0.05, webhook_allow_hosts=(receiver.host,)) as service:
+    room_mb = 1.5 * len(WAV) / 1e6
+    with running(model, tmp_path, max_stored_mb=room_mb, webhook_allow_hosts=(receiver.host,)) as service:
         assert service.post(WAV, webhook=receiver.url).status_code == 202
         assert service.post(WAV, webhook=receiver.url).status_code == 503
         steps.may_go.set()

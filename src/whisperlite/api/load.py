@@ -20,7 +20,7 @@ from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
 from whisperlite.checkpoints.alignment_heads import choose_heads
 from whisperlite.checkpoints.hub import HubOptions
-from whisperlite.checkpoints.resolve import load_checkpoint, local_path
+from whisperlite.checkpoints.resolve import load_checkpoint, local_path, name_of
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CheckpointError, OptionError
 from whisperlite.kinds import checked, integer, optional
@@ -184,7 +184,7 @@ _LOADING = threading.Lock()  # threads that start together load one model, not o
 def _loaded(model: str | os.PathLike[str] | Whisper, device: str | torch.device | None, compute_type: str) -> Whisper:
     if not isinstance(model, Whisper):
         with _LOADING:
-            return _last_model(_Recipe(os.fspath(model), None if device is None else str(device), compute_type))
+            return _last_model(_Recipe(name_of(model), None if device is None else str(device), compute_type))
     if device is not None or compute_type != "auto":
         raise OptionError(f"{model!r} is loaded already: give device and compute_type to load_model, not here.")
     return model
@@ -209,7 +209,7 @@ def _device(device: str | torch.device | None) -> torch.device:
 def _dtype(compute_type: str, device: torch.device) -> torch.dtype:
     if compute_type in ("auto", "int8"):
         return torch.float16 if device.type == "cuda" else torch.float32
-    if compute_type not in _COMPUTE_TYPES:
+    if not isinstance(compute_type, str) or compute_type not in _COMPUTE_TYPES:
         raise OptionError(f"compute_type={compute_type!r} is not one of: auto, {', '.join(_COMPUTE_TYPES)}.")
     dtype = _COMPUTE_TYPES[compute_type]
     if device.type == "cpu" and dtype != torch.float32 and not multiplies(dtype):

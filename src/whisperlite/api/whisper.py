@@ -208,10 +208,13 @@ class Whisper:
             A transcription for each, in their order; for one that failed the error in its place.
 
         Raises:
-            OptionError, LanguageError, MissingPackageError: of the options, before any audio is read.
+            OptionError, LanguageError, MissingPackageError: of the options, before any audio is read. OptionError also
+                for one recording in place of many.
         """
         self.check_options(make_options(options))
         checked("batch_size", batch_size, BATCH_SIZE)
+        if isinstance(audios, (str, bytes)):
+            raise OptionError("transcribe_many takes many recordings: put a single one into a list.", option="audios")
 
         def results() -> Iterator[Transcription | WhisperliteError]:
             with self.pool(batch_size) as pool:

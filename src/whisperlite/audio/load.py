@@ -158,8 +158,10 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
     with ExitStack() as held:
         try:
             path = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="whisperlite-")), "audio")
+            # What is there, and not as much as was asked for: who waits for that cannot be stopped.
+            read = getattr(file, "read1", file.read)
             with path.open("wb") as copy:
-                while chunk := file.read(1 << 20):
+                while chunk := read(1 << 20):
                     copy.write(chunk)
                     if check is not None:
                         check()
@@ -239,6 +241,9 @@ _FLOATS = ("float16", "float32", "float64")
 
 def _from_array(samples: npt.NDArray[Any], sampling_rate: int | None, check: ffmpeg.Check) -> Audio:
     rate = _checked_rate(sampling_rate)
+    if np.ma.is_masked(samples):
+        raise AudioFormatError("samples that are masked have no value: fill them first")
+    samples = np.asarray(samples)  # not a matrix, which has two dimensions whatever becomes of it
     _check_form(samples)
     found: tuple[str, ...] = ()
     if samples.dtype.name in _FLOATS and (peak := _checked_peak(samples)) > 2.0:

@@ -47,7 +47,7 @@ def load_checkpoint(name: str | os.PathLike[str], options: HubOptions = _DEFAULT
     path = local_path(name)
     if path is not None:
         return read_checkpoint(path)
-    text, options = _split_revision(os.fspath(name), options)
+    text, options = _split_revision(name_of(name), options)
     if text in PUBLISHED:
         return _load_published(text, options)
     if _REPOSITORY.fullmatch(text):
@@ -55,13 +55,26 @@ def load_checkpoint(name: str | os.PathLike[str], options: HubOptions = _DEFAULT
     raise ModelNotFoundError(_unknown(text))
 
 
+def name_of(model: str | os.PathLike[str]) -> str:
+    """A name or a path as text.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    text = os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise OptionError(f"model={model!r} is not allowed: it takes a name or a path.", option="model")
+    return text
+
+
 def local_path(name: str | os.PathLike[str]) -> Path | None:
     """The path that a name stands for; None: it is a name or a repository.
 
     Raises:
         ModelNotFoundError: it is empty, or clearly a path, and nothing is there.
+        OptionError: it is neither a text nor a path.
     """
-    text = os.fspath(name)
+    text = name_of(name)
     if not text:
         raise ModelNotFoundError(f"The name of the model is empty. {_allowed()}")
     try:

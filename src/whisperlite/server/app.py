@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whisperlite import Whisper
@@ -130,7 +130,7 @@ def check_startable(settings: Settings) -> tuple[Gatekeeper, Addresses, bytes | 
 def _gatekeeper(settings: Settings) -> Gatekeeper:
     if settings.no_auth:
         return Gatekeeper(None)
-    token = os.environ.get("WHISPERLITE_TOKEN")
+    token = os.environ.get("WHISPERLITE_TOKEN", "").strip()
     if settings.token_file.exists():
         read_hashes(settings.token_file)
     gatekeeper = Gatekeeper(settings.token_file, {ENVIRONMENT: hash_of(token)} if token else None)
@@ -206,6 +206,7 @@ class Door:
             raise
         except ClientDisconnect:
             self._count(request, "client gone")
+            status = _GONE
         except Exception as error:
             problem = problem_of(error)
             self._count(request, problem.kind)
@@ -246,7 +247,11 @@ def _template(scope: Scope) -> str:
     """The path as it is declared, so that the metrics have few."""
     # Older routers leave no more in the scope than what they have called.
     endpoint = scope.get("endpoint")
-    return next((route.path for route in scope["app"].routes if route.endpoint is endpoint), "other")
+    for route in scope["app"].routes:
+        # A request that was refused at the door has not been to the router.
+        if route.endpoint is endpoint or (endpoint is None and route.matches(scope)[0] is not Match.NONE):
+            return str(route.path)
+    return "other"
 
 
 def _is_openai(request: Request) -> bool:

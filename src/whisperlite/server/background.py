@@ -42,6 +42,7 @@ class Background:
         self._folder = service.settings.folder / "stored"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._wake = asyncio.Event()
+        self._accepting = asyncio.Lock()
         self._running: dict[str, asyncio.Task[None]] = {}
         self.has_ended = False
         service.metrics.watch("whisperlite_webhooks_pending", "Webhook requests not delivered yet.", store.pending)
@@ -64,6 +65,12 @@ class Background:
             raise busy(f"{error} Try again.") from error
         except WebhookRefusedError as error:
             raise Problem(422, str(error), "webhook", kind="webhook") from error
+        async with self._accepting:  # one after the other: each counts those before it
+            await self._take(request_id, owner, upload, fields, fields.webhook)
+        self._wake.set()
+        return waiting_answer(request_id, "queued")
+
+    async def _take(self, request_id: str, owner: str, upload: Path, fields: Fields, webhook: str) -> None:
         settings = self._service.settings
         if await asyncio.to_thread(self._store.pending) >= settings.max_stored:
             raise busy(f"{settings.max_stored} requests wait for their webhooks, and no more are taken: try again.")
@@ -71,7 +78,8 @@ class Background:
         most = settings.max_stored - (settings.max_stored // 4 if self._gatekeeper.has_many else 0)
         if await asyncio.to_thread(self._store.pending, owner) >= most:
             raise busy(f"{most} requests of yours wait for their webhooks, and no more are taken: try again.", 429)
-        if await asyncio.to_thread(self._stored_bytes) >= settings.max_stored_mb * 1e6:
+        stored = await asyncio.to_thread(self._stored_bytes)
+        if stored + upload.stat().st_size > settings.max_stored_mb * 1e6:
             raise busy(f"{settings.max_stored_mb:g} MB wait for their webhooks, and no more are taken: try again.")
         request = StoredRequest(
             id=request_id,
@@ -80,7 +88,7 @@ class Background:
             status="queued",
             audio=request_id,
             fields=fields.given,
-            webhook=fields.webhook,
+            webhook=webhook,
         )
         # What is kept will be run: the answer must not say that it is not. So this goes on though it is cancelled.
         keeping = asyncio.get_running_loop().run_in_executor(None, self._keep, request, upload)
@@ -88,8 +96,6 @@ class Background:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([keeping])
         keeping.result()
-        self._wake.set()
-        return waiting_answer(request_id, "queued")
 
     def _keep(self, request: StoredRequest, upload: Path) -> None:
         """The recording first: a row without one could not be run."""
@@ -116,6 +122,9 @@ class Background:
         """The answer as far as it is known, to the token that asked for it; None: there is no such request of it."""
         request = await asyncio.to_thread(self._store.find, request_id)
         if request is None or request.owner != owner:
+            return None
+        over = request.delivered or request.gave_up
+        if over is not None and over < time.time() - self._service.settings.keep_s:  # it is deleted now and then
             return None
         answer = request.answer or waiting_answer(request_id, "running" if request_id in self._running else "queued")
         return {

@@ -83,6 +83,8 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
         server.run()
     except KeyboardInterrupt:  # uvicorn raises it when all is closed
         return _INTERRUPTED
+    except SystemExit:  # and this where it could not start
+        return _FAILED
     return 0 if server.started else _FAILED
 
 

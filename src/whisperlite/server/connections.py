@@ -12,7 +12,7 @@ def protocol_with(headers_timeout_s: float, taking_timeout_s: float) -> type[asy
 
     Args:
         headers_timeout_s: within which the first request must have come, to the end of its headers, once there is a
-            connection; and each further one, once it has begun. Between them uvicorn has a limit of its own.
+            connection; and each further one, once it has begun. Between them a connection may be idle for so long.
         taking_timeout_s: the longest time in which nothing is taken of what was sent. To close such a connection would
             wait for that as well; it is broken off.
     """
@@ -28,6 +28,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
+        self.timeout_keep_alive = self.headers_timeout_s  # type: ignore[assignment] # it goes to `call_later`
         transport.set_write_buffer_limits(high=0)  # whatever is not taken at once pauses
         self._watch_asking()
 

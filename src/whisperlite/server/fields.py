@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -55,7 +56,7 @@ def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form
         Problem: 422, with the field that is wrong.
         OptionError, LanguageError: of the options.
     """
-    values = once(pairs)
+    values = once(folded(pairs) if is_form else pairs)
     webhook = values.pop(WEBHOOK, None)
     if webhook is not None and not isinstance(webhook, str):
         raise Problem(422, f"{WEBHOOK} is not an address.", WEBHOOK)
@@ -67,6 +68,25 @@ def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form
         take_place(values, CHUNK_LEVEL, "word_timestamps", level == "word")
     given = parse_values(values) if is_form else values
     return Fields(checked_options(given, settings), given, webhook or None)
+
+
+_PART = re.compile(r"(\w+)\[(\w*)\]")
+
+
+def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The fields of a form, lists and objects in one text each, where a client has written them part by part.
+
+    `name[]`, once for each entry, and `name[key]` are how OpenAI's client and others write them.
+    """
+    whole: list[tuple[str, Any]] = []
+    parts: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found = _PART.fullmatch(name)
+        if found is None or found[1] not in _KINDS or not isinstance(value, str):
+            whole.append((name, value))
+        else:
+            parts.setdefault(found[1], []).append(f"{found[2]}={value}" if found[2] else value)
+    return whole + [(name, ",".join(values)) for name, values in parts.items()]
 
 
 def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -132,12 +152,21 @@ def checked_options(given: Mapping[str, Any], settings: Settings) -> Options:
     for name in given:
         if name in _REFUSED:
             raise Problem(422, f"{name} cannot be given here: {_REFUSED[name]}.", name)
+    given = {**_fewest_beams(settings), **given}
     options = make_options(given)
-    for name in ("beam_size", "best_of"):
+    for name in _BEAMS:
         if (value := getattr(options, name)) is not None and value > settings.max_beams:
             raise Problem(422, f"{name}={value} is more than the {settings.max_beams} of this service.", name)
     longest = settings.timeout_s if options.timeout_s is None else min(options.timeout_s, settings.timeout_s)
     return make_options({**given, "timeout_s": longest, "max_duration_s": settings.max_duration_s})
+
+
+_BEAMS = ("beam_size", "best_of")
+
+
+def _fewest_beams(settings: Settings) -> dict[str, int]:
+    """The defaults that are more than the service allows → what it allows."""
+    return {name: settings.max_beams for name in _BEAMS if _DEFAULTS[name] > settings.max_beams}
 
 
 def option_schemas() -> dict[str, Schema]:
@@ -151,10 +180,10 @@ def option_schemas() -> dict[str, Schema]:
 def inference_schemas(settings: Settings) -> dict[str, Schema]:
     """Of all fields of the inference service but the recording."""
     schemas = option_schemas()
-    for name in ("beam_size", "best_of"):
+    for name in _BEAMS:
         schemas[name] = {
             "anyOf": [{"type": "integer", "minimum": 1, "maximum": settings.max_beams}, {"type": "null"}],
-            "default": schemas[name]["default"],
+            "default": min(schemas[name]["default"], settings.max_beams),
             "description": schemas[name]["description"],
         }
     return {

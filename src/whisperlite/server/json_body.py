@@ -35,9 +35,18 @@ def read_json(content: bytes, name: str, most_text: int) -> tuple[dict[str, Any]
     values = _parse(rest)
     audio = values.pop(name, None)
     if audio == _PLACEHOLDER and found is not None:
-        # The slashes of base64 may be escaped, the ends of its lines are.
-        audio = re.sub(rb"\\[nrt]", b"", found[1]).replace(b"\\/", b"/").decode("ascii", errors="replace")
+        audio = _parse_text(found[1])
     return values, None if audio is None else _from_base64(audio, name)
+
+
+def _parse_text(content: bytes) -> str:
+    """What stands between the quotes of a JSON text. Any character may be escaped; mostly none is."""
+    if b"\\" not in content:
+        return content.decode("ascii", errors="replace")
+    try:
+        return str(json.loads(b'"' + content + b'"', strict=False))
+    except ValueError as error:
+        raise Problem(400, "The body is not JSON, as its content type says it is.") from error
 
 
 def _parse(content: bytes) -> dict[str, Any]:

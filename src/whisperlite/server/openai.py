@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -20,7 +20,7 @@ from whisperlite.languages import LANGUAGES
 from whisperlite.options import Options
 from whisperlite.results import Transcription
 from whisperlite.server.body import Body, read_body
-from whisperlite.server.fields import checked_options, once, parse_flag, parse_values, take_place
+from whisperlite.server.fields import checked_options, folded, once, parse_flag, parse_values, take_place
 from whisperlite.server.problems import Problem
 from whisperlite.server.service import OPENAI_NAME, Service
 from whisperlite.server.waiting import unless_gone
@@ -93,7 +93,7 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
         Problem: 400, 404 or 422, with the field that is wrong.
     """
     plain = [(name, value) for name, value in body.fields if name not in _GRANULARITY_NAMES]
-    values = once(plain)
+    values = once(folded(plain) if body.is_form else plain)
     granularities: list[Any] = []
     for name, value in body.fields:
         if name in _GRANULARITY_NAMES:
@@ -172,8 +172,8 @@ class _Stream(StreamingResponse):
     """Server-sent events. What is held for the request is let go at their end, whether or not they ever began."""
 
     def __init__(self, first: str, events: AsyncGenerator[str, None], held: ExitStack) -> None:
-        super().__init__(_chained(first, events), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        self._events, self._held = events, held
+        super().__init__(self._chained(first), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        self._events, self._held, self._is_whole = events, held, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._held:
@@ -181,12 +181,14 @@ class _Stream(StreamingResponse):
                 await super().__call__(scope, receive, send)
             finally:
                 await self._events.aclose()
+        if not self._is_whole:  # starlette ends in silence
+            raise ClientDisconnect
 
-
-async def _chained(first: str, events: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield first
-    async for event in events:
-        yield event
+    async def _chained(self, first: str) -> AsyncIterator[str]:
+        yield first
+        async for event in self._events:
+            yield event
+        self._is_whole = True
 
 
 async def _events(service: Service, file: Path, options: Options) -> AsyncGenerator[str, None]:

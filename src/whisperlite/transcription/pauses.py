@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +62,7 @@ def ended_in_pause(outcome: Outcome, pauses: Pauses) -> Outcome:
     if pause is None or not outcome.pieces or place.seek + outcome.moved >= place.clip_end:
         return outcome
     start, onset = pause
-    moved = math.ceil((max(start, onset - _BEFORE_SPEECH_S) - place.offset_s) * FRAMES_PER_SECOND)
+    moved = round((max(start, onset - _BEFORE_SPEECH_S) - place.offset_s) * FRAMES_PER_SECOND)
     last, moved_s = outcome.pieces[-1], moved / FRAMES_PER_SECOND
     if end_s - onset >= _WORD_S or moved_s <= max(last.start, 0.0):
         return outcome
