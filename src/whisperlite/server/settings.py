@@ -63,8 +63,8 @@ class Settings:
     max_beams: int = option(
         10,
         integer(1, 100),
-        "Largest beam_size and best_of that a request may ask for, since each takes memory (422); the default too, where "
-        "it is less than that.",
+        "Largest beam_size and best_of that a request may ask for, since each takes memory (422); the default too, "
+        "where it is less than that.",
     )
     timeout_s: float = option(
         1800.0, number(0.1, finite=True), "Longest time that a request may take, once it has been uploaded (504)."
