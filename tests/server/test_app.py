@@ -57,6 +57,9 @@ def test_a_token_comes_in_whatever_the_case_of_its_scheme_and_nothing_else_does(
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         for path in ("/metrics", "/v1/requests/x", "/v1/nothing"):
             assert service.client.get(path).status_code == 401
+        text = service.client.get("/metrics", headers=bearer(token)).text
+        for path in ("/metrics", "/v1/requests/{id}", "other"):
+            assert f'path="{path}",status="401"' in text
         for path in OPEN:
             assert service.client.get(path).status_code == 200
 

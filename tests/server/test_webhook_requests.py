@@ -17,7 +17,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, pool_threads, quick, wait_until, watch_steps
-from tests.server.serving import FORM, INFERENCE, Process, Running, running, serving
+from tests.server.serving import FORM, INFERENCE, Process, Running, in_threads, running, serving
 from tests.server.webhooks.receiver import Receiver, running_receiver
 from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
@@ -160,6 +160,24 @@ def test_more_than_may_wait_are_refused(model: Whisper, tmp_path: Path, receiver
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         steps.may_go.set()
         received(receiver, 2)
+
+
+def test_requests_side_by_side_count_each_other(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    steps.may_go.clear()
+    with running(model, tmp_path, max_stored=3, webhook_allow_hosts=(receiver.host,)) as service:
+        answers = in_threads([lambda: service.post(WAV, webhook=receiver.url)] * 12)
+        assert sorted(answer.status_code for answer in answers) == [202] * 3 + [503] * 9
+        steps.may_go.set()
+        received(receiver, 3)
+
+
+def test_an_answer_is_kept_no_longer_than_it_is_to_be(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
+    with running(model, tmp_path, keep_s=0.0, webhook_allow_hosts=(receiver.host,)) as service:
+        request_id = service.post(WAV, webhook=receiver.url).json()["request_id"]
+        received(receiver)
+        wait_until(lambda: service.client.get(f"/v1/requests/{request_id}").status_code == 404)
 
 
 def test_one_whose_receiver_is_dead_leaves_the_others_some_room(
