@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
-from tests.scripted import Said, drive, spans, spoken
+from tests.scripted import SILENT, Said, drive, spans, spoken
 from whisperlite.decoding.asks import Align, Decode
 from whisperlite.transcription.pauses import Pauses
 
@@ -21,9 +22,12 @@ def test_speech_is_what_lies_between_pauses(start: float, end: float, seconds: f
     assert PAUSES.spoken(start, end) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("time", "pause"), [(0.5, None), (1.0, (0.0, 1.0)), (4.5, (0.0, 1.0)), (99, (9.0, 10.0))])
-def test_the_last_pause_before_a_time(time: float, pause: tuple[float, float] | None) -> None:
-    assert PAUSES.before(time) == pause
+@pytest.mark.parametrize(
+    ("time", "before", "after"),
+    [(0.5, -math.inf, 0.0), (1.0, 1.0, 4.0), (4.5, 1.0, 4.0), (5.0, 5.0, 9.0), (99, 10.0, math.inf)],
+)
+def test_the_pauses_around_a_time(time: float, before: float, after: float) -> None:
+    assert (PAUSES.before(time)[1], PAUSES.after(time)) == (before, after)
 
 
 # The next window begins in a pause
@@ -39,13 +43,17 @@ def after_ten(pauses: list[tuple[float, float]] | None, **options: Any) -> tuple
     return run.seeks[1], [end for _, end, _ in spans(run)]
 
 
+# Around a word that is over where the output ends: it is in the text.
+TWO_PAUSES = [(9.0, 9.8), (10.1, 10.5)]
+
+
 def test_a_window_that_ends_just_behind_a_pause_ends_in_it() -> None:
     assert after_ten([(9.0, 9.8)]) == (960, [9.6, 29.6])
     assert after_ten([(9.7, 9.8)]) == (970, [9.7, 29.7])  # a short one: where it begins
     assert after_ten([(1.0, 2.0), (9.0, 9.99), (12.0, 13.0)]) == (979, [9.79, 29.79])
 
 
-@pytest.mark.parametrize("pauses", [None, [], [(8.0, 9.5)], [(9.5, 10.5)], [(10.1, 12.0)], [(0.0, 0.01)]])
+@pytest.mark.parametrize("pauses", [None, [], [(8.0, 9.5)], [(9.5, 10.5)], [(10.1, 12.0)], [(0.0, 0.01)], TWO_PAUSES])
 def test_otherwise_it_ends_where_its_output_does(pauses: list[tuple[float, float]] | None) -> None:
     assert after_ten(pauses)[0] == 1000
 
@@ -68,7 +76,7 @@ def seeks(script: list[Said], pauses: list[tuple[float, float]] | None, **option
 
 def test_what_is_spoken_behind_the_end_of_the_output_is_heard_once_more() -> None:
     pauses = [(8.2, 10.0)]
-    assert seeks([EARLY, Said(spoken(0, " Two.", 30)), Said(spoken(0, " Three.", 22))], pauses) == [0, 800, 3800]
+    assert seeks([EARLY, Said(spoken(0, " Two.", 30)), Said(spoken(0, " Three.", 21.8))], pauses) == [0, 820, 3820]
 
 
 def test_nothing_is_heard_again_where_nobody_speaks() -> None:
@@ -82,6 +90,17 @@ def test_a_window_that_says_again_that_no_speech_follows_is_believed() -> None:
     assert seeks([EARLY, EARLY, EARLY, EARLY], []) == [0, 800, 3800, 4600]
 
 
+def test_a_silent_window_does_not_stand_in_for_one_that_leaves_speech_out() -> None:
+    rest = Said(spoken(0, " Two.", 22))
+    assert seeks([SILENT, EARLY, rest], []) == [0, 3000, 3800]
+
+
+def test_the_times_of_an_attempt_that_failed_are_no_reason_to_hear_it_again() -> None:
+    failed = Said(spoken(0, " One.", 0.5), avg_logprob=-1.1)
+    rest = Said(spoken(0, " Two.", 30))
+    assert seeks([failed, rest], [], temperature=(0.0,)) == [0, 3000]
+
+
 def test_words_of_such_a_window_end_where_its_output_does() -> None:
     def late(ask: Align) -> tuple[tuple[float, ...], tuple[float, ...]]:
         count = len(ask.tokens)
@@ -89,7 +108,7 @@ def test_words_of_such_a_window_end_where_its_output_does() -> None:
 
     script = [EARLY, Said(spoken(0, " Two.", 30)), Said(spoken(0, " Three.", 22))]
     found = seeks(script, [(8.2, 10.0)], word_timestamps=True, times=late)
-    assert found[:2] == [0, 800]
+    assert found[:2] == [0, 820]
 
 
 def test_a_decode_after_it_is_told_what_was_said_before() -> None:

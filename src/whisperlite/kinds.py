@@ -294,8 +294,10 @@ def checked(name: str, value: Any, kind: Kind) -> Any:
     """
     try:
         return kind.check(value)
-    except (OptionError, LanguageError) as error:
-        raise type(error)(str(error), option=name) from error
+    except OptionError as error:
+        raise OptionError(str(error), option=name) from error
+    except LanguageError as error:
+        raise LanguageError(f"{name}: {error}", option=name) from error
     except (TypeError, ValueError, OverflowError) as error:
         raise OptionError(f"{name}={_shown(value)} is not allowed: it takes {kind.label}.", option=name) from error
 

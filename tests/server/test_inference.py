@@ -367,8 +367,12 @@ def test_a_form_may_have_lists_and_objects_in_parts() -> None:
     assert options.allowed_languages == ("en", "de")
     assert options.temperatures == (0.0, 0.2)
     assert options.vad == VadOptions(threshold=0.6)
-    with pytest.raises(Problem, match="twice"):
-        read_fields([("allowed_languages", "fr"), *parts], Settings(), is_form=True)
+    for again in (("allowed_languages", "fr"), ("vad_options[threshold]", "0.7"), ("vad_options", "threshold=0.7")):
+        with pytest.raises(Problem, match="twice"):
+            read_fields([again, *parts], Settings(), is_form=True)
+    for name in ("initial_prompt[]", "allowed_languages[x]", "vad_options[]", "colour[]"):
+        with pytest.raises(OptionError, match="There is no option"):
+            read_fields([(name, "1")], Settings(), is_form=True)
 
 
 @pytest.mark.parametrize("escapes", [{"/": "\\/"}, {"+": "\\u002B", "=": "\\u003d", "A": "\\u0041"}])

@@ -158,10 +158,8 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
     with ExitStack() as held:
         try:
             path = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="whisperlite-")), "audio")
-            # What is there, and not as much as was asked for: who waits for that cannot be stopped.
-            read = getattr(file, "read1", file.read)
             with path.open("wb") as copy:
-                while chunk := read(1 << 20):
+                while chunk := _next_bytes(file):
                     copy.write(chunk)
                     if check is not None:
                         check()
@@ -172,6 +170,13 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
         except (OSError, ValueError) as error:
             raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
         return _decode(path, path.stat().st_size, name, check, most_samples)
+
+
+def _next_bytes(file: BinaryIO) -> bytes:
+    """Of a pipe what is there, and not as much as was asked for: who waits for that cannot be stopped."""
+    size = 1 << 20
+    # Of this class alone: others, and those made from it, may have no more than `read`.
+    return file.read1(size) if type(file) is io.BufferedReader else file.read(size)
 
 
 def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:

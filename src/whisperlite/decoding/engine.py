@@ -209,10 +209,10 @@ class Engine:
                 self._step_threads[queries] = StepThreads(torch.get_num_threads() if self._is_on_cpu else 1)
             lane = self._lanes[queries]
             if len(lane.slots) + count > lane.width:
-                lane.widen(self._width(len(lane.slots) + count))
+                self._lanes[queries] = lane.widened(self._width(len(lane.slots) + count))
 
     def _width(self, slots: int) -> int:
-        """For so many slots, with room for a few more, so that a lane is not widened often."""
+        """A power of two that holds so many slots, so that a lane is not widened often."""
         return min(1 << (slots - 1).bit_length(), self.slots)
 
     def _forget_lanes(self, *, kept: Collection[int]) -> None:

@@ -85,15 +85,12 @@ class Lane:
     def __init__(self, network: Network, tokenizer: Tokenizer, *, queries: int, width: int) -> None:
         self.network, self.tokenizer, self.queries = network, tokenizer, queries
         self.slots: list[Slot] = []
-        self._allocate(width)
-
-    def _allocate(self, width: int) -> None:
         self.width = width
-        dims, device = self.network.dims, self.network.device
-        rows, capacity = width * self.queries, dims.n_text_ctx
+        dims, device = network.dims, network.device
+        rows, capacity = width * queries, dims.n_text_ctx
         shape = (dims.n_text_layer, rows, dims.n_text_head, capacity, dims.n_text_state // dims.n_text_head)
         # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
-        self.keys, self.values = (torch.zeros(shape, dtype=self.network.dtype, device=device) for _ in range(2))
+        self.keys, self.values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
         self.cross: CrossKeysValues | None = None
         self.tokens = torch.zeros((rows, capacity), dtype=torch.long, device=device)
         self.last = torch.zeros(rows, dtype=torch.long, device=device)
@@ -102,23 +99,24 @@ class Lane:
         self.suppressed = torch.zeros((width, dims.n_vocab), dtype=torch.float32, device=device)  # what is added
         self.timed = torch.zeros(rows, dtype=torch.bool, device=device)
         self.text_until = torch.zeros(rows, dtype=torch.long, device=device)  # timestamps after <|0.00|>
-        self.state = TimestampState.after((), self.tokenizer.timestamp_begin, rows=rows, device=device)
+        self.state = TimestampState.after((), tokenizer.timestamp_begin, rows=rows, device=device)
 
     @torch.inference_mode()
-    def widen(self, width: int) -> None:
-        """Make room for so many slots; those that are there go on."""
-        rows, used = self._rows, max((slot.length for slot in self.slots), default=0)
-        keys, values, cross = self.keys, self.values, self.cross
-        by_row, suppressed = self._by_row, self.suppressed
-        self._allocate(width)
-        for new, old in ((self.keys, keys), (self.values, values)):
+    def widened(self, width: int) -> Lane:
+        """A lane with room for so many slots, in which those that are here go on; this one is not to be used again."""
+        wider = Lane(self.network, self.tokenizer, queries=self.queries, width=width)
+        count, rows, used = len(self.slots), self._rows, max((slot.length for slot in self.slots), default=0)
+        for new, old in ((wider.keys, self.keys), (wider.values, self.values)):
             new[:, :rows, :, :used] = old[:, :rows, :, :used]
-        for new, old in zip(self._by_row, by_row, strict=True):
+        for new, old in zip(wider._by_row, self._by_row, strict=True):
             new[:rows] = old[:rows]
-        self.suppressed[: len(self.slots)] = suppressed[: len(self.slots)]
-        for index in range(len(self.slots)):
-            assert cross is not None, "a lane with slots has keys to look at"
-            self._place_cross(index, CrossKeysValues(*(x[:, index : index + 1] for x in (cross.keys, cross.values))))
+        wider.suppressed[:count] = self.suppressed[:count]
+        for index in range(count):
+            assert self.cross is not None, "a lane with slots has keys to look at"
+            keys, values = (x[:, index : index + 1] for x in (self.cross.keys, self.cross.values))
+            wider._place_cross(index, CrossKeysValues(keys, values))
+        wider.slots = self.slots
+        return wider
 
     @property
     def _by_row(self) -> tuple[Tensor, ...]:

@@ -115,8 +115,12 @@ class Background:
             raise
 
     def _stored_bytes(self) -> int:
+        total = 0
         with os.scandir(self._folder) as files:
-            return sum(file.stat().st_size for file in files)
+            for file in files:
+                with contextlib.suppress(FileNotFoundError):  # its request has just been finished
+                    total += file.stat().st_size
+        return total
 
     async def find(self, request_id: str, owner: str) -> dict[str, Any] | None:
         """The answer as far as it is known, to the token that asked for it; None: there is no such request of it."""

@@ -70,6 +70,8 @@ def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form
     return Fields(checked_options(given, settings), given, webhook or None)
 
 
+_OBJECT = "vad_options"
+_PARTED = {name for name in OPTIONS if name not in _FREE_TEXT}
 _PART = re.compile(r"(\w+)\[(\w*)\]")
 
 
@@ -80,12 +82,17 @@ def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """
     whole: list[tuple[str, Any]] = []
     parts: dict[str, list[str]] = {}
+    keys: list[tuple[str, Any]] = []
     for name, value in pairs:
         found = _PART.fullmatch(name)
-        if found is None or found[1] not in _KINDS or not isinstance(value, str):
+        if found is None or found[1] not in _PARTED or bool(found[2]) != (found[1] == _OBJECT):
             whole.append((name, value))
+        elif found[2]:
+            keys.append((name, None))
+            parts.setdefault(found[1], []).append(f"{found[2]}={_SPELLED.get(value.lower(), value)}")
         else:
-            parts.setdefault(found[1], []).append(f"{found[2]}={value}" if found[2] else value)
+            parts.setdefault(found[1], []).append(value)
+    once(keys)
     return whole + [(name, ",".join(values)) for name, values in parts.items()]
 
 

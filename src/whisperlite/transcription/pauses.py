@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.transcription.outcome import Outcome
 
-_WORD_S = 0.3  # hardly one is shorter
-_UNSAID_S = 1.0  # of speech: more than a time of the model is wrong by
+_WORD_S = 0.3  # hardly one is shorter, and the model's times are hardly later or earlier by more
+_UNSAID_S = 1.0  # of speech
 _BEFORE_SPEECH_S = 0.2  # that a window hears of the pause it begins in
 
 
@@ -24,15 +25,24 @@ class Pauses:
 
     spans: Sequence[tuple[float, float]]
 
-    def before(self, time: float) -> tuple[float, float] | None:
-        """The last pause that had ended by then."""
-        index = bisect_right(self.spans, time, key=lambda pause: pause[1])
-        return self.spans[index - 1] if index else None
+    def _ended(self, time: float) -> int:
+        """How many have ended by then."""
+        return bisect_right(self.spans, time, key=lambda pause: pause[1])
+
+    def before(self, time: float) -> tuple[float, float]:
+        """The last pause that has ended by then; one before all time where there is none."""
+        index = self._ended(time)
+        return self.spans[index - 1] if index else (-math.inf, -math.inf)
+
+    def after(self, time: float) -> float:
+        """When the next one begins; a time before this one where it is in the middle of a pause."""
+        index = self._ended(time)
+        return self.spans[index][0] if index < len(self.spans) else math.inf
 
     def spoken(self, start: float, end: float) -> float:
         """Seconds of speech in between."""
-        first = bisect_right(self.spans, start, key=lambda pause: pause[1])
-        silent = (min(stop, end) - max(begin, start) for begin, stop in self.spans[first:] if begin < end)
+        last = bisect_left(self.spans, end, key=lambda pause: pause[0])
+        silent = (min(stop, end) - max(begin, start) for begin, stop in self.spans[self._ended(start) : last])
         return max(end - start, 0.0) - sum(silent)
 
 
@@ -42,11 +52,14 @@ def without_unheard(outcome: Outcome, pauses: Pauses) -> Outcome:
     Differs: the reference passes over all that is left of the window, as it has no one else to ask.
     """
     place = outcome.place
-    if not (outcome.is_complete and outcome.pieces) or outcome.moved < place.n_frames:
+    # Of an attempt that failed neither the text nor the times are worth much.
+    if not outcome.is_complete or outcome.moved < place.n_frames or outcome.has_failed:
         return outcome
-    said_s = outcome.pieces[-1].end
-    moved = round(said_s * FRAMES_PER_SECOND)
-    if not 0 < moved < place.n_frames or pauses.spoken(place.offset_s + said_s, place.end_s) < _UNSAID_S:
+    end_s = place.offset_s + outcome.pieces[-1].end
+    if end_s <= (pause_s := pauses.after(end_s)) < end_s + _WORD_S:
+        end_s = pause_s  # the last word was not yet over
+    moved = round(end_s * FRAMES_PER_SECOND) - place.seek
+    if not 0 < moved < place.n_frames or pauses.spoken(end_s, place.end_s) < _UNSAID_S:
         return outcome
     return replace(outcome, moved=moved, is_complete=False, is_cut=True)
 
@@ -55,15 +68,17 @@ def ended_in_pause(outcome: Outcome, pauses: Pauses) -> Outcome:
     """A window that ends just behind a pause, ended in that pause.
 
     The model's times are often late by one or two tenths of a second. The next window would begin within a word, which
-    can cost the whole sentence. Differs: the reference knows of no pauses.
+    can cost the whole sentence. Not where that word may be over: the text has it then. Differs: the reference knows of
+    no pauses.
     """
     place, end_s = outcome.place, outcome.place.offset_s + outcome.moved / FRAMES_PER_SECOND
-    pause = pauses.before(end_s)
-    if pause is None or not outcome.pieces or place.seek + outcome.moved >= place.clip_end:
+    if outcome.moved >= place.n_frames:  # it has ended because the window does
         return outcome
-    start, onset = pause
+    start, onset = pauses.before(end_s)
+    if end_s - onset >= _WORD_S or pauses.after(end_s) < end_s + _WORD_S:
+        return outcome
     moved = round((max(start, onset - _BEFORE_SPEECH_S) - place.offset_s) * FRAMES_PER_SECOND)
     last, moved_s = outcome.pieces[-1], moved / FRAMES_PER_SECOND
-    if end_s - onset >= _WORD_S or moved_s <= max(last.start, 0.0):
+    if moved_s <= max(last.start, 0.0):
         return outcome
     return replace(outcome, pieces=[*outcome.pieces[:-1], replace(last, end=min(last.end, moved_s))], moved=moved)

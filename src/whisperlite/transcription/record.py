@@ -73,7 +73,7 @@ class Record:
             self.warnings.append(text)
 
     def skip(self, start: float, end: float, reason: str) -> None:
-        """A span, in seconds, that has no segment."""
+        """A span, in seconds, that has no text."""
         start, end = (min(max(round(time, 3), 0.0), self.bounds.duration) for time in (start, end))
         if end > start:
             self.skipped.append(Skipped(start, end, reason))

@@ -90,19 +90,17 @@ def session(
     if suppressed is None:
         suppressed = suppressed_tokens(options, tokenizer)
     return _Session(
-        *(
-            features,
-            options,
-            tokenizer,
-            duration,
-            model,
-            list(warnings),
-            suppressed,
-            speech,
-            pauses,
-            chunk,
-            only_language,
-        )
+        features=features,
+        options=options,
+        tokenizer=tokenizer,
+        duration=duration,
+        model=model,
+        warnings=list(warnings),
+        suppressed=suppressed,
+        speech=speech,
+        pauses=None if pauses is None else Pauses(pauses),
+        chunk=chunk,
+        only_language=only_language,
     ).steps()
 
 
@@ -116,7 +114,7 @@ class _Session:
     warnings: list[str]
     suppressed: frozenset[int]
     speech: Sequence[tuple[float, float]] | None
-    pauses: Sequence[tuple[float, float]] | None
+    pauses: Pauses | None
     chunk: Clip | None
     only_language: bool
 
@@ -226,9 +224,10 @@ class _Session:
         return moved
 
     def _ended_where_speech_does(self, outcome: Outcome) -> Outcome:
-        if self.pauses is None:
+        pauses = self.pauses
+        if pauses is None or is_silent(outcome.decoded, self.options):
+            self.goes_on = False
             return outcome
-        pauses = Pauses(self.pauses)
         heard = outcome if self.goes_on else without_unheard(outcome, pauses)
         self.goes_on = heard is not outcome  # once: where it says so again nothing but noise may follow
         return heard if self.options.word_timestamps else ended_in_pause(heard, pauses)  # words tell where they end
