@@ -65,7 +65,7 @@ class Steps:
         self.count = 0
         self.begun, self.may_go = threading.Event(), threading.Event()
         self.may_go.set()
-        self.before: Callable[[int], None] = lambda _: None
+        self.before: Callable[[int], object] = lambda _: None
 
     def pass_by(self) -> None:
         self.count += 1

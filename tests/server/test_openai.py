@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import openai
 import pytest
 
 import whisperlite
-from tests.pooled import WAV, Steps, wait_until, watch_steps
+from tests.pooled import PATIENCE_S, WAV, Steps, wait_until, watch_steps
 from tests.server.serving import Process, Running, in_threads, new_token, running, serving
 from tests.server.test_inference import WAVS
 from tests.small_whisper import small_whisper
@@ -250,6 +251,24 @@ def test_a_piece_without_text_is_the_beginning_of_a_stream_too(
     assert "event: error" in answer.text
 
 
+def test_who_leaves_a_stream_is_counted(service: Running, steps: Steps) -> None:
+    fields = {"model": "whisper-1", "stream": "true", "language": "en", "max_new_tokens": "4"}
+    fields |= {"beam_size": "1", "logprob_threshold": "null", "without_timestamps": "true"}
+    has_left = threading.Event()
+    steps.before = lambda count: count < 6 or has_left.wait(PATIENCE_S)  # the second window waits for it
+
+    def gone() -> float:
+        found = re.search(r'failures_total\{kind="client gone"\} ([\d.]+)', service.client.get("/metrics").text)
+        return float(found[1]) if found else 0.0
+
+    before = gone()
+    files = {"file": ("a.wav", WAVS[0])}
+    with service.client.stream("POST", TRANSCRIPTIONS, files=files, data=fields) as answer:
+        assert answer.status_code == 200
+    has_left.set()
+    wait_until(lambda: gone() == before + 1)
+
+
 def test_a_stream_that_nobody_reads_on_leaves_nothing_behind(service: Running) -> None:
     """Again and again: a place that was not given back would be missed."""
     fields = {"model": "whisper-1", "stream": "true", "max_new_tokens": "4", "language": "en"}
@@ -259,14 +278,8 @@ def test_a_stream_that_nobody_reads_on_leaves_nothing_behind(service: Running) -
         with service.client.stream("POST", TRANSCRIPTIONS, files=files, data=fields) as answer:
             assert answer.status_code == 200
 
-    def gone() -> int:
-        found = re.search(r'failures_total\{kind="client gone"\} (\d+)', service.client.get("/metrics").text)
-        return int(found[1]) if found else 0
-
-    before = gone()
     for _ in range(5):
         in_threads([leave] * 8)
-    wait_until(lambda: gone() > before)
     fields["stream"] = "false"
     answers = in_threads(
         [lambda: service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAV)}, data=fields)]
