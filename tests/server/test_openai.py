@@ -227,9 +227,20 @@ def test_a_recording_that_cannot_be_read_is_an_answer_not_an_event(service: Runn
     assert service.service.pool.jobs == 0
 
 
+# A stream of windows that take few steps each: the sixth step is in the second.
+SHORT_WINDOWS = {
+    "model": "whisper-1",
+    "stream": "true",
+    "language": "en",
+    "max_new_tokens": "4",
+    "beam_size": "1",
+    "logprob_threshold": "null",
+    "without_timestamps": "true",
+}
+
+
 def test_an_error_in_the_middle_of_a_stream_is_an_event(service: Running, steps: Steps) -> None:
-    fields = {"model": "whisper-1", "stream": "true", "timeout_s": "2", "language": "en", "max_new_tokens": "4"}
-    fields |= {"beam_size": "1", "logprob_threshold": "null", "without_timestamps": "true"}
+    fields = {**SHORT_WINDOWS, "timeout_s": "2"}
     steps.before = lambda count: time.sleep(2.0 if count == 6 else 0.0)  # in the second window
     answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAVS[0])}, data=fields)
     assert answer.status_code == 200
@@ -242,8 +253,7 @@ def test_a_piece_without_text_is_the_beginning_of_a_stream_too(
     service: Running, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes wrong behind it comes too late for a status."""
-    fields = {"model": "whisper-1", "stream": "true", "timeout_s": "2", "language": "en", "max_new_tokens": "4"}
-    fields |= {"beam_size": "1", "logprob_threshold": "null", "without_timestamps": "true"}
+    fields = {**SHORT_WINDOWS, "timeout_s": "2"}
     monkeypatch.setattr(Tokenizer, "decode", lambda *_: "")
     steps.before = lambda count: time.sleep(2.0 if count == 6 else 0.0)  # in the second window
     answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAVS[0])}, data=fields)
@@ -252,8 +262,6 @@ def test_a_piece_without_text_is_the_beginning_of_a_stream_too(
 
 
 def test_who_leaves_a_stream_is_counted(service: Running, steps: Steps) -> None:
-    fields = {"model": "whisper-1", "stream": "true", "language": "en", "max_new_tokens": "4"}
-    fields |= {"beam_size": "1", "logprob_threshold": "null", "without_timestamps": "true"}
     has_left = threading.Event()
     steps.before = lambda count: count < 6 or has_left.wait(PATIENCE_S)  # the second window waits for it
 
@@ -263,7 +271,7 @@ def test_who_leaves_a_stream_is_counted(service: Running, steps: Steps) -> None:
 
     before = gone()
     files = {"file": ("a.wav", WAVS[0])}
-    with service.client.stream("POST", TRANSCRIPTIONS, files=files, data=fields) as answer:
+    with service.client.stream("POST", TRANSCRIPTIONS, files=files, data=SHORT_WINDOWS) as answer:
         assert answer.status_code == 200
     has_left.set()
     wait_until(lambda: gone() == before + 1)

@@ -69,10 +69,8 @@ def find_speech(samples: Samples, options: VadOptions, *, check: Callable[[], No
     """
     probabilities = speech_probabilities(samples, check=check)
     listen_again(samples, probabilities, options.threshold)
-    return Speech(
-        _seconds(spans_of_speech(probabilities, len(samples), options)),
-        _seconds(pauses_between_speech(probabilities, len(samples), options)),
-    )
+    found = _find_stretches(probabilities, len(samples), options)
+    return Speech(_seconds(_spans(found, len(samples), options)), _seconds(_pauses(found, len(samples))))
 
 
 def _seconds(spans: list[Span]) -> Spans:
@@ -249,9 +247,12 @@ def spans_of_speech(probabilities: npt.NDArray[np.floating], n_samples: int, opt
     Differs where speech is divided: see `_divided`. Differs where the padding of two spans meets: they become one,
     as there is nothing between them, unless that would be longer than `max_speech_duration_s`.
     """
+    return _spans(_find_stretches(probabilities, n_samples, options), n_samples, options)
+
+
+def _spans(found: list[_Stretch], n_samples: int, options: VadOptions) -> list[Span]:
     padding = options.speech_pad_ms * _SAMPLES_PER_MS
     most = options.max_speech_duration_s * SAMPLE_RATE
-    found = _find_speech(probabilities, n_samples, options)
     pieces = [(speech.start, speech.end) for speech in found]
     if most < math.inf:
         # Whole frames, and one at the least, where padding leaves nothing of the limit.
@@ -260,10 +261,10 @@ def spans_of_speech(probabilities: npt.NDArray[np.floating], n_samples: int, opt
     return _joined(_padded(pieces, padding, n_samples), most)
 
 
-def pauses_between_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[Span]:
-    """Spans of samples, from the probabilities of frames: from one sound of speech to the next, short or long."""
+def _pauses(found: list[_Stretch], n_samples: int) -> list[Span]:
+    """From one sound of speech to the next, short or long."""
     pauses, at = [], 0
-    for stretch in _find_speech(probabilities, n_samples, options):
+    for stretch in found:
         pauses += [(at, stretch.start), *stretch.pauses]
         at = stretch.end
     return _long_enough([*pauses, (at, n_samples)])
@@ -282,7 +283,7 @@ class _Stretch:
     pauses: list[Span] = field(default_factory=list)
 
 
-def _find_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[_Stretch]:
+def _find_stretches(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[_Stretch]:
     """Speech begins at a frame that reaches `threshold`, and ends at one below `neg_threshold` if it has not come back
     when a later frame, `least_pause_ms` or more behind, is below it too.
 

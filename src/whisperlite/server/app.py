@@ -245,13 +245,8 @@ def _has_body(request: Request) -> bool:
 
 def _template(scope: Scope) -> str:
     """The path as it is declared, so that the metrics have few."""
-    # Older routers leave no more in the scope than what they have called.
-    endpoint = scope.get("endpoint")
-    for route in scope["app"].routes:
-        # A request that was refused at the door has not been to the router.
-        if route.endpoint is endpoint or (endpoint is None and route.matches(scope)[0] is not Match.NONE):
-            return str(route.path)
-    return "other"
+    # The router is asked here: a request that was refused at the door has not been there.
+    return next((route.path for route in scope["app"].routes if route.matches(scope)[0] is not Match.NONE), "other")
 
 
 def _is_openai(request: Request) -> bool:
