@@ -75,12 +75,13 @@ class Rules:
 
 
 def repeated(left: Logits, answer: Sequence[int], penalty: float, size: int, n_text: int) -> None:
-    """Text of an answer is less probable a second time; no sequence of `size` tokens that ends in text comes twice."""
-    for token in {token for token in answer if token < n_text}:
+    """Text of an answer is less probable a second time; no sequence of `size` tokens of its text comes twice."""
+    text = [token for token in answer if token < n_text]
+    for token in set(text):
         left[token] = left[token] / penalty if left[token] > 0 else left[token] * penalty
-    for begin in range(len(answer) - size + 1) if size else ():
-        *before, last = answer[begin : begin + size]
-        if before == list(answer[len(answer) - size + 1 :]) and last < n_text:
+    for begin in range(len(text) - size + 1) if size else ():
+        *before, last = text[begin : begin + size]
+        if before == text[len(text) - size + 1 :]:
             left[last] = -math.inf
 
 

@@ -18,7 +18,7 @@ from tests.spoken import evenly, said, segment, spoken
 from whisperlite.errors import OptionError
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable, render
 from whisperlite.formats.timestamps import timestamp
-from whisperlite.results import Segment, Transcription, Word
+from whisperlite.results import Transcription, Word
 
 PLAIN = spoken(segment(0.0, 1.5, " Hello there."), segment(3600.0, 3601.25, " How are you?", number=1))
 WORDS = spoken(
@@ -154,20 +154,27 @@ def test_languages_without_spaces_are_broken_between_words() -> None:
 # Differs: where openai-whisper fails or writes a file that readers misunderstand
 
 
-MIXED = [segment(5.0, 6.0, " No words."), segment(6.0, 7.0, " None found.", ())]
+LAYOUTS = [{}, {"max_words_per_line": 1}, {"max_line_width": 40, "max_line_count": 2}]
 
 
-@pytest.mark.parametrize("without", MIXED)
-@pytest.mark.parametrize(
-    "options", [{}, {"max_words_per_line": 1}, {"max_line_width": 40, "max_line_count": 2}], ids=str
-)
-def test_a_segment_without_words_is_a_cue_of_its_own_among_those_with(
-    without: Segment, options: dict[str, int]
+@pytest.mark.parametrize("options", LAYOUTS, ids=str)
+def test_a_segment_whose_words_were_not_looked_for_is_a_cue_of_its_own_among_those_with(
+    options: dict[str, int],
 ) -> None:
     """Correction 7."""
+    without = segment(5.0, 6.0, " No words.")
     before, after = evenly([" Before"], 4.0), evenly([" after"], 7.0)
     for order in ([before, without, after], [without, after], [before, without]):
         assert texts_of(spoken(*order), **options) == [each.text.strip() for each in order]
+
+
+@pytest.mark.parametrize("options", LAYOUTS, ids=str)
+def test_a_word_across_two_segments_is_shown_once(options: dict[str, int]) -> None:
+    """It belongs to the first (correction 26), and the second has a text but no word."""
+    transcription = spoken(evenly([" Hello?"]), segment(1.0, 2.0, "?", ()), evenly([" Yes."], 5.0))
+    assert texts_of(transcription, **options) == ["Hello?", "Yes."]
+    lines = ["[00:00.00]<00:00.00>Hello?", "[00:05.00]<00:05.00>Yes."]
+    assert render(transcription, "lrc", highlight_words=True).splitlines() == lines
 
 
 @pytest.mark.parametrize("words", [None, ()])
@@ -296,7 +303,8 @@ def test_no_word_is_lost_or_said_twice(transcription: Transcription, options: Su
     blocks = WRITERS["srt"].write(transcription, plain).split("\n\n")[:-1]
     written = "".join(block.split("\n", 2)[2] for block in blocks)
     said_by = (
-        "".join(word.word for word in each.words) if each.words else each.text for each in transcription.segments
+        each.text if each.words is None else "".join(word.word for word in each.words)
+        for each in transcription.segments
     )
     assert bare(written) == bare("".join(said_by))
 
@@ -332,7 +340,7 @@ def test_options_are_frozen() -> None:
     ids=str,
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(wrong: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=r"is not allowed: it takes (a whole number from 1 up|True or False)"):
+    with pytest.raises(OptionError, match=r"is not allowed: it takes (an integer of at least 1|True or False)"):
         SubtitleOptions(**wrong)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from tests.scripted import GOOD, MULTILINGUAL, SILENT, UNSURE, Run, Said, at, drive, spoken, text
+from whisperlite.audio.mel import Window
 from whisperlite.decoding.asks import Align, Decode
 from whisperlite.results import Skipped, Word
 from whisperlite.transcription.hallucination import Verdict, View, is_anomaly, without_hallucinations
@@ -86,7 +88,7 @@ def test_speech_is_kept() -> None:
 
 
 def test_silence_before_the_first_made_up_words_is_skipped_and_they_are_heard_again() -> None:
-    assert verdict(made_up(33, 35), said(35, 40)) == Verdict([], 33, (30.0, 33))
+    assert verdict(made_up(33, 35), said(35, 40)) == Verdict([], 33, (30.0, 33), is_void=True)
 
 
 def test_an_empty_segment_before_them_does_not_hide_the_silence() -> None:
@@ -226,6 +228,63 @@ def test_what_was_dropped_is_not_told_to_the_next_window() -> None:
         times=timed(Bye=words_at((5.0, 6.0, 0.01)), Hello=words_at((0.0, 1.0, 0.9))),
     )
     assert run.previous == [(), ()]
+
+
+NAMES = tuple(text(" Names"))
+SILENT_FIRST = (Said(spoken(5, " Bye", 7)), Said(spoken(0, " Hello", 2)), Said(spoken(0, " you", 2)))
+FIRST_TIMES = {"Bye": words_at((5.0, 6.0, 0.01)), "Hello": words_at((0.0, 1.0, 0.9)), "you": words_at((0.0, 1.0, 0.9))}
+
+
+def test_a_window_that_is_decoded_again_without_its_silence_gets_what_it_got_the_first_time() -> None:
+    """As in the reference, where such a window leaves no mark on the prompts."""
+    run = without(
+        *SILENT_FIRST,
+        times=timed(**FIRST_TIMES),
+        seconds=40.0,
+        initial_prompt="Names",
+        condition_on_previous_text=False,
+    )
+    assert run.seeks == [0, 500, 3500]
+    assert run.previous == [NAMES, NAMES, ()]
+
+
+def test_the_temperature_of_a_window_that_counts_for_nothing_resets_no_prompt() -> None:
+    hot = replace(SILENT_FIRST[0], avg_logprob=-1.1)
+    run = without(
+        *(hot, SILENT_FIRST[0], *SILENT_FIRST[1:]),
+        times=timed(**FIRST_TIMES),
+        seconds=40.0,
+        initial_prompt="Names",
+        temperature=(0.0, 0.8),
+    )
+    assert run.temperatures[:2] == [0.0, 0.8]
+    assert run.previous[2] == NAMES
+    assert run.previous[3] == (*NAMES, *spoken(0, " Hello", 2))
+
+
+def test_a_first_window_that_is_decoded_again_begins_with_the_prefix_again() -> None:
+
+    def improbable_at_first(ask: Align) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        assert isinstance(ask.window, Window)
+        is_first, count = ask.window.start_frame == 0, len(ask.tokens)
+        return tuple(5.0 * is_first + place for place in range(count + 1)), (0.01 if is_first else 0.9,) * count
+
+    run = without(*SILENT_FIRST, times=improbable_at_first, seconds=40.0, prefix="So")
+    begins = [MULTILINGUAL.decode(ask.prompt.forced) for ask in run.decodes]
+    assert begins == [" So", " So", ""]
+
+
+def test_a_chunk_is_taken_to_follow_on_speech() -> None:
+    """Its first words are not after a pause since the beginning of the recording."""
+    run = without(
+        Said(spoken(2.5, " Bye", 3.5)),
+        times=words_at((2.5, 3.5, 0.01)),
+        seconds=90.0,
+        threshold=3.0,
+        chunking="vad",
+        chunk=(6000, 7000),
+    )
+    assert run.result.text == " Bye"
 
 
 def test_a_made_up_end_of_a_recording_is_skipped() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from tests.models import random_mel, talkative_network
 from tests.scripted import ENGLISH, MULTILINGUAL, Said, drive, spoken, text
 from whisperlite.decoding.asks import Beam, Decode, Decoded, Greedy, Sample, Strategy
 from whisperlite.decoding.engine import Engine, as_window
+from whisperlite.decoding.rules import NEVER, apply_repetition_rules
 from whisperlite.options import Options
 from whisperlite.text.prompt import build_prompt
 from whisperlite.transcription.suppression import suppressed_tokens
@@ -52,6 +54,17 @@ def test_no_sequence_comes_twice_in_an_answer(strategy: Strategy, size: int) -> 
     (answer,) = answers([ask_for(strategy, no_repeat_ngram_size=size)])
     assert len(answer.tokens) == 10
     assert most_often(answer.tokens, size) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_sequence_of_text_goes_on_across_timestamps(size: int) -> None:
+    """Segments that say the same again and again repeat themselves, whatever stands between them."""
+    logits = torch.zeros(1, TOKENIZER.n_vocab)
+    begin = TOKENIZER.timestamp_begin
+    history = torch.tensor([[begin, 1, 2, 3, begin + 50, begin + 50, 1, 2, begin + 99, 77]])
+    apply_repetition_rules(logits, history, torch.tensor([9]), torch.ones(1), [size], TOKENIZER.eot)
+    banned = (logits[0] == NEVER).nonzero()[:, 0].tolist()
+    assert banned == {1: [1, 2, 3], 2: [3], 3: [3]}[size]
 
 
 def test_without_the_rule_the_same_answers_repeat_themselves() -> None:

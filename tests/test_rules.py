@@ -234,7 +234,9 @@ def test_timestamps_come_again_as_they_please() -> None:
         ([1, 1], 3, []),
         ([1, 1, 1], 3, [1]),
         ([1], 5, []),
-        ([BEGIN, 1, 2, BEGIN, BEGIN, 1], 3, [2]),  # a sequence may begin with a timestamp
+        ([BEGIN, 1, 2, BEGIN, BEGIN, 1], 3, []),  # timestamps are no part of a sequence
+        ([BEGIN, 1, 2, 3, BEGIN, BEGIN, 1, 2], 3, [3]),  # nor do they interrupt one
+        ([BEGIN, 1, 2, BEGIN, BEGIN, 3, 1, BEGIN, BEGIN, 2], 3, [3]),
     ],
 )
 def test_no_sequence_comes_twice(history: list[int], size: int, banned: list[int]) -> None:

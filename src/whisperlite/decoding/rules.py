@@ -106,19 +106,22 @@ def apply_repetition_rules(
         lengths: (R,).
         penalties: (R,) what divides positive logits of the row's text, and multiplies negative ones (Keskar et al.
             2019, section 4.1); 1: nothing changes.
-        ngrams: R numbers: no sequence of so many tokens comes twice; 0: any may.
-        n_text: ids below are text. Others, such as timestamps, come again as they please.
+        ngrams: R numbers: no sequence of so many text tokens comes twice; 0: any may.
+        n_text: ids below are text. Others, such as timestamps, do not count and come again as they please.
     """
-    valid = torch.arange(history.shape[1], device=history.device) < lengths[:, None]
-    seen = _marked(history, valid, logits.shape[1])
-    seen[:, n_text:] = False
+    is_text = (torch.arange(history.shape[1], device=history.device) < lengths[:, None]) & (history < n_text)
+    seen = _marked(history, is_text, logits.shape[1])
     penalised = torch.where(logits > 0, logits / penalties[:, None], logits * penalties[:, None])
     logits.copy_(torch.where(seen, penalised, logits))
-    for size in sorted(set(ngrams) - {0}):
+    sizes = set(ngrams) - {0}
+    if sizes:
+        # The text alone, moved to the front: a sequence may go on across a timestamp.
+        history = history.gather(1, (~is_text).int().argsort(dim=1, stable=True))
+        lengths = is_text.sum(-1)
+    for size in sorted(sizes):
         rows = torch.tensor([row for row, each in enumerate(ngrams) if each == size], device=logits.device)
         if history.shape[1] >= size:
             banned = _completions(history[rows], lengths[rows], size, logits.shape[1])
-            banned[:, n_text:] = False
             logits[rows] = logits[rows].masked_fill(banned, NEVER)
 
 

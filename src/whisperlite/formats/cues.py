@@ -41,7 +41,7 @@ Escape = Callable[[str], str]
 
 
 def cues(transcription: Transcription, options: SubtitleOptions, escape: Escape = str) -> Iterator[Cue]:
-    """The cues in order: of a segment's words, or of the whole segment where it has none."""
+    """The cues in order: of a segment's words, or of the whole segment if its words were not looked for."""
     for run in _runs(transcription.segments, options):
         if isinstance(run, Segment):
             [text] = _texts([run.text], escape)
@@ -54,7 +54,11 @@ def cues(transcription: Transcription, options: SubtitleOptions, escape: Escape 
 
 
 def _runs(segments: Sequence[Segment], options: SubtitleOptions) -> Iterator[Sequence[Word] | Segment]:
-    """What is laid out by itself: words that belong together, or a segment that has a text and no words."""
+    """What is laid out by itself: words that belong together, or a segment whose words were not looked for.
+
+    A segment whose words were looked for and that has none, though it has a text, is not shown: a word across two
+    segments belongs to one of them (correction 26), with the whole of its text.
+    """
     over_segments: list[Word] = []
     for segment in segments:
         if segment.words and options.max_line_count is not None:
@@ -62,7 +66,7 @@ def _runs(segments: Sequence[Segment], options: SubtitleOptions) -> Iterator[Seq
         elif segment.words:
             count = options.max_words_per_line or _MAX_WORDS_PER_LINE
             yield from (segment.words[first : first + count] for first in range(0, len(segment.words), count))
-        elif segment.text.strip():
+        elif segment.words is None and segment.text.strip():
             if over_segments:
                 yield over_segments
             over_segments = []

@@ -13,7 +13,12 @@ def to_lrc(transcription: Transcription, options: SubtitleOptions) -> str:
 
     With `highlight_words` each word has its time too, `<mm:ss.xx>word`, as in the enhanced format.
     """
-    return "".join(_line(segment, options.highlight_words) for segment in transcription.segments)
+    return "".join(
+        _line(segment, options.highlight_words)
+        for segment in transcription.segments
+        # With a text and no words it is a part of a word that its neighbour shows (see `cues`).
+        if not (options.highlight_words and segment.words == () and segment.text.strip())
+    )
 
 
 def _line(segment: Segment, is_enhanced: bool) -> str:

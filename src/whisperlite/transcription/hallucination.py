@@ -43,11 +43,14 @@ class Verdict:
         kept: segments.
         next_s: where the next window begins; None: where it would have begun.
         silence: (start, end) that is passed over, or None.
+        is_void: the window begins with silence and is decoded again without it, as if it had never been decoded: it
+            leaves no mark on the prompts of what follows.
     """
 
     kept: list[Draft]
     next_s: float | None = None
     silence: tuple[float, float] | None = None
+    is_void: bool = False
 
 
 def without_hallucinations(
@@ -63,7 +66,7 @@ def without_hallucinations(
     """
     spoken = [draft for draft in drafts if draft.words]
     if spoken and is_anomaly(spoken[0], punctuation) and spoken[0].start - view.start > threshold_s:
-        return Verdict([], spoken[0].start, (view.start, spoken[0].start))  # silence before it: begin behind that
+        return Verdict([], spoken[0].start, (view.start, spoken[0].start), is_void=True)
     speech_end = last_speech_end_s
     for index, draft in enumerate(drafts):
         if not draft.words:

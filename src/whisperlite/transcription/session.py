@@ -19,8 +19,8 @@ from whisperlite.text.prompt import MAX_NEW_TOKENS, Prompt, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.bounds import Bounds, Clip
 from whisperlite.transcription.fallback import best_attempt, failed_thresholds, is_silent, strategy_at
-from whisperlite.transcription.hallucination import View, without_hallucinations
-from whisperlite.transcription.history import History
+from whisperlite.transcription.hallucination import Verdict, View, without_hallucinations
+from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.listening import Listening
 from whisperlite.transcription.outcome import Outcome, Place
 from whisperlite.transcription.pauses import Pauses, ended_in_pause, without_unheard
@@ -63,6 +63,7 @@ def session(
     model: str = "",
     warnings: tuple[str, ...] = (),
     suppressed: frozenset[int] | None = None,
+    prompts: Prompts | None = None,
     speech: Sequence[tuple[float, float]] | None = None,
     pauses: Sequence[tuple[float, float]] | None = None,
     chunk: Clip | None = None,
@@ -75,6 +76,7 @@ def session(
         duration: of the recording, in seconds: nothing ends later.
         model, warnings: for the result.
         suppressed: what `suppressed_tokens` gives for the options; None: it is looked up.
+        prompts: what `Prompts.of` gives for the options; None: it is looked up.
         speech: (start, end) in seconds where there is speech, ascending; None: it was not looked for.
         pauses: (start, end) in seconds where nobody speaks, ascending; None: they were not looked for.
         chunk: (first, end) in frames, of the part to transcribe; None: those that the options and `speech` say.
@@ -97,6 +99,7 @@ def session(
         model=model,
         warnings=list(warnings),
         suppressed=suppressed,
+        prompts=prompts or Prompts.of(options, tokenizer),
         speech=speech,
         pauses=None if pauses is None else Pauses(pauses),
         chunk=chunk,
@@ -113,6 +116,7 @@ class _Session:
     model: str
     warnings: list[str]
     suppressed: frozenset[int]
+    prompts: Prompts
     speech: Sequence[tuple[float, float]] | None
     pauses: Pauses | None
     chunk: Clip | None
@@ -122,11 +126,13 @@ class _Session:
     record: Record = field(init=False)
     listening: Listening = field(init=False)
     is_first: bool = True  # of the windows: the one that gets the prefix
-    last_speech_end_s: float = 0.0
+    last_speech_end_s: float = field(init=False)
     goes_on: bool = False  # the window before said that no speech follows, and speech did
 
     def __post_init__(self) -> None:
-        self.history = History(self.options, self.tokenizer)
+        # What was said before a chunk is not known: it is taken to follow on.
+        self.last_speech_end_s = 0.0 if self.chunk is None else self.chunk[0] / FRAMES_PER_SECOND
+        self.history = History(self.options, self.tokenizer, self.prompts)
         self.record = Record(Bounds(self.features.content_frames, self.duration), self.warnings)
         self.listening = Listening(self.features, self.options, self.record)
 
@@ -207,13 +213,14 @@ class _Session:
             moved = place.n_frames
             self.record.skip(place.offset_s, place.end_s, "no_speech")
         else:
-            self.is_first = False
-            drafts = [self._draft(piece, outcome) for piece in outcome.pieces]
+            drafts: list[Draft] | None = [self._draft(piece, outcome) for piece in outcome.pieces]
             if self.options.word_timestamps:
                 drafts, moved = yield from self._with_words(drafts, outcome)
-            accepted = self.record.accept(drafts, outcome)
-            tokens = [token for each in accepted for token in each.tokens]
-            self.history.add(tokens, outcome.last_temperature, place.language)
+            if drafts is not None:
+                self.is_first = self.is_first and not drafts
+                accepted = self.record.accept(drafts, outcome)
+                tokens = [token for each in accepted for token in each.tokens]
+                self.history.add(tokens, outcome.last_temperature, place.language)
         # The rules make timestamps advance, so that 0 cannot come from decoding; words may end where the window begins
         # (correction 24). Then the window is passed.
         moved = moved if moved > 0 else place.n_frames
@@ -324,8 +331,11 @@ class _Session:
 
     # Words
 
-    def _with_words(self, drafts: list[Draft], outcome: Outcome) -> _Steps[tuple[list[Draft], int]]:
-        """Segments with words, without those that were made up, and by how many frames to move on."""
+    def _with_words(self, drafts: list[Draft], outcome: Outcome) -> _Steps[tuple[list[Draft] | None, int]]:
+        """Segments with words, without hallucinations, and by how many frames to move on.
+
+        None in place of the segments: the window counts for nothing and is decoded again from where speech begins.
+        """
         place, moved = outcome.place, outcome.moved
         words = yield from self._timed_words(drafts, outcome)
         drafts = add_words(
@@ -343,7 +353,10 @@ class _Session:
             farthest = place.clip_end if is_exact else place.seek + outcome.said_frames
             moved = min(round(end_s * FRAMES_PER_SECOND), farthest) - place.seek
         if self.options.hallucination_silence_threshold is not None:
-            drafts, moved = self._without_hallucinations(drafts, outcome, moved)
+            verdict, moved = self._without_hallucinations(drafts, outcome, moved)
+            if verdict.is_void:
+                return None, moved
+            drafts = verdict.kept
         end_s = speech_end(drafts)
         self.last_speech_end_s = self.last_speech_end_s if end_s is None else end_s
         return drafts, moved
@@ -362,13 +375,14 @@ class _Session:
         self.record.ran_in_float32(answer)
         return timed_words(tokens, answer, self.tokenizer, place.language)
 
-    def _without_hallucinations(self, drafts: list[Draft], outcome: Outcome, moved: int) -> tuple[list[Draft], int]:
+    def _without_hallucinations(self, drafts: list[Draft], outcome: Outcome, moved: int) -> tuple[Verdict, int]:
         place, threshold_s = outcome.place, self.options.hallucination_silence_threshold
         assert threshold_s is not None, "the caller has looked"
         view = View(
             start=place.offset_s,
-            end=place.offset_s + self.options.chunk_length,
-            content_end=place.end_s,
+            # To the last bit as in the reference: a silence may be exactly as long as the threshold.
+            end=(place.seek + round(self.options.chunk_length * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND,
+            content_end=place.offset_s + place.n_frames / FRAMES_PER_SECOND,
             recording_end=self.features.content_frames / FRAMES_PER_SECOND,
         )
         verdict = without_hallucinations(
@@ -391,7 +405,7 @@ class _Session:
         ):
             moved = place.n_frames  # too little is left for speech
             self.record.skip(end_s, place.end_s, "silence")
-        return verdict.kept, moved
+        return verdict, moved
 
     def _draft(self, piece: Piece, outcome: Outcome) -> Draft:
         offset_s = outcome.place.offset_s
