@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from tests.models import STRUCTURES, random_mel, random_network, random_tensors
 from whisperlite.nn.build import build_network, expected_shapes
 from whisperlite.nn.cache import Cache
-from whisperlite.nn.network import Network, attend
+from whisperlite.nn.network import Convolution, Network, attend
 
 CPU = torch.device("cpu")
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
@@ -223,6 +223,16 @@ def test_attention_is_the_same_for_few_and_for_many_queries(queries: int) -> Non
         close(attend(query, keys, values, mask), expected)
         of_rows = None if mask is None else mask.expand(2, 3, -1, -1)
         close(attend(query, keys, values, of_rows), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_is_the_same_as_one_product(stride: int) -> None:
+    """So it is computed where torch's own would round its inputs."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, x = (torch.randn(shape, generator=generator) for shape in ((6, 4, 3), (6,), (2, 4, 20)))
+    convolution = Convolution(weight, bias, stride)
+    close(convolution.as_product(x), convolution(x))
+    assert convolution.as_product(x).shape == (2, 6, 20 // stride)
 
 
 # What it is built from

@@ -35,3 +35,7 @@ class Encoding:
     def cross(self) -> CrossKeysValues:
         """Keys and values for every decoder layer, (L, 1, H, S, D)."""
         return self._decoder.cross(self.hidden[None])
+
+    def forget_cross(self) -> None:
+        """Let go of the keys and values; they are computed once more where somebody asks for them."""
+        self.__dict__.pop("cross", None)

@@ -25,7 +25,9 @@ from whisperlite.decoding.threads import StepThreads, threads, usable_threads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 
-_MOST_ENCODED = 32  # windows at a time: 32 of large-v3 in float16 take 0.5 GB for one layer's widest sums
+# Windows that are encoded at a time. On CUDA 32 of large-v3 in float16 take 0.5 GB for one layer's widest sums. Other
+# devices may lay out the scores of all heads at once, and MPS has no room for more than 4 GB in one tensor.
+_MOST_ENCODED_ON_CUDA, _MOST_ENCODED = 32, 8
 
 
 class Engine:
@@ -80,7 +82,7 @@ class Engine:
     def step(self) -> list[tuple[int, Answer]]:
         """Admit what fits, move everything one token on; returns the answers that are ready: (ticket, answer)."""
         with self._threads(), self._without_autocast():
-            answers = self._admit() + self._take_finished()  # admission chooses a first token, which may be the last
+            answers = self._admit()
             for queries, lane in self._lanes.items():
                 if lane.slots:
                     self._step_threads[queries].run(lane.step, size=len(lane.slots))
@@ -130,8 +132,9 @@ class Engine:
             return self._encode(windows)
 
     def _encode(self, windows: Sequence[LazyMel]) -> list[Encoding]:
+        most = _MOST_ENCODED_ON_CUDA if self.network.device.type == "cuda" else _MOST_ENCODED
         # One window is work enough for a processor, and what comes between its layers stays in the caches.
-        size = 1 if self._is_on_cpu else _MOST_ENCODED
+        size = 1 if self._is_on_cpu else most
         encodings = []
         for first in range(0, len(windows), size):
             part = windows[first : first + size]
@@ -178,6 +181,8 @@ class Engine:
                 self._lanes[ask.strategy.queries].admit(ticket, ask, encoding)
             else:
                 answers += self._settled(ticket, ask, self._answered_at_once(ask, encoding))
+        if any(isinstance(ask, Decode) for _, ask in admitted):
+            answers += self._take_finished()  # the first token may be the last
         return answers
 
     def _take_finished(self) -> list[tuple[int, Answer]]:

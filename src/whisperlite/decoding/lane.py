@@ -10,6 +10,7 @@ Axes: W slots, K queries, R = W·K rows, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -149,6 +150,8 @@ class Lane:
         ask, encoding = slot.ask, slot.encoding
         rows = slice(self._rows - self.queries, self._rows)
         self._place_cross(len(self.slots) - 1, encoding.cross)
+        if self.width > 1 and self.network.device.type != "cpu":
+            encoding.forget_cross()  # a copy is here; a second attempt computes it again, since memory is dearer there
         at_start, logits = self._read_prompt(ask, rows.start)
         slot.no_speech_prob = at_start.softmax(-1)[self.tokenizer.no_speech].item()
 
@@ -308,26 +311,30 @@ class Lane:
     def _choose_beams(self, logits: Tensor, slots: list[int]) -> None:
         """Rows (B, K, V) that compete with the others of their slot and change places with them."""
         rows = self._rows_of(slots)
-        first = torch.tensor([self.slots[index].count == 0 for index in slots], device=logits.device)
+        # Windows begin one by one, so either all of these slots choose their first token or none.
+        first = torch.full((len(slots),), self.slots[slots[0]].count == 0, device=logits.device)
         step = beam_step(logits, self.sums[rows].view(len(slots), -1), first, self.tokenizer.eot)
-        for position in step.ended.any(-1).nonzero()[:, 0].tolist():
-            ended = step.ended[position]
-            self._collect(slots[position], step.ended_sources[position][ended], step.ended_sums[position][ended])
+        sources, ended = step.on_host()
+        for index, ends in zip(slots, ended, strict=True):
+            self._collect(index, ends)
+        orders = [places(each) for each in sources]
 
-        order = torch.tensor([places(each) for each in step.sources.tolist()], device=logits.device)
+        order = torch.tensor(orders, device=logits.device)
         chosen, tokens, sums = (each.gather(1, order) for each in (step.sources, step.tokens, step.sums))
-        if chosen.tolist() != [list(range(self.queries))] * len(slots):
-            sources = (torch.tensor(slots, device=logits.device)[:, None] * self.queries + chosen).flatten()
-            self._reorder(rows, sources, slots)
+        unmoved = list(range(self.queries))
+        if any([each[place] for place in order] != unmoved for each, order in zip(sources, orders, strict=True)):
+            first_rows = torch.tensor(slots, device=logits.device)[:, None] * self.queries
+            self._reorder(rows, (first_rows + chosen).flatten(), slots)
         self.sums[rows] = sums.flatten()
         self._append(rows, tokens.flatten(), slots)
         full = [len(self.slots[i].finished) >= self._max_candidates(self.slots[i]) for i in slots]
-        self.done[rows] = torch.tensor(full, device=logits.device).repeat_interleave(self.queries)
+        if any(full):
+            self.done[rows] = torch.tensor(full, device=logits.device).repeat_interleave(self.queries)
 
-    def _collect(self, index: int, sources: Tensor, sums: Tensor) -> None:
-        """Take a slot's newly ended hypotheses, best first, while there is room."""
+    def _collect(self, index: int, ended: Sequence[tuple[int, float]]) -> None:
+        """Take a slot's newly ended hypotheses, (query, sum) best first, while there is room."""
         slot = self.slots[index]
-        for source, total in zip(sources.tolist(), sums.tolist(), strict=True):
+        for source, total in ended:
             if len(slot.finished) < self._max_candidates(slot):
                 row = index * self.queries + source
                 [tokens] = self._answers(slice(row, row + 1), slot)

@@ -37,7 +37,8 @@ def choose_sampled(logits: Tensor, temperatures: Tensor, uniforms: Tensor) -> tu
     targets = uniforms[:, None] * distribution[:, -1:]
     tokens = torch.searchsorted(distribution, targets, right=True)[:, 0]
     # Rounding can put u·total on the total itself: then it is the last token that has a probability.
-    last = logits.shape[1] - 1 - (probabilities > 0).flip(-1).int().argmax(-1)
+    ids = torch.arange(logits.shape[1], device=logits.device)
+    last = torch.where(probabilities > 0, ids, 0).amax(-1)
     tokens = torch.minimum(tokens, last)
     return tokens, _logprobs_of(logits, tokens)
 
@@ -70,6 +71,22 @@ class BeamStep:
     ended: Tensor
     ended_sources: Tensor
     ended_sums: Tensor
+
+    def on_host(self) -> tuple[list[list[int]], list[list[tuple[int, float]]]]:
+        """What the host has to know of each window, in one transfer: other devices stop working for each.
+
+        Returns:
+            `sources`; and the query and the sum of each hypothesis that ended, best first.
+        """
+        queries, candidates = self.sources.shape[1], self.ended.shape[1]
+        # As float32, which holds such small integers exactly.
+        rows = torch.cat([self.sources, self.ended_sources, self.ended, self.ended_sums], dim=1).tolist()
+        sources, ended = [], []
+        for row in rows:
+            sources.append([int(source) for source in row[:queries]])
+            of, flags, sums = (row[queries + part * candidates :][:candidates] for part in range(3))
+            ended.append([(int(query), total) for query, flag, total in zip(of, flags, sums, strict=True) if flag])
+        return sources, ended
 
 
 def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep:

@@ -130,12 +130,15 @@ class _Builder:
 
     def _decoder(self) -> Decoder:
         embedding = self.tensors.pop("decoder.token_embedding.weight")
+        has_own_head = HEAD in self.tensors
         weight = self.tensors.pop(HEAD, embedding).to(self.device, self.dtype)
         head = linear(weight, None, few_rows=True, int8=self.int8)
+        # Off a CPU the head keeps its weights as they are, and what looks tokens up can share them.
+        embedding = embedding if self.device.type == "cpu" or has_own_head else weight
         del weight  # before all others are placed
         blocks = tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer))
         return Decoder(
-            embedding=embedding.to(self.device),
+            embedding=embedding if embedding.device == self.device else embedding.to(self.device, self.dtype),
             positions=self._place("decoder.positional_embedding"),
             blocks=blocks,
             norm=self._norm("decoder.ln"),

@@ -303,11 +303,20 @@ class Convolution:
     stride: int
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.device.type == "cuda" and x.dtype == torch.float32:
+            return self.as_product(x)  # cuDNN would round to TF32, and only the whole process can be told otherwise
         return F.conv1d(x, self.weight, self.bias, stride=self.stride, padding=1)
+
+    def as_product(self, x: Tensor) -> Tensor:
+        """The same as one product of matrices: (B, in, T) → (B, C, T / stride)."""
+        columns = F.pad(x, (1, 1)).unfold(-1, 3, self.stride).transpose(1, 2).flatten(2)  # (B, T / stride, in·3)
+        return F.linear(columns, self.weight.flatten(1), self.bias).transpose(1, 2)
 
 
 # With few queries two products are on CPUs as fast as the fused kernel, and in bfloat16 several times as fast. That
 # kernel's sums also depend, in their last bit, on the thread that comes to a row, and so on how many rows there are.
+# On CUDA the fused kernel may be cuDNN's, which makes a plan for every new length, and so at every step; on MPS the one
+# for few queries has read some layouts wrongly (pytorch issues 163597, 181133).
 _FEW_QUERIES = 16
 
 
@@ -318,7 +327,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = No
         mask: (B, H, T, S) or (1, 1, T, S), added to the scores: minus infinity where a query may not look.
     """
     many = query.shape[-2] > _FEW_QUERIES
-    if query.device.type != "cpu" or (many and query.dtype != torch.bfloat16):
+    if many and (query.device.type != "cpu" or query.dtype != torch.bfloat16):
         return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
     if many and mask is None:
         return _attend_head_by_head(query, keys, values)
