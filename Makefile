@@ -12,7 +12,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 DEMO = build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs package pythons peers parity words silence pauses languages bench load schema stress clean
+.PHONY: help demo test check docs package pythons peers parity words silence pauses languages bench load schema stress device clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -105,6 +105,11 @@ schema: $(VENV)/.dev  ## test the service against its own OpenAPI document for t
 
 stress: $(VENV)/.dev  ## run the long tests: hours of audio, many threads
 	$(BIN)/python -m pytest tests/stress -o python_files='stress_*.py' $(ARGS)
+
+# DEVICE_ARGS="--shape turbo --slots 1 8" chooses what is timed.
+device: $(VENV)/.dev  ## tests and speed on a GPU, if there is one: the CPU's tokens, and how near to its limits
+	$(BIN)/python -m pytest tests/device -o python_files='device_*.py' $(ARGS)
+	$(BIN)/python -m benchmarks.device $(DEVICE_ARGS)
 
 clean:  ## remove environments, caches and everything that was built
 	rm -rf $(VENV) $(REFERENCE_VENV) $(PEERS_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

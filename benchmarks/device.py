@@ -1,0 +1,271 @@
+"""How fast another device than a CPU is, and how near to its limits: `python -m benchmarks.device`.
+
+Random weights in the shape of a published model serve for speed, since it does not depend on them. Encoding is compared
+with the rate of large products of matrices, a decode step with the bytes that it must move over the bandwidth, both
+measured on the spot; and whole windows with transformers, where it is installed, in the same run and taking turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+import whisperlite
+from whisperlite.decoding.asks import Decode, Greedy
+from whisperlite.decoding.engine import Engine, as_window
+from whisperlite.nn.build import build_network, expected_shapes
+from whisperlite.nn.config import ModelDimensions
+from whisperlite.nn.network import Network
+from whisperlite.text.prompt import build_prompt
+from whisperlite.text.tokenizer import Tokenizer
+
+# In the order of the fields: of the mel and the audio, the vocabulary, and the text.
+SHAPES = {
+    "tiny": ModelDimensions(80, 1500, 384, 6, 4, 51865, 448, 384, 6, 4),
+    "base": ModelDimensions(80, 1500, 512, 8, 6, 51865, 448, 512, 8, 6),
+    "turbo": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 4),
+    "large-v3": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 32),
+}
+TOKENS = 100  # that every window gets
+_REPEATS = 5
+
+Row = dict[str, Any]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="float16", choices=("float32", "float16", "bfloat16"))
+    parser.add_argument("--shape", action="append", choices=tuple(SHAPES), help="may be repeated (default: large ones)")
+    parser.add_argument("--slots", type=int, nargs="+", default=[1, 32], help="windows at a time")
+    parser.add_argument("--tokens", type=int, default=TOKENS)
+    parser.add_argument("--out", type=Path, help="folder to write device.md and device.json into")
+    values = parser.parse_args(arguments)
+    device, dtype = torch.device(values.device), getattr(torch, values.dtype)
+    limits = measure_limits(device, dtype)
+    rows: list[Row] = []
+    for shape in values.shape or ["turbo", "large-v3"]:
+        network = random_network(SHAPES[shape], device, dtype)
+        peer = transformers_model(SHAPES[shape], device, dtype)
+        for slots in values.slots:
+            row = {"shape": shape, "dtype": values.dtype, "slots": slots}
+            row |= measure(network, slots, values.tokens, limits) | compare(network, peer, slots, values.tokens)
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
+        del network, peer
+    report = {
+        "device": name_of(device),
+        "torch": torch.__version__,
+        "tokens": values.tokens,
+        "limits": limits,
+        "rows": rows,
+    }
+    if values.out is not None:
+        values.out.mkdir(parents=True, exist_ok=True)
+        (values.out / "device.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        (values.out / "device.md").write_text(page(report), encoding="utf-8")
+    print(page(report))
+    return 0
+
+
+def name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {platform.machine()}"
+
+
+# The machine's limits
+
+
+def measure_limits(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """Bytes and operations in a second: of a copy, which reads and writes, and of a product of square matrices."""
+    is_small = device.type == "cpu"
+    source = torch.ones(1 << (26 if is_small else 29), dtype=torch.float16, device=device)
+    target = torch.empty_like(source)
+    copying = best_of(lambda: target.copy_(source), device)
+    width = 1024 if is_small else 8192
+    square = torch.randn((width, width), device=device).to(dtype)
+    multiplying = best_of(lambda: square @ square, device)
+    return {"bytes_per_s": 2 * source.nbytes / copying, "flop_per_s": 2 * width**3 / multiplying}
+
+
+def best_of(call: Callable[[], object], device: torch.device, repeats: int = 10) -> float:
+    return min(timed(call, device) for _ in range(repeats + 2))
+
+
+def timed(call: Callable[[], object], device: torch.device) -> float:
+    settle(device)
+    began = time.perf_counter()
+    call()
+    settle(device)
+    return time.perf_counter() - began
+
+
+def settle(device: torch.device) -> None:
+    """Wait for what was begun."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize(device)
+
+
+# Ours
+
+
+def random_network(dims: ModelDimensions, device: torch.device, dtype: torch.dtype) -> Network:
+    generator = torch.Generator(device).manual_seed(0)
+    tensors = {}
+    for name, shape in expected_shapes(dims).items():
+        noise = torch.randn(shape, generator=generator, device=device, dtype=torch.float32)
+        fan_in = shape[1] * (shape[2] if len(shape) > 2 else 1) if len(shape) > 1 else 1
+        is_scale = "ln" in name and name.endswith("weight")
+        tensors[name] = (noise * (fan_in**-0.5 if len(shape) > 1 else 0.1) + float(is_scale)).to(dtype)
+    return build_network(dims, tensors, device=device, dtype=dtype)
+
+
+def measure(network: Network, slots: int, tokens: int, limits: dict[str, float]) -> Row:
+    """Encoding and a decode step, and what each reaches of what the device could do."""
+    device, dims = network.device, network.dims
+    engine = new_engine(network, slots)
+    windows = [ask.window for ask in asks(network, slots, tokens)]
+    encoding_s = median(timed(lambda: engine.encode(windows), device) for _ in range(_REPEATS))
+    for ask in asks(network, slots, tokens):
+        engine.submit(ask)
+    engine.step()  # admits them all
+    times = []
+    while engine.active_slots == slots:
+        times.append(timed(engine.step, device))
+    step_s = median(times[len(times) // 4 : -1])
+    flop = slots * encoder_flop(dims)
+    moved = step_bytes(network, slots, tokens // 2)
+    return {
+        "encoding_ms": round(encoding_s * 1e3, 2),
+        "encoding_reached": round(flop / limits["flop_per_s"] / encoding_s, 3),
+        "step_ms": round(step_s * 1e3, 3),
+        "step_reached": round(moved / limits["bytes_per_s"] / step_s, 3),
+    }
+
+
+def new_engine(network: Network, slots: int) -> Engine:
+    tokenizer = Tokenizer.of_published_size(network.dims.n_vocab)
+    assert tokenizer is not None, "the shapes are published ones"
+    return Engine(network, tokenizer, slots=slots)
+
+
+def asks(network: Network, count: int, tokens: int) -> list[Decode]:
+    """Windows that are decoded until their limit: their end is never chosen."""
+    tokenizer = new_engine(network, 1).tokenizer
+    prompt = build_prompt(tokenizer, language="en", task="transcribe", without_timestamps=True)
+    mel = torch.rand((network.dims.n_mels, 2 * network.dims.n_audio_ctx), generator=torch.Generator().manual_seed(0))
+    special = frozenset(range(tokenizer.eot, network.dims.n_vocab))
+    ask = Decode(as_window(mel), prompt, Greedy(), tokens, suppressed=special, timestamps=False)
+    return [ask] * count
+
+
+def encoder_flop(dims: ModelDimensions) -> int:
+    """Of one window: convolutions, four projections, the MLP, and attention's two products."""
+    frames, width = dims.n_audio_ctx, dims.n_audio_state
+    convolutions = 2 * 3 * width * (2 * frames * dims.n_mels + frames * width)
+    return convolutions + dims.n_audio_layer * (2 * 12 * width**2 * frames + 4 * frames**2 * width)
+
+
+def step_bytes(network: Network, slots: int, length: int) -> int:
+    """The decoder's weights once, and the keys and values of each slot's window and text."""
+    dims, size = network.dims, network.encoder.positions.element_size()
+    weights = dims.n_text_layer * 14 * dims.n_text_state**2 + dims.n_vocab * dims.n_text_state
+    return size * (weights + slots * 2 * dims.n_text_layer * dims.n_text_state * (dims.n_audio_ctx + length))
+
+
+# transformers
+
+
+def transformers_model(dims: ModelDimensions, device: torch.device, dtype: torch.dtype) -> Any:
+    """The same shape with random weights; None where transformers is not installed."""
+    try:
+        from transformers import WhisperConfig, WhisperForConditionalGeneration
+    except ImportError:
+        return None
+    config = WhisperConfig(
+        vocab_size=dims.n_vocab,
+        num_mel_bins=dims.n_mels,
+        d_model=dims.n_text_state,
+        encoder_layers=dims.n_audio_layer,
+        encoder_attention_heads=dims.n_audio_head,
+        encoder_ffn_dim=4 * dims.n_audio_state,
+        decoder_layers=dims.n_text_layer,
+        decoder_attention_heads=dims.n_text_head,
+        decoder_ffn_dim=4 * dims.n_text_state,
+    )
+    with torch.device(device):
+        return WhisperForConditionalGeneration(config).to(dtype).eval()
+
+
+def compare(network: Network, peer: Any, slots: int, tokens: int) -> Row:
+    """Seconds from features to tokens of so many windows, ours and theirs taking turns."""
+    device = network.device
+    engine, work = new_engine(network, slots), asks(network, slots, tokens)
+
+    def ours() -> object:
+        return engine.run(work)
+
+    if peer is None:
+        return {"ours_s": round(median(timed(ours, device) for _ in range(_REPEATS)), 4)}
+    from transformers import GenerationMixin
+
+    features = torch.rand((slots, network.dims.n_mels, 2 * network.dims.n_audio_ctx)).to(device, network.dtype)
+    start = torch.tensor([work[0].prompt.tokens] * slots, device=device)
+
+    @torch.inference_mode()
+    def theirs() -> object:
+        # The loop on which its own long-form code rests, without that code.
+        return GenerationMixin.generate(
+            peer,
+            features,
+            decoder_input_ids=start,
+            min_new_tokens=tokens,
+            max_new_tokens=tokens,
+            do_sample=False,
+            num_beams=1,
+        )
+
+    for call in (ours, theirs):
+        call()
+    times = [(timed(ours, device), timed(theirs, device)) for _ in range(_REPEATS)]
+    our_s, their_s = (median(column) for column in zip(*times, strict=True))
+    return {"ours_s": round(our_s, 4), "transformers_s": round(their_s, 4), "ratio": round(their_s / our_s, 2)}
+
+
+# The page
+
+
+def page(report: Row) -> str:
+    limits = report["limits"]
+    copying, multiplying = limits["bytes_per_s"] / 1e9, limits["flop_per_s"] / 1e12
+    lines = [
+        "# Speed on other devices",
+        "",
+        f"On {report['device']}, torch {report['torch']}, whisperlite {whisperlite.__version__}: {copying:.0f} GB/s "
+        f"in a copy, {multiplying:.1f} TFLOP/s in a large product. Random weights in the shape of published models, "
+        f"greedy, {report['tokens']} tokens a window. *Reached*: of what these limits allow. Made by `make device`.",
+        "",
+        "| shape | precision | windows | encoding, ms | reached | step, ms | reached | whole, s | transformers, s | |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in report["rows"]:
+        theirs = (f"{row['transformers_s']}", f"{row['ratio']}") if "ratio" in row else ("—", "—")
+        cells = (
+            *(row["shape"], row["dtype"], f"{row['slots']}"),
+            *(f"{row['encoding_ms']}", f"{row['encoding_reached']:.0%}"),
+            *(f"{row['step_ms']}", f"{row['step_reached']:.0%}", f"{row['ours_s']}", *theirs),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

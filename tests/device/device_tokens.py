@@ -1,0 +1,123 @@
+"""On another device than a CPU: the CPU's tokens, alone and together, and no memory that stays.
+
+`make device` runs it on the first of CUDA, XPU and MPS that there is, or on $WHISPERLITE_DEVICE, with `base` or the
+model that $WHISPERLITE_MODEL names.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from difflib import SequenceMatcher
+
+import pytest
+import torch
+
+import whisperlite
+from tests.conftest import DATA
+from whisperlite import OptionsDict, Transcription
+
+RECORDING = DATA / "librivox.wav"
+MODEL = os.environ.get("WHISPERLITE_MODEL", "base")
+OPTIONS: list[OptionsDict] = [
+    {"beam_size": 1},
+    {"beam_size": 5},
+    {"beam_size": 1, "word_timestamps": True},
+    {"beam_size": 2, "patience": 2.0, "without_timestamps": True},
+    {"beam_size": 1, "repetition_penalty": 1.3, "no_repeat_ngram_size": 3},
+]
+
+
+def device_to_test() -> str | None:
+    if named := os.environ.get("WHISPERLITE_DEVICE"):
+        return named
+    found = [each for each in ("cuda", "xpu", "mps") if getattr(torch, each).is_available()]
+    return found[0] if found else None
+
+
+DEVICE = device_to_test()
+pytestmark = pytest.mark.skipif(DEVICE is None, reason="there is no device but the CPU: $WHISPERLITE_DEVICE names one")
+
+
+def load(compute_type: str = "float32", device: str | None = DEVICE) -> whisperlite.Whisper:
+    return whisperlite.load_model(MODEL, device=device, compute_type=compute_type)
+
+
+@pytest.fixture(scope="module")
+def model() -> whisperlite.Whisper:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> whisperlite.Whisper:
+    return load(device="cpu")
+
+
+def tokens(result: Transcription) -> list[tuple[int, ...]]:
+    return [segment.tokens for segment in result.segments]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_float32_gives_the_tokens_of_the_cpu(
+    model: whisperlite.Whisper, on_cpu: whisperlite.Whisper, options: OptionsDict
+) -> None:
+    found, expected = (each.transcribe(RECORDING, language="en", **options) for each in (model, on_cpu))
+    assert tokens(found) == tokens(expected)
+    for ours, theirs in zip(found.words, expected.words, strict=True):
+        assert (ours.start, ours.end) == pytest.approx((theirs.start, theirs.end), abs=0.1)
+        assert ours.probability == pytest.approx(theirs.probability, abs=0.02)
+
+
+def test_recordings_get_together_what_each_gets_alone(model: whisperlite.Whisper) -> None:
+    samples = whisperlite.load_audio(RECORDING)
+    pieces = [
+        samples[16000 * start :][: 16000 * seconds] for start, seconds in ((0, 24), (6, 9), (2, 4), (14, 8), (9, 15))
+    ]
+    alone = [
+        tokens(model.transcribe(piece, language="en", **options))
+        for piece, options in zip(pieces, OPTIONS, strict=True)
+    ]
+    with model.pool(batch_size=3) as pool:
+        jobs = [pool.submit(piece, language="en", **each) for piece, each in zip(pieces, OPTIONS, strict=True)]
+        assert [tokens(job.result()) for job in jobs] == alone
+
+
+def test_samples_drawn_with_one_seed_are_the_same(model: whisperlite.Whisper) -> None:
+    first, second = (
+        model.transcribe(RECORDING, language="en", temperature=0.8, best_of=3, seed=seed) for seed in (7, 7)
+    )
+    assert tokens(first) == tokens(second)
+    assert tokens(first) != tokens(model.transcribe(RECORDING, language="en", temperature=0.8, best_of=3, seed=8))
+
+
+@pytest.mark.parametrize("compute_type", ["float16", "bfloat16", "int8"])
+def test_lower_precision_says_nearly_the_same(model: whisperlite.Whisper, compute_type: str) -> None:
+    expected = model.transcribe(RECORDING, language="en", beam_size=1).text.split()
+    found = load(compute_type).transcribe(RECORDING, language="en", beam_size=1)
+    assert SequenceMatcher(None, expected, found.text.split()).ratio() > 0.9
+    assert not any("float32" in warning for warning in found.warnings)
+
+
+def test_a_language_is_detected_as_on_the_cpu(model: whisperlite.Whisper, on_cpu: whisperlite.Whisper) -> None:
+    if not model.is_multilingual:
+        pytest.skip(f"{MODEL} is English-only")
+    found, expected = (each.detect_language(RECORDING) for each in (model, on_cpu))
+    assert found.language == expected.language
+    assert found.probability == pytest.approx(expected.probability, abs=1e-3)
+
+
+@pytest.fixture
+def allocated() -> int:
+    if DEVICE is None or torch.device(DEVICE).type != "cuda":
+        pytest.skip("only CUDA tells what is allocated")
+    gc.collect()
+    return torch.cuda.memory_allocated()
+
+
+def test_a_closed_pool_leaves_no_memory(model: whisperlite.Whisper, allocated: int) -> None:
+    with model.pool(batch_size=8) as pool:
+        jobs = [pool.submit(RECORDING, language="en") for _ in range(8)]
+        assert all(job.result().text for job in jobs)
+        del jobs
+    gc.collect()
+    assert torch.cuda.memory_allocated() - allocated < 1 << 20
