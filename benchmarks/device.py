@@ -202,7 +202,8 @@ def transformers_model(dims: ModelDimensions, device: torch.device, dtype: torch
         decoder_ffn_dim=4 * dims.n_text_state,
     )
     with torch.device(device):
-        return WhisperForConditionalGeneration(config).to(dtype).eval()
+        model: Any = WhisperForConditionalGeneration(config)
+    return model.to(dtype).eval()
 
 
 def compare(network: Network, peer: Any, slots: int, tokens: int) -> Row:

@@ -116,6 +116,21 @@ def test_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert missing == []
 
 
+def test_an_interrupt_while_the_model_is_loaded_is_said_and_exits_as_shells_expect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(whisperlite, "load_model", interrupted)
+    try:
+        status = main([str(RECORDING), "-o", str(tmp_path)])
+    except KeyboardInterrupt:  # it would end pytest
+        pytest.fail("The interrupt came through as it was.")
+    assert status == 130
+    assert capsys.readouterr().err == "whisperlite: interrupted.\n"
+
+
 # Which files are written, and how: the model answers at once, whatever it is asked
 
 TALK = spoken(
@@ -139,6 +154,22 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: Answering())
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.mark.parametrize(("flags", "count"), [([], None), (["--threads", "0"], None), (["--threads", "2"], 2)])
+def test_threads_of_0_are_as_many_as_without_the_flag(
+    flags: list[str], count: int | None, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0 is openai-whisper's default."""
+    asked: list[object] = []
+
+    def load_model(*_: object, cpu_threads: int | None, **__: object) -> Answering:
+        asked.append(cpu_threads)
+        return Answering()
+
+    monkeypatch.setattr(whisperlite, "load_model", load_model)
+    assert main(["talk.mp3", "-o", str(desk), *flags]) == 0
+    assert asked == [count]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +213,7 @@ def test_an_unknown_format_is_named_with_those_there_are(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments.format(file).split())
-    assert f"{file!r} is no format; there are txt, json, srt, vtt, tsv, lrc, all" in capsys.readouterr().err
+    assert f"{file!r} is not a known format; choose from txt, json, srt, vtt, tsv, lrc, all" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", ["talk.mp3 -f", "talk.mp3 -f --verbose False", "talk.mp3 --output_format="])
@@ -319,3 +350,4 @@ def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(tmp_path: 
     assert first.split("] ", 1)[1].strip() == written[0]
     assert len(written) < 6
     assert "This is not the whole" in errors
+    assert "the partial transcript was written." in errors

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,13 @@ import torch
 
 import whisperlite
 from tests.hub_server import Hub, Repository, files_of, running_hub
+from tests.vocabularies import vocabulary_parts
 from tests.writers import SMALL, random_tensors, write_ctranslate2, write_huggingface
 from whisperlite.checkpoints.hub import HubOptions, download, find_cached
 from whisperlite.checkpoints.resolve import load_checkpoint
 from whisperlite.errors import CheckpointError, DownloadError, ModelNotFoundError
+from whisperlite.nn.config import ModelDimensions
+from whisperlite.text.tokenizer import Tokenizer
 
 NAME = "someone/whisper-small"
 TENSORS = random_tensors(SMALL)
@@ -98,6 +102,62 @@ def test_a_vocabulary_in_several_files_is_downloaded_whole(
     assert load_checkpoint(NAME, options).tokenizer.n_vocab == SMALL.n_vocab
     assert set(hub.downloads()) == set(without_tokenizer_json)
     assert find_cached(NAME, options) is not None
+
+
+VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocabulary.json")
+
+
+def without_vocabulary(folder: Path, format: str, dims: ModelDimensions = SMALL) -> Path:
+    if format == "ctranslate2":
+        write_ctranslate2(folder, dims, random_tensors(dims))
+    else:
+        write_huggingface(folder, dims, random_tensors(dims))
+    for name in VOCABULARIES:
+        (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("format", "kinds", "chosen"),
+    [
+        ("ctranslate2", ["vocab.json", "vocabulary.json"], {"vocabulary.json"}),
+        ("ctranslate2", ["vocab.json"], {"vocab.json", "merges.txt"}),
+        ("huggingface", ["vocab.json", "vocabulary.json"], {"vocab.json", "merges.txt"}),
+        ("huggingface", ["vocabulary.json"], {"vocabulary.json"}),
+    ],
+)
+def test_the_vocabulary_that_is_downloaded_is_the_one_that_is_read(
+    hub: Hub, options: HubOptions, tmp_path: Path, format: str, kinds: list[str], chosen: set[str]
+) -> None:
+    folder = without_vocabulary(tmp_path / "model", format)
+    for kind in kinds:
+        vocabulary_parts(SMALL.n_vocab).write(folder, kind)
+    hub.add(NAME, files_of(folder))
+    tokenizer = load_checkpoint(NAME, options).tokenizer
+    assert chosen == {name for name in hub.downloads() if name in VOCABULARIES}
+    assert tokenizer.decode(tokenizer.encode(" hello")) == " hello"
+    assert find_cached(NAME, options) is not None
+
+
+@pytest.mark.parametrize("format", ["ctranslate2", "huggingface"])
+def test_a_repository_without_a_vocabulary_has_a_published_one_and_says_so(
+    hub: Hub, options: HubOptions, tmp_path: Path, format: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.add(NAME, files_of(without_vocabulary(tmp_path / "model", format, replace(SMALL, n_vocab=51865))))
+    with caplog.at_level(logging.WARNING, "whisperlite"):
+        checkpoint = load_checkpoint(NAME, options)
+    assert checkpoint.tokenizer is Tokenizer.of_published_size(51865)
+    assert f"{checkpoint.path} has no vocabulary; the published one of 51865 token ids is used" in caplog.text
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("file", ["model.bf16.safetensors", "pytorch_model.fp32.bin"])
+def test_a_variant_that_is_all_there_is_is_downloaded(
+    hub: Hub, options: HubOptions, tmp_path: Path, file: str, shards: int
+) -> None:
+    hub.add(NAME, files_of(write_huggingface(tmp_path / "model", SMALL, TENSORS, file=file, shards=shards)))
+    checkpoint = load_checkpoint(NAME, options)
+    assert all(torch.equal(checkpoint.tensors[name], tensor) for name, tensor in TENSORS.items())
 
 
 def test_shards_are_downloaded_with_their_index(hub: Hub, options: HubOptions, tmp_path: Path) -> None:
@@ -194,8 +254,8 @@ def test_a_branch_that_moved_is_what_it_was_until_a_revision_is_given(
     assert hub.downloads() == ["generation_config.json"]  # the rest is the same and is there
 
 
-@pytest.mark.parametrize("revision", ["", "../../etc", "two words", "/main", "a..b"])
-def test_what_cannot_be_a_revision_is_refused(options: HubOptions, revision: str) -> None:
+@pytest.mark.parametrize("revision", ["", "../../etc", "two words", "/main", "a..b", 5])
+def test_what_cannot_be_a_revision_is_refused(options: HubOptions, revision: Any) -> None:
     with pytest.raises(whisperlite.OptionError, match="revision"):
         load_checkpoint(NAME, replace(options, revision=revision))
 
@@ -347,16 +407,14 @@ def test_a_repository_without_what_is_needed_says_what_it_has(
 
 
 def test_a_cache_of_weights_alone_is_completed_and_serves_offline(
-    hub: Hub, options: HubOptions, published: dict[str, bytes], caplog: pytest.LogCaptureFixture
+    hub: Hub, options: HubOptions, published: dict[str, bytes]
 ) -> None:
     """Another program may have left out the vocabulary, which a fine-tune may have changed."""
     hub.add(NAME, published)
     folder = download(NAME, options)
     (folder / "tokenizer.json").unlink()
     assert find_cached(NAME, options) is None
-    with caplog.at_level(logging.WARNING, "whisperlite"):
-        assert find_cached(NAME, offline(options)) == folder
-    assert "vocabulary" in caplog.text
+    assert find_cached(NAME, offline(options)) == folder
     download(NAME, options)
     assert (folder / "tokenizer.json").is_file()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -281,6 +282,17 @@ def test_that_torch_means_to_take_operators_out_is_not_said_to_users() -> None:
         "    linear(torch.ones(4, 4), torch.ones(4), few_rows=True, int8=int8)(torch.ones(1, 4))"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_a_filter_that_another_thread_sets_while_operators_are_probed_stays() -> None:
+    class Meanwhile:
+        @staticmethod
+        def of(*_: object) -> Linear:
+            warnings.filterwarnings("ignore", "of another thread")
+            raise NotImplementedError
+
+    assert not _works(Meanwhile, torch.float32)
+    warnings.warn("of another thread", stacklevel=1)  # an error in these tests, but for that filter
 
 
 @needs(_HalvesLinear)

@@ -1,4 +1,4 @@
-"""Every published shape in every format: the cells of the table in docs/formats.md."""
+"""Every published shape in every format, as docs/formats.md promises."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def dequantised(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-# For each column of the table: how it is written, and the type that its tensors have. Each kind of tokenizer files is
+# For each row of the table: how it is written, and the type that its tensors have. Each kind of tokenizer files is
 # read in one of them; where there are none, the vocabulary is that of the published size.
 COLUMNS: dict[str, tuple[Callable[[Path, Written], Path], torch.dtype]] = {
     "safetensors float32": (huggingface(tokenizer_files="tokenizer.json"), torch.float32),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +18,21 @@ import whisperlite
 from tests.hub_server import files_of, running_hub
 from tests.models import random_tensors
 from tests.writers import SMALL, write_ctranslate2, write_huggingface, write_openai
+from whisperlite.api import load
 from whisperlite.checkpoints import cache, embedded
 from whisperlite.checkpoints.hub import HubOptions
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path
-from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError, OptionError
+from whisperlite.errors import (
+    CancelledError,
+    CheckpointError,
+    DownloadError,
+    ModelError,
+    ModelNotFoundError,
+    OptionError,
+)
+from whisperlite.nn.build import build_network
+from whisperlite.nn.network import Network
 
 TENSORS = random_tensors(SMALL)
 
@@ -249,6 +261,23 @@ def test_a_path_is_pickled_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert pickle.loads(data).name == str(tmp_path / "model")
 
 
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_a_model_is_unpickled_on_the_device_that_was_chosen_or_on_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str | None
+) -> None:
+    """A worker may have no GPU, though the process that pickled has one."""
+    data = pickle.dumps(whisperlite.load_model(write_huggingface(tmp_path, SMALL, TENSORS), device=device))
+    asked: list[object] = []
+
+    def place(device: object) -> torch.device:
+        asked.append(device)
+        return torch.device("cpu")
+
+    monkeypatch.setattr(load, "_device", place)
+    assert pickle.loads(data).dims == SMALL
+    assert asked == [device]
+
+
 def test_a_link_into_a_cache_is_pickled_as_the_link(tmp_path: Path) -> None:
     """The Hub's cache names its files by their hash; only the links to them have the names that readers know."""
     folder = write_huggingface(tmp_path / "snapshot", SMALL, TENSORS)
@@ -269,6 +298,68 @@ def test_transcribe_takes_a_loaded_model_and_leaves_its_device_alone(tmp_path: P
         whisperlite.transcribe(silence, model=model, device="cpu")
     with pytest.raises(OptionError, match="loaded already"):
         whisperlite.transcribe(silence, model=model, compute_type="float32")
+
+
+# The model of the last call
+
+
+def silent(model: Path | str) -> whisperlite.Transcription:
+    silence = np.zeros(1600, dtype=np.float32)
+    quick: whisperlite.OptionsDict = {"language": "en", "temperature": 0.0, "beam_size": None, "max_new_tokens": 5}
+    return whisperlite.transcribe(silence, model=model, device="cpu", **quick)
+
+
+def test_the_model_of_the_last_call_goes_before_the_next_one_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (write_huggingface(tmp_path / name, SMALL, TENSORS) for name in ("first", "second"))
+    silent(first)
+    last = load._LAST._model
+    assert last is not None
+    before = weakref.ref(last)
+    del last
+    found: list[object] = []
+
+    def build_and_look(*arguments: Any, **named: Any) -> Network:
+        found.append(before())
+        return build_network(*arguments, **named)
+
+    monkeypatch.setattr(load, "build_network", build_and_look)
+    assert silent(second).model == str(second)
+    assert found == [None]
+
+
+def test_the_model_of_the_last_call_stays_where_the_next_one_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_huggingface(tmp_path / "model", SMALL, TENSORS)
+    silent(folder)
+    (tmp_path / "empty").mkdir()
+    for name, error in (("no-such-model", ModelNotFoundError), (tmp_path / "empty", CheckpointError)):
+        with pytest.raises(error):
+            silent(name)
+    monkeypatch.delattr(load, "build_network")  # so that nothing can be built
+    assert silent(folder).model == str(folder)
+
+
+def test_a_relative_path_is_another_model_in_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        write_huggingface(tmp_path / name / "model", SMALL, TENSORS)
+        monkeypatch.chdir(tmp_path / name)
+        assert silent("model").model == str(tmp_path / name / "model")
+
+
+def test_a_call_that_is_cancelled_already_loads_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(load, "load_checkpoint")
+    token = whisperlite.CancelToken()
+    token.cancel()
+    with pytest.raises(CancelledError) as caught:
+        whisperlite.transcribe("talk.mp3", model="large-v3", cancel=token, language="de")
+    partial = caught.value.partial
+    assert partial is not None
+    assert (partial.text, partial.language, partial.model, partial.duration) == ("", "de", "large-v3", 0.0)
 
 
 def test_a_network_that_looks_at_other_windows_is_refused(tmp_path: Path) -> None:

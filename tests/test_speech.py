@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from whisperlite.audio import speech
 from whisperlite.audio.mel import Samples
-from whisperlite.audio.speech import check_installed, find_speech, spans_of_speech, speech_probabilities
+from whisperlite.audio.speech import check_installed, find_speech, spans_and_pauses, speech_probabilities
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
 from whisperlite.vad_options import VadOptions
 
@@ -211,6 +211,11 @@ def package_spans(
     return [(span["start"], span["end"]) for span in found]
 
 
+def spans_of_speech(probabilities: Probabilities, n_samples: int, options: VadOptions) -> list[tuple[int, int]]:
+    spans, _ = spans_and_pauses(probabilities, n_samples, options)
+    return spans
+
+
 def of_runs(*runs: tuple[float, float]) -> Probabilities:
     """(seconds, probability), one after the other."""
     return np.concatenate([np.full(round(seconds * RATE / FRAME), probability) for seconds, probability in runs])
@@ -329,6 +334,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MissingPackageError, match=r"pip install 'whisperlite\[vad\]'") as caught:
         check_installed()
     assert isinstance(caught.value, ImportError)
+    assert str(caught.value).startswith("vad_filter=True and chunking='vad' need the package")
 
 
 @pytest.mark.usefixtures("site")

@@ -283,11 +283,19 @@ def test_what_is_fast_is_found_within_the_user_s_autocast_too() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"compute_type": "int7"}, "int7"), ({"device": "abacus"}, "abacus"), ({"device": "cuda:99"}, "cuda:99")],
+    [
+        ({"compute_type": "int7"}, "int7"),
+        ({"compute_type": ["int8"]}, "int8"),
+        ({"device": "abacus"}, "abacus"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"device": ["cuda"]}, r"device=\['cuda'\]"),
+        ({"device": 1.5}, "device=1.5"),
+    ],
 )
 def test_what_a_model_cannot_run_on_is_an_option_error(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=message) as caught:
         whisperlite.load_model("tiny.en", **arguments)
+    assert [caught.value.option] == list(arguments)
 
 
 # What is wrong fails early

@@ -12,14 +12,14 @@ from whisperlite.errors import CancelledError, TimeoutExceededError
 class CancelToken:
     """Stops the calls that it was given to, from any thread: `transcribe(…, cancel=token)`, then `token.cancel()`.
 
-    They raise `CancelledError` within one step of the model. A token stays cancelled: take a new one for the next call.
+    They raise `CancelledError` within one step of the model. A token stays cancelled: use a new one for the next call.
     """
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def cancel(self) -> None:
-        """Stop; calling it again does nothing."""
+        """Stop the calls; calling it again does nothing."""
         self._event.set()
 
     @property
@@ -33,9 +33,9 @@ class Stop:
     """When one call has to stop.
 
     Attributes:
-        token: of the caller, or None.
-        timeout_s: as the caller gave it, for the message; None: no limit.
-        deadline_s: when that is over, on the clock of `time.monotonic`.
+        token: the caller's token, or None.
+        timeout_s: the limit that the caller gave, for the message; None: no limit.
+        deadline_s: the end of that time, on the clock of `time.monotonic`.
     """
 
     token: CancelToken | None = None
@@ -44,7 +44,7 @@ class Stop:
 
     @staticmethod
     def after(timeout_s: float | None, token: CancelToken | None = None) -> Stop:
-        """A limit that begins now."""
+        """A limit that starts now."""
         return Stop(token, timeout_s, float("inf") if timeout_s is None else time.monotonic() + timeout_s)
 
     @property
@@ -60,10 +60,10 @@ class Stop:
             TimeoutExceededError: the time is over.
         """
         if self.token is not None and self.token.is_cancelled:
-            raise CancelledError("The transcription was cancelled. What there was then is in `partial`.")
+            raise CancelledError("The transcription was cancelled. The partial result is in `partial`.")
         if time.monotonic() >= self.deadline_s:
             raise TimeoutExceededError(
-                f"The transcription took longer than timeout_s={self.timeout_s:g}. What there was then is in `partial`."
+                f"The transcription took longer than timeout_s={self.timeout_s:g}. The partial result is in `partial`."
             )
 
 

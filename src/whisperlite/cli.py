@@ -38,15 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0; 1 where a file could not be transcribed or written, or a model not converted; 2 where the
-        arguments are wrong or the model cannot be loaded; 130 after Ctrl-C.
+        The exit status: 0; 1 if a file could not be transcribed or written, or a model could not be converted; 2 if
+        the arguments are wrong or the model cannot be loaded; 130 after Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows "?" where it lacks a character
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in _COMMANDS:
-        return _COMMANDS[given[0]](given[1:])
-    return _transcribe_all(given)
+    try:
+        if given and given[0] in _COMMANDS:
+            return _COMMANDS[given[0]](given[1:])
+        return _transcribe_all(given)
+    except KeyboardInterrupt:  # while a model is loaded; within a transcription the first one is heard by its token
+        print("whisperlite: interrupted.", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def _transcribe_all(arguments: list[str]) -> int:
@@ -68,7 +72,7 @@ def _transcribe_all(arguments: list[str]) -> int:
             values["model"],
             device=values["device"],
             compute_type=values["compute_type"],
-            cpu_threads=values["threads"],
+            cpu_threads=values["threads"] or None,  # 0, openai-whisper's default, leaves the number alone
             **_download_options(values),
         )
         model.check_options(chosen)
@@ -87,7 +91,7 @@ def _transcribe_all(arguments: list[str]) -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[CancelToken]:
-    """The first Ctrl-C cancels, so that what there is can be written; the second one ends the program."""
+    """The first Ctrl-C cancels, so that the partial transcript can be written; the second one ends the program."""
     token = CancelToken()
     if threading.current_thread() is not threading.main_thread():  # which alone hears of it
         yield token
@@ -107,29 +111,39 @@ def _interruptible() -> Iterator[CancelToken]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whisperlite",
-        description="Transcribe recordings, or translate them into English, with OpenAI's Whisper.",
-        epilog="Four commands take the place of FILE: `whisperlite models` lists the models, `whisperlite convert` "
-        "writes one in another format, `whisperlite serve` serves one over HTTP, `whisperlite token` makes a token for "
-        "that. Each has its own --help. A recording of such a name is ./models, ./convert, ./serve or ./token.",
+        description="Transcribe recordings, or translate them into English, with OpenAI's Whisper models.",
+        epilog="Other commands: `whisperlite models` lists the models, `whisperlite convert` writes one as "
+        "safetensors, `whisperlite serve` serves one over HTTP, `whisperlite token` creates a token for the service. "
+        "Each has its own --help. To transcribe a file of such a name, write ./models, ./convert, ./serve or ./token.",
     )
-    parser.add_argument("audio", nargs="+", metavar="FILE", help="recordings, in any format that ffmpeg reads")
+    parser.add_argument(
+        "audio", nargs="+", metavar="FILE", help="One or more recordings, in any format that ffmpeg reads."
+    )
     parser.add_argument(
         "--model",
         default="base",
-        help="name of a model, organisation/repository on the Hugging Face Hub, or path (default: base)",
+        help="Model: a name, organisation/repository on the Hugging Face Hub, or a path. (default: base)",
     )
     _add_download_flags(parser)
-    parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda where there is one, else cpu)")
+    parser.add_argument("--device", default=None, help="Device: cpu, cuda, … (default: cuda if available, else cpu)")
     parser.add_argument(
         "--compute_type",
         default="auto",
-        help="float32, float16, bfloat16 or int8 (default: auto: float32, on cuda float16)",
+        help="Precision: float32, float16, bfloat16 or int8; auto is float16 on cuda, float32 elsewhere. "
+        "(default: auto)",
     )
-    parser.add_argument("--threads", type=int, default=None, help="on a CPU (default: what suits the machine)")
     parser.add_argument(
-        "--batch_size", type=int, default=None, help="chunks that are decoded together with --chunking vad (default: 8)"
+        "--threads",
+        type=int,
+        default=None,
+        help="CPU threads. (default: those that torch would use, but no more than the cores available)",
     )
-    parser.add_argument("--output_dir", "-o", default=".", metavar="DIR", help="where files are written (default: .)")
+    parser.add_argument(
+        "--batch_size", type=int, default=None, help="Chunks decoded together with --chunking vad. (default: 8)"
+    )
+    parser.add_argument(
+        "--output_dir", "-o", default=".", metavar="DIR", help="Folder for the output files. (default: .)"
+    )
     parser.add_argument(
         "--output_format",
         "-f",
@@ -137,20 +151,18 @@ def _parser() -> argparse.ArgumentParser:
         action=_Formats,
         default=["all"],
         metavar="FORMAT",
-        help=f"which files are written: one or several of {', '.join(_FORMATS)} (default: all). Several follow each "
-        "other (-f srt vtt), are divided by commas, or have a flag each",
+        help=f"Output formats: one or more of {', '.join(_FORMATS)}, separated by spaces or commas, or with a flag "
+        "each. (default: all)",
     )
     parser.add_argument(
         "--verbose",
         type=parser_of(FLAG),
         default=True,
         metavar="{True,False}",
-        help="print each segment when it is there (default: True)",
+        help="Print each segment as soon as it is accepted. (default: True)",
     )
     _add_options(parser.add_argument_group("transcription"), Options)
-    _add_options(
-        parser.add_argument_group("subtitles", "All of these require --word_timestamps True."), SubtitleOptions
-    )
+    _add_options(parser.add_argument_group("subtitles", "All of these need --word_timestamps True."), SubtitleOptions)
     return parser
 
 
@@ -160,16 +172,14 @@ def _add_options(group: argparse._ArgumentGroup, options: type[Options | Subtitl
 
 
 def _add_download_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--revision", default=None, help="branch, tag or commit of the model on the Hub (default: main)"
-    )
+    parser.add_argument("--revision", default=None, help="Branch, tag or commit on the Hub. (default: main)")
     _add_model_dir(parser)
-    parser.add_argument("--local_files_only", action="store_true", help="download nothing")
+    parser.add_argument("--local_files_only", action="store_true", help="Never download anything.")
 
 
 def _add_model_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model_dir", default=None, metavar="DIR", help="folder of downloads (default: the Hub's cache)"
+        "--model_dir", default=None, metavar="DIR", help="Folder for downloads. (default: the Hugging Face cache)"
     )
 
 
@@ -186,7 +196,7 @@ def _parse_formats(text: str) -> list[str]:
     names = [name for name in text.split(",") if name]
     for name in names or [text]:
         if name not in _FORMATS:
-            raise argparse.ArgumentTypeError(f"{name!r} is no format; there are {', '.join(_FORMATS)}")
+            raise argparse.ArgumentTypeError(f"{name!r} is not a known format; choose from {', '.join(_FORMATS)}")
     return names
 
 
@@ -274,7 +284,7 @@ def _write_partial(partial: Transcription, file: str, subtitles: SubtitleOptions
     try:
         _write(partial, subtitles, targets)
         _print_warnings(partial, file)
-        print(f"whisperlite: {file}: what there was was written.", file=sys.stderr)
+        print(f"whisperlite: {file}: the partial transcript was written.", file=sys.stderr)
     except OSError as error:
         print(f"whisperlite: {file}: {error}", file=sys.stderr)
 
@@ -285,10 +295,10 @@ def _print_warnings(result: Transcription, file: str) -> None:
 
 
 def _write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
-    """All that can be written.
+    """Write all files that can be written.
 
     Raises:
-        OSError: the first that could not.
+        OSError: one or more could not; it is the error of the first.
     """
     failed: list[OSError] = []
     for name, path in targets.items():
@@ -312,10 +322,10 @@ def _models(arguments: list[str]) -> int:
     """`whisperlite models`"""
     parser = argparse.ArgumentParser(
         prog="whisperlite models",
-        description="List the models that can be loaded by name: those that a package brings, those in the cache, and "
+        description="List the models that can be loaded by name: those in installed packages, those in the cache, and "
         "those that would be downloaded.",
     )
-    parser.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    parser.add_argument("--json", action="store_true", help="Print everything that is known, as JSON.")
     _add_model_dir(parser)
     values = parser.parse_args(arguments)
     try:
@@ -350,12 +360,14 @@ def _convert(arguments: list[str]) -> int:
     """`whisperlite convert`"""
     parser = argparse.ArgumentParser(
         prog="whisperlite convert",
-        description="Write a model of any format as a folder of safetensors, which the Hub's tools read too.",
+        description="Write a model of any format as a folder of safetensors that the Hub's tools can read too.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="name of a model, organisation/repository, or path")
-    parser.add_argument("destination", metavar="DESTINATION", help="folder to write; missing or empty")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="Model: a name, organisation/repository on the Hugging Face Hub, or a path."
+    )
+    parser.add_argument("destination", metavar="DESTINATION", help="Folder to write: a new one, or an empty one.")
     _add_download_flags(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace a model that is at DESTINATION")
+    parser.add_argument("--overwrite", action="store_true", help="Replace a model at DESTINATION.")
     values = vars(parser.parse_args(arguments))
     try:
         folder = whisperlite.convert_model(

@@ -27,8 +27,10 @@ class Kind:
         label: what is allowed, for messages and `--help`.
         check: value → the value as it is kept; raises ValueError or TypeError.
         parse: text → value.
-        schema: in JSON Schema, what of it JSON can hold; everything that `check` takes, and little else.
-        choices: the allowed values where they are few.
+        schema: the values in JSON Schema, as clients should write them. `check` also takes other spellings (further
+            names of languages, any case, spaces), and refuses what a schema cannot describe (times out of order).
+        choices: the allowed values, if they are few.
+        is_text: a text from a form or a command line is such a value as it stands.
     """
 
     label: str
@@ -36,6 +38,7 @@ class Kind:
     parse: Callable[[str], Any]
     schema: Schema
     choices: tuple[str, ...] | None = None
+    is_text: bool = False
 
 
 def _any_of(*schemas: Schema) -> Schema:
@@ -75,7 +78,7 @@ def integer(minimum: int, maximum: int | None = None) -> Kind:
             raise ValueError("out of range")
         return number
 
-    label = f"a whole number from {minimum}" + (f" to {maximum}" if maximum is not None else " up")
+    label = f"an integer of at least {minimum}" if maximum is None else f"an integer from {minimum} to {maximum}"
     schema = {"type": "integer", "minimum": minimum, **({} if maximum is None else {"maximum": maximum})}
     return Kind(label, check, int, schema)
 
@@ -87,6 +90,7 @@ def optional(kind: Kind) -> Kind:
         lambda text: None if text == "None" else kind.parse(text),
         _any_of(kind.schema, {"type": "null"}),
         kind.choices,
+        kind.is_text,
     )
 
 
@@ -108,8 +112,11 @@ def _check_text(value: Any) -> str:
     return value
 
 
+_HOTTEST = 100.0  # beyond what anybody samples at: every token is about as probable as every other
+
+
 def _check_temperature(value: Any) -> float | tuple[float, ...]:
-    temperature = number(0.0, finite=True)
+    temperature = number(0.0, _HOTTEST)
     if isinstance(value, str):
         raise TypeError
     if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
@@ -119,8 +126,10 @@ def _check_temperature(value: Any) -> float | tuple[float, ...]:
     return tuple(float(temperature.check(number)) for number in value)
 
 
-def _check_token_ids(value: Any) -> str | tuple[int, ...]:
+def _check_token_ids(value: Any) -> tuple[int, ...]:
     ids = integer(-1)
+    if value is None:  # as in openai-whisper
+        return ()
     if isinstance(value, str):
         return tuple(int(ids.check(int(text))) for text in value.split(",") if text.strip())
     return tuple(int(ids.check(number)) for number in value)
@@ -188,12 +197,13 @@ _STRING: Schema = {"type": "string"}
 _FROM_0: Schema = {"type": "number", "minimum": 0}
 _LANGUAGE: Schema = {"type": "string", "enum": [*NAMES_OF_LANGUAGES, *NAMES_OF_LANGUAGES.values()]}
 FLAG = Kind("True or False", _check_flag, _parse_flag, {"type": "boolean"}, ("True", "False"))
-TEXT = Kind("a text", _check_text, str, _STRING)
+TEXT = Kind("a string", _check_text, str, _STRING, is_text=True)
 TEXT_OR_IDS = Kind(
-    "a text, or a sequence of token ids",
+    "a string, or a sequence of token ids",
     _check_text_or_ids,
     str,
     _any_of(_STRING, _array_of({"type": "integer", "minimum": 0})),
+    is_text=True,
 )
 TASK = choice("transcribe", "translate")
 LANGUAGE = Kind("a language's code or English name", lambda value: language_code(_check_text(value)), str, _LANGUAGE)
@@ -203,22 +213,24 @@ LANGUAGES = Kind(
     str,
     _any_of(_LANGUAGE, _array_of(_LANGUAGE, minItems=1)),
 )
+_TEMPERATURE: Schema = {"type": "number", "minimum": 0, "maximum": _HOTTEST}
 TEMPERATURE = Kind(
-    "a number of at least 0, or a sequence of such numbers",
+    f"a number from 0 to {_HOTTEST:g}, or a sequence of such numbers",
     _check_temperature,
     _parse_temperature,
-    _any_of(_FROM_0, _array_of(_FROM_0, minItems=1)),
+    _any_of(_TEMPERATURE, _array_of(_TEMPERATURE, minItems=1)),
 )
 TOKEN_IDS = Kind(
-    "token ids, as a sequence or separated by commas, -1 standing for the non-speech set",
+    "token ids, as a sequence or separated by commas, -1 standing for the non-speech set; or None for no ids",
     _check_token_ids,
-    str,
+    lambda text: None if text == "None" else text,
     _any_of(
         {"type": "string", "pattern": r"^(-1|[0-9]{1,6})(,(-1|[0-9]{1,6}))*$"},
         _array_of({"type": "integer", "minimum": -1}),
+        {"type": "null"},
     ),
 )
-PATTERN = Kind("a regular expression", _check_pattern, str, {"type": "string", "format": "regex"})
+PATTERN = Kind("a regular expression", _check_pattern, str, {"type": "string", "format": "regex"}, is_text=True)
 TIMES = Kind(
     "ascending times in seconds: start, end, start, end, …, or pairs of them",
     _check_times,
@@ -309,7 +321,7 @@ def from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
     """A dataclass of options from keyword arguments.
 
     Raises:
-        OptionError: also for a name that there is not, with the nearest one.
+        OptionError: a value is wrong, or there is no option of that name; the message names the nearest one.
     """
     names = [definition.name for definition in fields(kind)]  # type: ignore[arg-type]
     for name in values:

@@ -7,9 +7,12 @@ languages (all before large-v3) have the table without its last row. The table i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from whisperlite.errors import LanguageError
 
-LANGUAGES: dict[str, str] = {
+_LANGUAGES = {
     "en": "english",
     "zh": "chinese",
     "de": "german",
@@ -111,6 +114,8 @@ LANGUAGES: dict[str, str] = {
     "su": "sundanese",
     "yue": "cantonese",
 }
+LANGUAGES: Mapping[str, str] = MappingProxyType(_LANGUAGES)
+"""Read-only: a change would be one for the whole process."""
 
 # Further English names that people use for the same codes.
 ALIASES: dict[str, str] = {

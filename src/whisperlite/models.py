@@ -24,7 +24,7 @@ def available_models(*, cache_dir: str | os.PathLike[str] | None = None) -> tupl
     """Every official name, and every other Whisper of the Hub that is in the cache. The network is not used.
 
     Args:
-        cache_dir: folder of downloads; None: the Hub's ($HF_HUB_CACHE).
+        cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE).
     """
     options = HubOptions.of(None, False, cache_dir, True)
     official = {model.repository for model in PUBLISHED.values()}
@@ -46,7 +46,7 @@ def convert_model(
     local_files_only: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Write a model of any format that is read as a folder of safetensors, which the Hub's tools read too.
+    """Write a model of any readable format as a folder of safetensors that the Hub's tools can read too.
 
     Weights of floating point keep their values and their type; integers are written as the float32 numbers that they
     stand for.
@@ -55,14 +55,16 @@ def convert_model(
         source: a name or path, as in `load_model`.
         destination: the folder to write.
         revision, token, cache_dir, local_files_only: as in `load_model`.
-        overwrite: replace the folder of a model and nothing else; without it the destination is missing or empty.
+        overwrite: replace the destination if it is the folder of a model and holds nothing else. Otherwise the
+            destination must be missing or empty.
 
     Returns:
         The folder.
 
     Raises:
-        OptionError: a revision that there is not.
-        ModelError: as `load_model` does, or the destination is not empty or cannot be written.
+        OptionError: the revision is malformed.
+        ModelError: the source cannot be loaded, as in `load_model`, or the destination is not empty or cannot be
+            written.
     """
     folder = whole_path(destination)
     _check_destination(folder, overwrite)

@@ -51,146 +51,165 @@ class Options:
         LanguageError: a language that Whisper does not have.
     """
 
-    task: Task = option("transcribe", TASK, "Write down what is said, or translate it into English.")
+    task: Task = option(
+        "transcribe", TASK, "Transcribe what is said in its own language, or translate it into English."
+    )
     language: str | None = option(
         None,
         optional(LANGUAGE),
-        "The language spoken; None: detected, from the first 30 seconds unless you say otherwise.",
+        "The spoken language; None: detected, by default from the first 30 seconds.",
     )
     multilingual: bool = option(
-        False, FLAG, "Detect the language of every window, and of its segments, where a recording changes it."
+        False, FLAG, "Detect the language of every window and of its segments, for recordings that change language."
     )
     allowed_languages: str | Sequence[str] | None = option(
-        None, optional(LANGUAGES), "Only these can be detected; None: all that the model has."
+        None, optional(LANGUAGES), "Languages that detection can choose from; None: all languages of the model."
     )
     language_detection_segments: int = option(
-        1, integer(1), "From how many windows of 30 seconds, at most, the language is detected."
+        1, integer(1), "Maximum number of 30-second windows used to detect the language."
     )
     language_detection_threshold: float = option(
         0.5,
         number(0.0, 1.0),
-        "No further window is heard once a language is this probable; if none is, the likeliest over all is taken.",
+        "Detection stops at the first window in which a language reaches this probability; if none does, the language "
+        "with the highest average probability wins.",
     )
     temperature: float | Sequence[float] = option(
         0.0,
         TEMPERATURE,
-        "Temperature of the first attempt at a window; 0: no sampling. A sequence is the whole ladder, used as it is.",
+        "Temperature of the first attempt at a window; 0: no sampling. A sequence: the temperatures of all attempts.",
     )
     temperature_increment_on_fallback: float | None = option(
         0.2,
         optional(number(0.01, finite=True)),
-        "What is added to the temperature, up to 1, each time an attempt fails a threshold; None: no further attempt.",
+        "Added to the temperature, up to 1, after each attempt that fails a threshold; None: one attempt only.",
     )
     beam_size: int | None = option(
-        5, optional(integer(1, 100)), "Beams of the search at temperature 0; 1 or None: greedy."
+        5, optional(integer(1, 100)), "Number of beams of the search at temperature 0; 1 or None: greedy decoding."
     )
     best_of: int | None = option(
-        5, optional(integer(1, 100)), "Samples drawn at temperatures above 0; the best is kept."
+        5,
+        optional(integer(1, 100)),
+        "Number of samples drawn at temperatures above 0, of which the best is kept; None: 1.",
     )
     patience: float | None = option(
         1.0,
         optional(number(0.01, 100.0)),
-        "The beam search ends with beam_size x patience finished hypotheses (Kasai et al. 2022).",
+        "Beam search stops after beam_size x patience finished hypotheses (Kasai et al. 2022); None: 1.",
     )
     length_penalty: float | None = option(
         None,
         optional(number(0.0, 1.0)),
-        "Exponent alpha of the length normalisation (Wu et al. 2016); None: the plain average per token.",
+        "Exponent alpha of the length penalty that ranks hypotheses (Wu et al. 2016); None: rank by average log "
+        "probability per token.",
     )
-    suppress_tokens: str | Sequence[int] = option(
-        "-1", TOKEN_IDS, "Token ids that are never produced; -1 stands for the set of non-speech symbols."
+    suppress_tokens: str | Sequence[int] | None = option(
+        "-1", TOKEN_IDS, "Token ids that are never produced; -1 stands for all non-speech symbols."
     )
-    suppress_blank: bool = option(True, FLAG, "Do not let a window begin with a blank or with the end.")
+    suppress_blank: bool = option(True, FLAG, "Forbid a blank and the end as the first token of a window.")
     suppress_regex: str | None = option(
-        None, optional(PATTERN), "Tokens in whose text this is found are never produced; `^` and `$` anchor it."
+        None, optional(PATTERN), "Never produce tokens whose text matches this pattern (searched, not anchored)."
     )
     suppress_numerals: bool = option(
-        False, FLAG, "Do not produce digits and signs such as % and $, so that numbers are written as words."
+        False, FLAG, "Never produce digits or signs such as % and $, so that numbers are written as words."
     )
     repetition_penalty: float = option(
         1.0,
         number(0.01, 100.0),
-        "Above 1, words that the window holds already are less probable (Keskar et al. 2019); timestamps do not count.",
+        "Values above 1 make tokens already in the window's text less likely (Keskar et al. 2019); timestamps are "
+        "exempt.",
     )
     no_repeat_ngram_size: int = option(
-        0, integer(0, 448), "No sequence of so many tokens comes twice in a window's text; 0: any may."
+        0, integer(0, 448), "Never repeat a sequence of this many tokens within a window; 0: off."
     )
     initial_prompt: str | Sequence[int] | None = option(
-        None, optional(TEXT_OR_IDS), "Text given to the first window as if it came before: names, terms, style."
+        None,
+        optional(TEXT_OR_IDS),
+        "Text given to the first window as if it had been said before it: names, terms, style.",
     )
-    carry_initial_prompt: bool = option(False, FLAG, "Give initial_prompt to every window, not only to the first.")
+    carry_initial_prompt: bool = option(False, FLAG, "Give initial_prompt to every window, not only to the first one.")
     hotwords: str | None = option(
-        None, optional(TEXT), "Words that may come up, given to every window before the text of those before it."
+        None, optional(TEXT), "Words that are likely to occur, given to every window ahead of the previous text."
     )
     prefix: str | None = option(
-        None, optional(TEXT), "Text that the first window is made to begin with; part of the result."
+        None, optional(TEXT), "Text the first window must start with; it is part of the result."
     )
     condition_on_previous_text: bool = option(
-        True, FLAG, "Give each window the text of those before; False: less consistent, but no loop carries over."
+        True,
+        FLAG,
+        "Give each window the text of the windows before it; False: less consistent, but repetition cannot carry over.",
     )
     prompt_reset_on_temperature: float = option(
-        0.5, number(0.0), "Forget the previous text after a window that took a temperature above this."
+        0.5, number(0.0), "Drop the previous text after a window that needed a temperature above this."
     )
     compression_ratio_threshold: float | None = option(
-        2.4, optional(number(0.0)), "An attempt whose text zlib compresses better than this has failed: it repeats."
+        2.4,
+        optional(number(0.0)),
+        "An attempt fails if its text's zlib compression ratio is above this: it repeats itself.",
     )
     logprob_threshold: float | None = option(
-        -1.0, optional(number()), "An attempt whose average log probability is below this has failed."
+        -1.0, optional(number()), "An attempt fails if its average log probability per token is below this."
     )
     no_speech_threshold: float | None = option(
         0.6,
         optional(number(0.0, 1.0)),
-        "A window is passed over as silent if its no-speech probability is above this and its attempt failed "
-        "logprob_threshold.",
+        "A window is skipped as silent if its no-speech probability is above this and its average log probability does "
+        "not exceed logprob_threshold; if that is None, the no-speech probability decides alone.",
     )
-    without_timestamps: bool = option(False, FLAG, "Decode text only; every window becomes one segment.")
+    without_timestamps: bool = option(False, FLAG, "Decode text without timestamps; every window becomes one segment.")
     max_initial_timestamp: float | None = option(
-        1.0, optional(number(0.0, 30.0)), "Latest start of a window's first segment, in seconds into the window."
+        1.0,
+        optional(number(0.0, 30.0)),
+        "Latest start of a window's first segment, in seconds after the window's start; None: no limit.",
     )
     max_new_tokens: int | None = option(
-        None, optional(integer(1, 448)), "Most tokens generated for a window; None: 224, half of the context."
+        None,
+        optional(integer(1, 448)),
+        "Maximum number of tokens generated per window; None: 224, half of the model's context.",
     )
-    chunk_length: float = option(30.0, number(1.0, 30.0), "Longest window, in seconds; models were trained on 30.")
+    chunk_length: float = option(
+        30.0, number(1.0, 30.0), "Maximum length of a window, in seconds; the models were trained on 30."
+    )
     clip_timestamps: str | Sequence[float] | Sequence[Sequence[float]] = option(
-        (), TIMES, "Parts to transcribe, in seconds: start, end, start, end, …; the last end may be left out."
+        (),
+        TIMES,
+        "Parts to transcribe, in seconds: start, end, start, end, …. Without a last end, to the end of the recording.",
     )
-    vad_filter: bool = option(False, FLAG, "Transcribe only where Silero VAD hears speech; needs the extra `vad`.")
+    vad_filter: bool = option(False, FLAG, "Transcribe only where Silero VAD detects speech; needs the extra `vad`.")
     vad_options: VadOptions | Mapping[str, Any] | None = option(
         None,
         optional(VAD_OPTIONS),
-        "What counts as speech, for vad_filter and chunking='vad'. Defaults: "
+        "What counts as speech for vad_filter and chunking='vad'. Defaults: "
         + ", ".join(f"{each.name}={each.default}" for each in fields(VadOptions))
         + ".",
     )
     chunking: Chunking = option(
         "sequential",
         choice("sequential", "vad"),
-        "Window after window, as the reference goes; or 'vad': the recording is cut where Silero VAD hears pauses, and "
-        "the chunks are transcribed side by side, each without the text before it; needs the extra `vad`.",
+        "'sequential': window after window, as openai-whisper does. 'vad': cut the recording at pauses found by Silero "
+        "VAD and transcribe the chunks side by side, each without the text before it; needs the extra `vad`.",
     )
-    word_timestamps: bool = option(False, FLAG, "Find out when each word was said.")
+    word_timestamps: bool = option(False, FLAG, "Find the start, the end and the probability of every word.")
     prepend_punctuations: str = option(
-        PREPENDED, TEXT, "Punctuation that belongs to the word after it, with word_timestamps."
+        PREPENDED, TEXT, "Punctuation joined to the word after it, with word_timestamps."
     )
-    append_punctuations: str = option(
-        APPENDED, TEXT, "Punctuation that belongs to the word before it, with word_timestamps."
-    )
+    append_punctuations: str = option(APPENDED, TEXT, "Punctuation joined to the word before it, with word_timestamps.")
     hallucination_silence_threshold: float | None = option(
         None,
         optional(number(0.0, finite=True)),
-        "Improbable words amid more silence than this, in seconds, are dropped and the silence is passed over; needs "
+        "Drop improbable words surrounded by more than this many seconds of silence, and skip that silence; needs "
         "word_timestamps.",
     )
-    seed: int = option(0, integer(0), "Of the samples drawn at temperatures above 0.")
+    seed: int = option(0, integer(0), "Random seed for sampling at temperatures above 0.")
     timeout_s: float | None = option(
         None,
         optional(number(0.0, finite=True)),
-        "Stop so many seconds after the call; what there is by then comes with the error.",
+        "Stop this many seconds after the call; the error carries the partial result. None: no limit.",
     )
     max_duration_s: float | None = option(
         None,
         optional(number(0.0, finite=True)),
-        "Refuse a recording that is longer than this, in seconds, before anything of it is transcribed.",
+        "Refuse a recording longer than this many seconds before transcribing any of it; None: no limit.",
     )
 
     def __post_init__(self) -> None:
@@ -267,7 +286,7 @@ class OptionsDict(TypedDict, total=False):
     best_of: int | None
     patience: float | None
     length_penalty: float | None
-    suppress_tokens: str | Sequence[int]
+    suppress_tokens: str | Sequence[int] | None
     suppress_blank: bool
     suppress_regex: str | None
     suppress_numerals: bool

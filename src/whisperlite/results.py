@@ -7,11 +7,13 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from whisperlite.errors import OptionError
+from whisperlite.options import Task
 
 SCHEMA_VERSION = 1
+SkipReason = Literal["no_speech", "vad", "silence", "failed_thresholds", "no_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Word:
     Attributes:
         word: the word, with the space before it.
         start, end: seconds from the beginning of the recording.
-        probability: of its tokens, 0 to 1.
+        probability: the average probability of its tokens, 0 to 1.
     """
 
     word: str
@@ -35,19 +37,19 @@ class Segment:
     """A stretch of speech, usually a sentence or a clause.
 
     Attributes:
-        id: 0, 1, 2, … in the order of the recording.
-        seek: where its window begins, in frames of 10 ms.
+        id: its number, 0, 1, 2, … in the order of the recording.
+        seek: the start of its window, in frames of 10 ms.
         start, end: seconds from the beginning of the recording; never past its end.
-        text: as decoded, with the space before it; "" where the model produced a segment without words.
+        text: the text as decoded, with the space before it; "" if the model produced a segment without words.
         tokens: ids of text and timestamps.
-        temperature: of the attempt that was accepted.
-        avg_logprob: average log probability of the window's tokens, the end included.
-        compression_ratio: of the window's text under zlib.
-        no_speech_prob: probability that its window holds no speech, 0 to 1.
-        truncated: the window's output was cut at the token limit within this segment: words may be missing.
-        language: code of the language that it was decoded in; with `multilingual=True` the one that was detected.
-        words: with `word_timestamps=True`, in order and inside the segment; joined they are its text, but for a word
-            that reaches into the next segment. None: not asked for.
+        temperature: the temperature of the accepted attempt.
+        avg_logprob: the average log probability of the window's tokens, including the end token.
+        compression_ratio: the zlib compression ratio of the window's text.
+        no_speech_prob: the probability that its window holds no speech, 0 to 1.
+        truncated: whether the window's output was cut at the token limit within this segment: words may be missing.
+        language: the code of the language that it was decoded in; with `multilingual=True` the detected one.
+        words: with `word_timestamps=True` its words, in order and inside the segment; joined they are its text, except
+            for a word that reaches into the next segment. None if they were not asked for.
     """
 
     id: int
@@ -67,19 +69,19 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A span that was passed over: it has no text.
+    """A span of the recording that was passed over: it has no text.
 
     Attributes:
-        start, end: seconds.
-        reason: "no_speech": the model took the window for silence. "vad": voice activity detection heard no speech.
-            "silence": it lies around words that were dropped as made up, or behind the last word
-            (`hallucination_silence_threshold`). "failed_thresholds": no attempt at the window passed, and the best has
-            no text. "no_text": the model wrote none, or was not let to, by `max_new_tokens`.
+        start, end: seconds from the beginning of the recording.
+        reason: why there is no text. "no_speech": the model took the window for silence. "vad": voice activity
+            detection found no speech. "silence": the span lies around words that were dropped as made up, or after the
+            last word (`hallucination_silence_threshold`). "failed_thresholds": no attempt at the window passed, and the
+            best one has no text. "no_text": the model produced no text, or `max_new_tokens` left it no room.
     """
 
     start: float
     end: float
-    reason: str
+    reason: SkipReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,14 @@ class Attempt:
     """One decoding of one window.
 
     Attributes:
-        seek: where the window begins, in frames of 10 ms.
-        temperature: that it was decoded at.
-        avg_logprob, compression_ratio, no_speech_prob: what the thresholds were compared with; None: not a number.
-        failed: names of the thresholds that it failed, "not_finite" where its probabilities were not numbers; empty:
+        seek: the start of the window, in frames of 10 ms.
+        temperature: the temperature it was decoded at.
+        avg_logprob, compression_ratio, no_speech_prob: the values that the thresholds were compared with; None if the
+            value is not finite.
+        failed: names of the thresholds that it failed, "not_finite" if its probabilities were not finite; empty if it
             passed. A window taken for silence passes.
-        accepted: the window was decided by it: by its tokens, or by its being taken for silence. Where every attempt
-            failed, the best one is accepted.
+        accepted: whether this attempt decided the window: by its tokens, or because it was taken for silence. If every
+            attempt failed, the best one is accepted.
     """
 
     seek: int
@@ -110,12 +113,12 @@ class Usage:
     """What a transcription cost.
 
     Attributes:
-        tokens_input: prompt tokens that the decoder read (previous text, start, language and task tokens), summed over
-            all attempts, once a window however many beams; a language detection reads one.
-        tokens_generated: tokens, timestamps included and the end not, of the sequence that each attempt returned,
-            summed over all attempts, those that failed too.
-        runtime_ms: wall-clock time from the decoded audio to the result.
-        audio_ms: length of the recording.
+        tokens_input: the number of prompt tokens that the decoder read (previous text, start, language and task
+            tokens), summed over all attempts, once a window however many beams; a language detection reads one.
+        tokens_generated: the number of tokens in the sequence that each attempt returned, with timestamps and without
+            the end token, summed over all attempts, including those that failed.
+        runtime_ms: the wall-clock time from the decoded audio to the result.
+        audio_ms: the length of the recording.
     """
 
     tokens_input: int
@@ -129,14 +132,14 @@ class LanguageDetection:
     """Which language is spoken in the first 30 seconds.
 
     Attributes:
-        language: code of the most probable one.
+        language: the code of the most probable language.
         probability: its probability, 0 to 1.
         probabilities: code → probability of every language of the model; they sum to 1.
     """
 
     language: str
     probability: float
-    probabilities: dict[str, float]
+    probabilities: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +147,12 @@ class ModelInfo:
     """A model that can be loaded by its name.
 
     Attributes:
-        name: as `load_model` takes it.
-        repository: on the Hugging Face Hub.
-        parameters: in millions; None where it is not an official model.
-        is_embedded: an installed package carries its weights.
-        path: where it lies on this machine; load it by its name. None: it would be downloaded.
-        size_bytes: of what lies there; None where nothing does.
+        name: the name that `load_model` takes.
+        repository: its repository on the Hugging Face Hub.
+        parameters: the number of parameters, in millions; None if it is not an official model.
+        is_embedded: whether an installed package has its weights.
+        path: where it is on this machine (load it by its name); None if it would have to be downloaded.
+        size_bytes: the size of the files there; None if there are none.
     """
 
     name: str
@@ -165,9 +168,9 @@ class Match:
     """A place where something is said.
 
     Attributes:
-        start, end: seconds from the beginning of the recording: of the first and of the last word that has part in it;
-            where there are no words, of the segments.
-        text: of these words or segments, as the transcript has it.
+        start, end: seconds from the beginning of the recording: the start of the first word of the match and the end
+            of the last; of the segments if there are no words.
+        text: the text of these words or segments, as the transcript has it.
     """
 
     start: float
@@ -180,19 +183,19 @@ class Transcription:
     """The transcript of a recording.
 
     Attributes:
-        text: all of it.
-        segments: in the order of the recording.
-        language: code of the language spoken, as given or detected; with `multilingual=True` that of most of the
-            speech. "" only in a partial result, of a call that was stopped before it was known.
-        language_probability: of the detected language, 0 to 1; None where it was given.
-        duration: of the recording, in seconds.
+        text: the whole text.
+        segments: its segments, in the order of the recording.
+        language: the code of the spoken language, as given or detected; with `multilingual=True` the language of most
+            of the speech. "" only in the partial result of a call that was stopped before the language was known.
+        language_probability: the probability of the detected language, 0 to 1; None if the language was given.
+        duration: the length of the recording, in seconds.
         task: "transcribe" or "translate".
         model: the name or path that the model was loaded by.
-        usage: tokens and time.
+        usage: the number of tokens and the time it took.
         warnings: what the user should know: damaged audio, options that this model cannot follow.
-        skipped: spans that have no segment, and why.
+        skipped: the spans that have no segment, and why.
         attempts: every decoding of every window, in order.
-        schema_version: of this structure and its JSON form.
+        schema_version: the version of this structure and its JSON form.
     """
 
     text: str
@@ -200,7 +203,7 @@ class Transcription:
     language: str
     language_probability: float | None
     duration: float
-    task: str
+    task: Task
     model: str
     usage: Usage
     warnings: tuple[str, ...] = ()
@@ -210,43 +213,43 @@ class Transcription:
 
     @property
     def words(self) -> tuple[Word, ...]:
-        """All words in order; a segment without words adds none."""
+        """The words of all segments, in order."""
         return tuple(word for segment in self.segments for word in segment.words or ())
 
     def find(self, text: str) -> tuple[Match, ...]:
         """Where something is said: `player.seek(result.find("thank you")[0].start)`.
 
-        A phrase may run over several words and segments, and may begin or end within a word. Upper and lower case are
-        the same, and so are spaces of any width. Punctuation counts only if `text` has some: "well I see" is found in
-        "Well, I see", "C++" is not found in "C".
+        A phrase may span several words and segments, and may begin or end within a word. Case and the width of spaces
+        make no difference. Punctuation counts only if `text` has some: "well I see" is found in "Well, I see", "C++"
+        is not found in "C".
 
         Args:
-            text: what to look for; without a letter in it nothing is found.
+            text: the words to look for; if it is empty or blank, nothing is found.
 
         Returns:
-            The places in order, none overlapping the one before. They are as exact as the transcript: words where
-            there are words (`word_timestamps=True`), else whole segments.
+            The places in order, without overlaps. They are as exact as the transcript: words if there are words
+            (`word_timestamps=True`), else whole segments.
         """
         return tuple(_matches(text, [piece for segment in self.segments for piece in _pieces(segment)]))
 
     def slice(self, start: float, end: float = math.inf) -> Transcription:
         """The transcription of a part of the recording.
 
-        Everything keeps the time and the id that it has in the whole. A segment with words keeps those that begin in
-        the part, so that parts which meet share no word and lose none; if that leaves out some, its text is of the
-        others, it starts and ends with them, and its `tokens`, which cannot be divided, are (). A segment without
-        words is kept whole if it overlaps the part. So is a skipped span, and so are the attempts at a window. The
-        rest, `usage`, `warnings` and `duration` too, says of the whole what it said before.
+        Everything keeps its time and its id. A segment with words keeps those that begin in the part, so adjacent
+        parts share no word and lose none. If that leaves out some of its words, its text, start and end are those of
+        the rest, and its `tokens`, which cannot be divided, are (). A segment without words is kept whole if it
+        overlaps the part, and so are skipped spans and the attempts at a window. All other fields still describe the
+        whole recording.
 
         Args:
             start: seconds from the beginning of the recording.
             end: seconds; what begins there is no longer in the part.
 
         Raises:
-            OptionError: a time that is negative or not a number, or start after end.
+            OptionError: a time is negative or not a number, or start is after end.
         """
         if not 0 <= start <= end:  # NaN compares false
-            raise OptionError(f"slice({start!r}, {end!r}) is no part of a recording: it takes 0 <= start <= end.")
+            raise OptionError(f"slice({start!r}, {end!r}) is not a part of a recording: it takes 0 <= start <= end.")
         segments = tuple(part for segment in self.segments for part in _within(segment, start, end))
         # A window, whose `seek` counts frames of 10 ms, goes on to where the next one begins.
         seeks = sorted({attempt.seek for attempt in self.attempts})
@@ -262,10 +265,10 @@ class Transcription:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Dicts, lists, numbers and texts, ready for JSON.
+        """Dicts, lists, numbers and strings, ready for JSON.
 
-        It has all keys of the dict that openai-whisper's `transcribe` returns, with the same meaning; like there,
-        a segment has "words" only where words were asked for.
+        It has all keys of the dict that openai-whisper's `transcribe` returns, with the same meaning; as there,
+        a segment has "words" only if words were asked for.
         """
         plain: dict[str, Any] = _plain(self)
         for segment in plain["segments"]:
@@ -275,10 +278,10 @@ class Transcription:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Transcription:
-        """The inverse of `to_dict`. Keys that this release does not know, of a later one, are left out.
+        """The inverse of `to_dict`. Keys that this release does not know, from a later one, are left out.
 
         Raises:
-            ValueError: of another schema version, or not such a dict.
+            ValueError: the dict has another schema version, or is not the dict of a Transcription.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"This is not the dict of a Transcription, but a {type(data).__name__}.")

@@ -23,15 +23,22 @@ class VadOptions:
     neg_threshold: float | None = option(
         None,
         optional(number(0.0, 1.0)),
-        "Speech ends where its probability falls below this; None: threshold - 0.15, at least 0.01.",
+        "Speech ends where its probability falls below this; None: threshold - 0.15, but at least 0.01.",
     )
-    min_speech_duration_ms: int = option(250, integer(0), "Shorter bursts are no speech, in ms.")
+    min_speech_duration_ms: int = option(
+        250, integer(0), "Ignore stretches of speech shorter than this many milliseconds."
+    )
     min_silence_duration_ms: int | None = option(
-        None, optional(integer(0)), "Shorter pauses are left in, in ms; None: 2000, and 500 for chunking='vad'."
+        None,
+        optional(integer(0)),
+        "Pauses shorter than this many milliseconds do not end a stretch of speech; None: 2000, or 500 with "
+        "chunking='vad'.",
     )
-    speech_pad_ms: int = option(200, integer(0), "What is kept before and after speech, in ms.")
+    speech_pad_ms: int = option(200, integer(0), "Milliseconds kept before and after each stretch of speech.")
     max_speech_duration_s: float = option(
-        math.inf, number(1.0), "Longer speech is divided, at its longest pause if it has one, in seconds."
+        math.inf,
+        number(1.0),
+        "Split stretches of speech longer than this many seconds, at their longest pause if they have one.",
     )
 
     @property

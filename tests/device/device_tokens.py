@@ -20,11 +20,11 @@ from whisperlite import OptionsDict, Transcription
 RECORDING = DATA / "librivox.wav"
 MODEL = os.environ.get("WHISPERLITE_MODEL", "base")
 OPTIONS: list[OptionsDict] = [
-    {"beam_size": 1},
-    {"beam_size": 5},
-    {"beam_size": 1, "word_timestamps": True},
-    {"beam_size": 2, "patience": 2.0, "without_timestamps": True},
-    {"beam_size": 1, "repetition_penalty": 1.3, "no_repeat_ngram_size": 3},
+    {"language": "en", "beam_size": 1},
+    {"language": "en", "beam_size": 5},
+    {"language": "en", "beam_size": 1, "word_timestamps": True},
+    {"language": "en", "beam_size": 2, "patience": 2.0, "without_timestamps": True},
+    {"language": "en", "beam_size": 1, "repetition_penalty": 1.3, "no_repeat_ngram_size": 3},
 ]
 
 
@@ -61,7 +61,7 @@ def tokens(result: Transcription) -> list[tuple[int, ...]]:
 def test_float32_gives_the_tokens_of_the_cpu(
     model: whisperlite.Whisper, on_cpu: whisperlite.Whisper, options: OptionsDict
 ) -> None:
-    found, expected = (each.transcribe(RECORDING, language="en", **options) for each in (model, on_cpu))
+    found, expected = (each.transcribe(RECORDING, **options) for each in (model, on_cpu))
     assert tokens(found) == tokens(expected)
     for ours, theirs in zip(found.words, expected.words, strict=True):
         assert (ours.start, ours.end) == pytest.approx((theirs.start, theirs.end), abs=0.1)
@@ -73,12 +73,9 @@ def test_recordings_get_together_what_each_gets_alone(model: whisperlite.Whisper
     pieces = [
         samples[16000 * start :][: 16000 * seconds] for start, seconds in ((0, 24), (6, 9), (2, 4), (14, 8), (9, 15))
     ]
-    alone = [
-        tokens(model.transcribe(piece, language="en", **options))
-        for piece, options in zip(pieces, OPTIONS, strict=True)
-    ]
+    alone = [tokens(model.transcribe(piece, **options)) for piece, options in zip(pieces, OPTIONS, strict=True)]
     with model.pool(batch_size=3) as pool:
-        jobs = [pool.submit(piece, language="en", **each) for piece, each in zip(pieces, OPTIONS, strict=True)]
+        jobs = [pool.submit(piece, **each) for piece, each in zip(pieces, OPTIONS, strict=True)]
         assert [tokens(job.result()) for job in jobs] == alone
 
 

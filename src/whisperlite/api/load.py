@@ -7,8 +7,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import torch
 from typing_extensions import Unpack
@@ -17,18 +15,21 @@ from whisperlite.api.whisper import Whisper
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import WINDOW_FRAMES
 from whisperlite.batches import slots_for
-from whisperlite.cancel import CancelToken
+from whisperlite.cancel import CancelToken, Stop
 from whisperlite.checkpoints.alignment_heads import choose_heads
+from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.hub import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path, name_of
+from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.threads import ending_workers
-from whisperlite.errors import CheckpointError, OptionError
+from whisperlite.errors import CancelledError, CheckpointError, OptionError
 from whisperlite.kinds import checked, integer, optional
 from whisperlite.nn.build import build_network
 from whisperlite.nn.linear import multiplies
-from whisperlite.options import OptionsDict, make_options
+from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import N_TEXT_CTX
+from whisperlite.transcription.start import nothing_heard
 
 # All else than linear layers is in float32 beside "int8", on CUDA in float16.
 _COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.float32}
@@ -49,32 +50,33 @@ def transcribe(
 ) -> Transcription:
     """Transcribe a recording, or translate it into English.
 
-    The model last used stays loaded for the next call; `load_model` gives one of your own.
+    The model stays loaded for the next call, until a call names another one. `load_model` gives you a model to keep.
 
     Args:
         audio: a path, the bytes of a file, a binary file object, or samples: a numpy array or a tensor, of shape
             (n_samples,) or with channels, floats in [-1, 1] or integers.
         model: a name or path, as in `load_model`, or a model that it returned.
-        device, compute_type: as in `load_model`; not with a model that is loaded.
-        sampling_rate: of samples, in Hz; None: 16000. Files carry their own.
+        device, compute_type: as in `load_model`; not allowed with a loaded model.
+        sampling_rate: the sampling rate of samples, in Hz; None: 16000. Files have their own.
         on_segment: called with each segment when it is accepted, on the calling thread.
         on_progress: called with the seconds done and the seconds in all, after each window and at the end, where both
             are the same.
-        cancel: stops it from another thread.
-        batch_size: with `chunking="vad"`, chunks that are decoded together, 1 to 128; None: 8.
-        **options: the fields of `Options`.
+        cancel: a token that stops the call from another thread. Loading a model is not interrupted.
+        batch_size: with `chunking="vad"`, how many chunks are decoded together, 1 to 128; None: 8.
+        **options: the fields of `Options`. `timeout_s` does not count the time that loading the model takes.
 
     Raises:
-        OptionError, LanguageError: before any audio is read.
+        OptionError, LanguageError: an option is wrong; raised before any audio is read.
         ModelError: the model cannot be loaded.
         AudioError: the audio cannot be read.
-        CancelledError, TimeoutExceededError: `cancel` or the option `timeout_s` stopped it; `partial` is what there
-            was by then.
-        DecodingError: the network gave no usable answer; `partial` is what there was by then.
+        CancelledError, TimeoutExceededError: `cancel` or the option `timeout_s` stopped the call; `partial` is the
+            partial result.
+        DecodingError: the network gave no usable answer; `partial` is the partial result.
         MissingPackageError: an option needs a package that is not installed.
     """
-    slots_for(make_options(options), batch_size)  # what is wrong with them fails before the model is loaded
-    loaded = _loaded(model, device, compute_type)
+    chosen = make_options(options)  # what is wrong with the options fails before the model is loaded
+    slots_for(chosen, batch_size)
+    loaded = _loaded(model, device, compute_type, cancel, chosen)
     return loaded.transcribe(
         audio,
         sampling_rate=sampling_rate,
@@ -106,28 +108,63 @@ def load_model(
     Args:
         name: the path of a folder or file of any format that is read; an official name (`available_models` lists them);
             or `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
-        device: where it runs; None: "cuda" where there is one, else "cpu".
+        device: where the model runs; None: "cuda" if available, else "cpu".
         compute_type: "float32", "float16", "bfloat16" or "int8"; "auto": float32, on CUDA float16. "int8" rounds the
-            weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row. On a CPU for
-            which torch has no fast product of a half precision float32 takes its place, and a warning says so.
-        revision: a branch, a tag or a commit on the Hub, where embedded weights then do not come in; None: "main".
-        token: of the Hub, for gated and private repositories; None: the one stored on this machine; False: none.
-        cache_dir: folder of downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
+            weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row. If torch has no
+            fast half-precision product for this CPU, float32 is used instead, and a warning says so.
+        revision: a branch, a tag or a commit on the Hub; embedded weights are then not used. None: "main".
+        token: the token for gated and private repositories of the Hub; None: the one stored on this machine; False:
+            none.
+        cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
         local_files_only: never ask the Hub; $HF_HUB_OFFLINE does the same for every call.
-        cpu_threads: that torch's work runs on, on a CPU; None: torch's own number, but no more than the cores that this
-            process may use. Where a busy neighbour makes one thread faster for a step of the decoder, one is used.
+        cpu_threads: how many threads torch uses on a CPU; None: torch's own number, but no more than the cores that
+            this process may use. If a busy neighbour makes one thread faster for a step of the decoder, one is used.
 
     Raises:
-        OptionError: a device, compute type, revision or number of threads that there is not.
-        ModelNotFoundError: no such model, or it would have to be downloaded and may not be.
+        OptionError: the device, the compute type or the number of threads cannot be used, or the revision is malformed.
+        ModelNotFoundError: there is no such model or revision, or it would have to be downloaded and must not be.
         ModelError: the cache folder cannot be written.
         DownloadError: the Hub cannot be reached or refuses.
-        CheckpointError: its files are damaged or not a Whisper.
+        CheckpointError: the files are damaged or not a Whisper.
     """
+    hub = HubOptions.of(revision, token, cache_dir, local_files_only)
+    return _read(name, device, compute_type, hub, cpu_threads).build()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A model that was found and read. Where the format allows it, its tensors are still in the file."""
+
+    checkpoint: Checkpoint
+    recipe: _Recipe
+    device: torch.device
+    dtype: torch.dtype
+    heads: Heads
+
+    def build(self) -> Whisper:
+        checkpoint, recipe = self.checkpoint, self.recipe
+        network = build_network(
+            checkpoint.dims,
+            checkpoint.tensors,
+            device=self.device,
+            dtype=self.dtype,
+            int8=recipe.compute_type == "int8",
+        )
+        return Whisper(
+            network, checkpoint.tokenizer, recipe, checkpoint.generation_config, self.heads, recipe.cpu_threads
+        )
+
+
+def _read(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None,
+    compute_type: str,
+    hub: HubOptions,
+    cpu_threads: int | None,
+) -> _Plan:
     place = _device(device)
     dtype = _dtype(compute_type, place)
     cpu_threads = checked("cpu_threads", cpu_threads, optional(integer(1)))
-    hub = HubOptions.of(revision, token, cache_dir, local_files_only)
     checkpoint = load_checkpoint(name, hub)
     contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)
     if contexts != (WINDOW_FRAMES // 2, N_TEXT_CTX):
@@ -135,22 +172,31 @@ def load_model(
             f"{checkpoint.path} looks at {contexts[0]} positions of audio and {contexts[1]} of text at a time; "
             f"every Whisper has {WINDOW_FRAMES // 2} and {N_TEXT_CTX}, and its rules count on them."
         )
-    int8 = compute_type == "int8"
-    network = build_network(checkpoint.dims, checkpoint.tensors, device=place, dtype=dtype, int8=int8)
-    # A path is kept whole: the working directory may be another when the model is unpickled.
+    # The token is left out: a pickle may go anywhere. So is a device that was not chosen: there may be another there.
+    recipe = _Recipe(
+        _absolute(name),
+        None if device is None else str(place),
+        compute_type,
+        hub.revision,
+        hub.cache_dir,
+        hub.local_files_only,
+        cpu_threads,
+    )
+    heads = choose_heads(checkpoint.generation_config.alignment_heads, _official_name(name), checkpoint.dims)
+    return _Plan(checkpoint, recipe, place, dtype, heads)
+
+
+def _absolute(name: str | os.PathLike[str]) -> str:
+    """The name as it is, a path made absolute: it has to mean the same after a change of the working directory."""
     path = local_path(name)
-    kept = os.fspath(name) if path is None else os.path.abspath(path)  # noqa: PTH100 - links stay: the Hub's cache has them
-    # The token is left out: a pickle may go anywhere.
-    recipe = _Recipe(kept, str(place), compute_type, hub.revision, hub.cache_dir, hub.local_files_only, cpu_threads)
-    own = checkpoint.generation_config.alignment_heads
-    heads = choose_heads(own, _official_name(name, path), checkpoint.dims)
-    return Whisper(network, checkpoint.tokenizer, recipe, checkpoint.generation_config, heads, cpu_threads)
+    return name_of(name) if path is None else os.path.abspath(path)  # noqa: PTH100 - links stay: the Hub's cache has them
 
 
-def _official_name(name: str | os.PathLike[str], path: Path | None) -> str:
-    """What may be an official name: of a file, such as OpenAI's `base.pt`, that before the suffix."""
+def _official_name(name: str | os.PathLike[str]) -> str:
+    """What may be an official name: for a file, such as OpenAI's `base.pt`, the part before the suffix."""
+    path = local_path(name)
     if path is None:
-        return os.fspath(name).partition("@")[0]
+        return name_of(name).partition("@")[0]
     return path.stem if path.suffix == ".pt" else path.name
 
 
@@ -166,33 +212,56 @@ class _Recipe:
     local_files_only: bool = False
     cpu_threads: int | None = None
 
+    def read(self) -> _Plan:
+        hub = HubOptions(self.revision, None, self.cache_dir, self.local_files_only)
+        return _read(self.name, self.device, self.compute_type, hub, self.cpu_threads)
+
+    @ending_workers()
     def load(self) -> Whisper:
-        return load_model(
-            self.name,
-            device=self.device,
-            compute_type=self.compute_type,
-            revision=self.revision,
-            cache_dir=self.cache_dir,
-            local_files_only=self.local_files_only,
-            cpu_threads=self.cpu_threads,
-        )
+        return self.read().build()
 
 
-_LOADING = threading.Lock()  # threads that start together load one model, not one each
+class _LastModel:
+    """The model that `transcribe` loaded last, for its next call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # threads that start together load one model, not one each
+        self._recipe: _Recipe | None = None
+        self._model: Whisper | None = None
+
+    def get(self, recipe: _Recipe) -> Whisper:
+        """The model of this recipe. The one before goes first: there may be no room for two."""
+        with self._lock:
+            if self._model is not None and self._recipe == recipe:
+                return self._model
+            with ending_workers():
+                plan = recipe.read()  # if there is no such model, the one before stays
+                self._model = None
+                self._model = plan.build()
+            self._recipe = recipe
+            return self._model
 
 
-def _loaded(model: str | os.PathLike[str] | Whisper, device: str | torch.device | None, compute_type: str) -> Whisper:
+_LAST = _LastModel()
+
+
+def _loaded(
+    model: str | os.PathLike[str] | Whisper,
+    device: str | torch.device | None,
+    compute_type: str,
+    cancel: CancelToken | None,
+    options: Options,
+) -> Whisper:
     if not isinstance(model, Whisper):
-        with _LOADING:
-            return _last_model(_Recipe(name_of(model), None if device is None else str(device), compute_type))
+        try:
+            Stop(cancel).check()
+        except CancelledError as error:
+            error.partial = nothing_heard(options, 0.0, name_of(model))
+            raise
+        return _LAST.get(_Recipe(_absolute(model), None if device is None else str(device), compute_type))
     if device is not None or compute_type != "auto":
         raise OptionError(f"{model!r} is loaded already: give device and compute_type to load_model, not here.")
     return model
-
-
-@lru_cache(maxsize=1)
-def _last_model(recipe: _Recipe) -> Whisper:
-    return recipe.load()
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -201,8 +270,9 @@ def _device(device: str | torch.device | None) -> torch.device:
     try:
         place = torch.device(device)
         torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f"device={str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
+        given = str(device) if isinstance(device, torch.device) else device
+        raise OptionError(f"device={given!r} cannot be used: {str(error).splitlines()[0]}", option="device") from error
     return place
 
 
@@ -210,11 +280,13 @@ def _dtype(compute_type: str, device: torch.device) -> torch.dtype:
     if compute_type in ("auto", "int8"):
         return torch.float16 if device.type == "cuda" else torch.float32
     if not isinstance(compute_type, str) or compute_type not in _COMPUTE_TYPES:
-        raise OptionError(f"compute_type={compute_type!r} is not one of: auto, {', '.join(_COMPUTE_TYPES)}.")
+        raise OptionError(
+            f"compute_type={compute_type!r} is not one of: auto, {', '.join(_COMPUTE_TYPES)}.", option="compute_type"
+        )
     dtype = _COMPUTE_TYPES[compute_type]
     if device.type == "cpu" and dtype != torch.float32 and not multiplies(dtype):
         warnings.warn(
-            f"torch has no fast product of {compute_type} for this processor: float32 takes its place.", stacklevel=4
+            f"torch has no fast product of {compute_type} for this processor: float32 is used instead.", stacklevel=5
         )
         return torch.float32
     return dtype

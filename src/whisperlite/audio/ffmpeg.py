@@ -34,8 +34,6 @@ except ImportError:  # not a Unix
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
 SCRIPTS = {"avisynth", "vapoursynth"}
 
-THREADS = "whisperlite"  # what the names of our own threads begin with
-
 Check = Callable[[], None] | None
 _CHECKED_EVERY_S = 0.02
 _MEMORY = 4 << 30  # bytes of addresses for ffmpeg; it takes 0.3 GB for a long recording on many cores
@@ -175,10 +173,10 @@ def _run(
         raise FFmpegError(f"{command[0]} could not be run ({error}): {GET_FFMPEG}") from error
     log = bytearray()
     output = bytearray()
-    reader = _thread(_drain, process.stdout, output, most_bytes)
-    threads = [reader, _thread(_drain, process.stderr, log)]
+    reader = OwnThread("ffmpeg", _drain, process.stdout, output, most_bytes)
+    threads = [reader, OwnThread("ffmpeg", _drain, process.stderr, log)]
     if content is not None:
-        threads.append(_thread(_feed, process.stdin, content))
+        threads.append(OwnThread("ffmpeg", _feed, process.stdin, content))
     with process:
         try:  # around all that follows: an interrupt may come at any moment, and `with` would wait for the whole file
             _limit(process.pid)
@@ -200,8 +198,11 @@ def _run(
     return output, log.decode(errors="replace"), process.returncode
 
 
-def _thread(work: Callable[..., None], *arguments: Any) -> threading.Thread:
-    return threading.Thread(target=work, args=arguments, name=f"{THREADS}-ffmpeg", daemon=True)
+class OwnThread(threading.Thread):
+    """A thread of ours, which keeps no program alive. Its class tells it from the threads of others, not its name."""
+
+    def __init__(self, name: str, work: Callable[..., object], *arguments: Any) -> None:
+        super().__init__(target=work, args=arguments, name=f"whisperlite-{name}", daemon=True)
 
 
 def _limit(pid: int) -> None:

@@ -69,8 +69,8 @@ def find_speech(samples: Samples, options: VadOptions, *, check: Callable[[], No
     """
     probabilities = speech_probabilities(samples, check=check)
     listen_again(samples, probabilities, options.threshold)
-    found = _find_stretches(probabilities, len(samples), options)
-    return Speech(_seconds(_spans(found, len(samples), options)), _seconds(_pauses(found, len(samples))))
+    spans, pauses = spans_and_pauses(probabilities, len(samples), options)
+    return Speech(_seconds(spans), _seconds(pauses))
 
 
 def _seconds(spans: list[Span]) -> Spans:
@@ -227,13 +227,13 @@ def _weights_file() -> Path:
         distribution = metadata.distribution(_DISTRIBUTION)
     except metadata.PackageNotFoundError as error:
         raise MissingPackageError(
-            f"vad_filter needs the package {_DISTRIBUTION}, which is not installed: {_INSTALL}"
+            f"vad_filter=True and chunking='vad' need the package {_DISTRIBUTION}, which is not installed: {_INSTALL}"
         ) from error
     path = Path(str(distribution.locate_file(_WEIGHTS)))
     if not path.is_file():
         raise MissingPackageError(
-            f"vad_filter needs {_WEIGHTS}, which the installed {_DISTRIBUTION} {distribution.version} lacks: {_INSTALL}"
-            " --force-reinstall"
+            f"vad_filter=True and chunking='vad' need {_WEIGHTS}, which the installed {_DISTRIBUTION} "
+            f"{distribution.version} lacks: {_INSTALL} --force-reinstall"
         )
     return path
 
@@ -241,16 +241,20 @@ def _weights_file() -> Path:
 # Probabilities → spans
 
 
-def spans_of_speech(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[Span]:
-    """Spans of samples, from the probabilities of frames (silero-vad: `get_speech_timestamps_from_probs`).
+def spans_and_pauses(
+    probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions
+) -> tuple[list[Span], list[Span]]:
+    """What `Speech` holds, in samples, from the probabilities of frames."""
+    found = _find_stretches(probabilities, n_samples, options)
+    return _spans(found, n_samples, options), _pauses(found, n_samples)
+
+
+def _spans(found: list[_Stretch], n_samples: int, options: VadOptions) -> list[Span]:
+    """As silero-vad's `get_speech_timestamps_from_probs`.
 
     Differs where speech is divided: see `_divided`. Differs where the padding of two spans meets: they become one,
     as there is nothing between them, unless that would be longer than `max_speech_duration_s`.
     """
-    return _spans(_find_stretches(probabilities, n_samples, options), n_samples, options)
-
-
-def _spans(found: list[_Stretch], n_samples: int, options: VadOptions) -> list[Span]:
     padding = options.speech_pad_ms * _SAMPLES_PER_MS
     most = options.max_speech_duration_s * SAMPLE_RATE
     pieces = [(speech.start, speech.end) for speech in found]

@@ -41,15 +41,15 @@ _PUBLISHED: dict[str, Heads] = {
 
 
 def choose_heads(own: Heads | None, name: str, dims: ModelDimensions) -> Heads:
-    """The heads that word times are read from.
+    """The heads that word timestamps are read from.
 
     Args:
-        own: those of the checkpoint itself; they come first where all of them are heads of this network.
-        name: an official one, or any other.
-        dims: of the network; the published heads count only for a network of the published shape.
+        own: the checkpoint's own heads; they are used if all of them are heads of this network.
+        name: the name of the model, official or not.
+        dims: the shape of the network; published heads are used only for a network of the published shape.
 
     Returns:
-        (layer, head) pairs, ascending. For a checkpoint of which nothing is known, all heads of the upper half of the
+        (layer, head) pairs, ascending. If nothing is known about the checkpoint, all heads of the upper half of the
         layers, as in the reference.
     """
     if own and all(0 <= layer < dims.n_text_layer and 0 <= head < dims.n_text_head for layer, head in own):

@@ -18,7 +18,7 @@ def whole_path(path: str | os.PathLike[str]) -> Path:
     """A user's path, absolute and without `~`.
 
     Raises:
-        ModelError: no path can be made of it.
+        ModelError: it is not a valid path.
     """
     try:
         return Path(path).expanduser().resolve()
@@ -27,7 +27,7 @@ def whole_path(path: str | os.PathLike[str]) -> Path:
 
 
 def user_caches() -> Path | None:
-    """The folder that programs keep their caches in; None: this user has no home."""
+    """The folder that programs keep their caches in; None if this user has no home folder."""
     if chosen := os.environ.get("XDG_CACHE_HOME"):
         return Path(chosen)
     try:
@@ -40,7 +40,7 @@ def cache_folder() -> Path:
     """$WHISPERLITE_CACHE, else `whisperlite` in the user's cache folder.
 
     Raises:
-        ModelError: there is neither, or the first is no path.
+        ModelError: this user has no cache folder, or $WHISPERLITE_CACHE is not a valid path.
     """
     if chosen := os.environ.get("WHISPERLITE_CACHE"):
         return whole_path(chosen)

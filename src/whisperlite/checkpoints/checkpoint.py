@@ -1,7 +1,7 @@
 """What every reader returns: the tensors of a Whisper under one set of names.
 
 The names are those of OpenAI's own checkpoints (`encoder.conv1.weight`, `decoder.blocks.0.cross_attn.query.bias`, …);
-each reader maps its format to them in one table, and `nn.network` knows no others.
+each reader maps its format to them in one table, and `nn.build` knows no others.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class GenerationConfig:
 
     Attributes:
         alignment_heads: (layer, head) of the cross-attention heads that follow the audio.
-        suppress_tokens: ids that were never to be produced.
-        begin_suppress_tokens: ids that were not to be produced first.
+        suppress_tokens: ids that should never be produced.
+        begin_suppress_tokens: ids that should not be produced first.
         language_ids: (code, id) of the languages.
-        forced_tokens: (position, id) of the first tokens; the id is None where it was left open.
+        forced_tokens: (position, id) of the first tokens; the id is None if it was left open.
     """
 
     alignment_heads: tuple[tuple[int, int], ...] | None = None
@@ -43,11 +43,11 @@ class Checkpoint:
 
     Attributes:
         path: the folder or file that it was read from.
-        dims: its shape.
+        dims: the shape of the network.
         tensors: OpenAI's name → tensor. The output head is `decoder.token_embedding.weight`, tied to the embedding,
-            unless there is a `decoder.head.weight` of its own.
-        tokenizer: from the checkpoint's own vocabulary where it has one, else the bundled one.
-        generation_config: what it says about its use.
+            unless there is a separate `decoder.head.weight`.
+        tokenizer: the tokenizer of the checkpoint's own vocabulary if it has one, else the bundled one.
+        generation_config: what the checkpoint says about its use.
     """
 
     path: Path

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.generation import ids, pairs
+from whisperlite.checkpoints.layout import CONFIG, CTRANSLATE2
 from whisperlite.checkpoints.shapes import check_dimensions, check_storage, refuse_pointer, take_tensors
+from whisperlite.checkpoints.tokenizer_files import read_tokenizer
 from whisperlite.errors import CheckpointError
 from whisperlite.nn.build import HEAD
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.text.files import read_json_object
-from whisperlite.text.tokenizer import Tokenizer
 
-FILE_NAME = "model.bin"
 _EMBEDDING, _HEAD = "decoder/embeddings/weight", "decoder/projection/weight"
 
 # CTranslate2's numbering of types. bfloat16 (5) has no numpy type: its bits are read as int16.
@@ -41,11 +41,6 @@ _TYPES: dict[int, tuple[npt.DTypeLike, torch.dtype]] = {
 }
 
 Variables = dict[str, Tensor]
-
-
-def is_ctranslate2(path: Path) -> bool:
-    """Whether the path is a CTranslate2 model folder, by its looks."""
-    return (path / FILE_NAME).is_file()
 
 
 def is_ctranslate2_file(path: Path) -> bool:
@@ -62,13 +57,13 @@ def read(folder: Path, *, model_file: Path | None = None) -> Checkpoint:
     """Read a CTranslate2 folder.
 
     Args:
-        folder: holds `config.json`, the vocabulary and, unless given apart, `model.bin`.
-        model_file: the weights, where they lie elsewhere.
+        folder: holds `config.json`, the vocabulary and, unless it is given separately, `model.bin`.
+        model_file: the weights, if they are elsewhere.
 
     Raises:
-        CheckpointError: damaged, not a Whisper, or of a file version that is not known.
+        CheckpointError: it is damaged, not a Whisper, or of an unknown file version.
     """
-    path = model_file or folder / FILE_NAME
+    path = model_file or folder / CTRANSLATE2
     variables = _read_variables(path)
     try:
         dims = _dimensions(variables)
@@ -83,27 +78,12 @@ def read(folder: Path, *, model_file: Path | None = None) -> Checkpoint:
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its tensors do not have the shapes of a Whisper: {error}.") from error
     tensors = take_tensors(path, dims, found)
-    return Checkpoint(folder, dims, tensors, _tokenizer(folder, dims), _generation_config(folder))
-
-
-def _tokenizer(folder: Path, dims: ModelDimensions) -> Tokenizer:
-    tokenizer_json = folder / "tokenizer.json"
-    if tokenizer_json.is_file():
-        return Tokenizer.from_tokenizer_json(tokenizer_json, n_vocab=dims.n_vocab)
-    for name in ("vocabulary.json", "vocabulary.txt"):
-        if (folder / name).is_file():
-            return Tokenizer.from_vocabulary(folder / name, n_vocab=dims.n_vocab)
-    tokenizer = Tokenizer.of_published_size(dims.n_vocab)
-    if tokenizer is None:
-        raise CheckpointError(
-            f"{folder} has no vocabulary, and no published one has {dims.n_vocab} token ids: one of tokenizer.json, "
-            "vocabulary.json, vocabulary.txt is needed."
-        )
-    return tokenizer
+    tokenizer = read_tokenizer(folder, "ctranslate2", n_vocab=dims.n_vocab)
+    return Checkpoint(folder, dims, tensors, tokenizer, _generation_config(folder))
 
 
 def _generation_config(folder: Path) -> GenerationConfig:
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
         return GenerationConfig()
     config = read_json_object(path)

@@ -23,7 +23,7 @@ class EmbeddedWeights:
         extra: the extra of whisperlite that installs it.
         parts: (distribution, path of the file inside it) in order; joined they are `model.bin`.
         folder: (distribution, path) of the folder with the configuration and the vocabulary.
-        sha256: of the joined file.
+        sha256: the SHA-256 of the joined file.
     """
 
     extra: str
@@ -63,10 +63,10 @@ EMBEDDED: dict[str, EmbeddedWeights] = {
 
 
 def installed_weights(name: str) -> InstalledWeights | None:
-    """The files of embedded weights; None: there are none of that name, or they are not installed.
+    """The files of embedded weights; None if there are none of that name, or if they are not installed.
 
     Raises:
-        ModelNotFoundError: the package is there and its files are not.
+        ModelNotFoundError: the package is installed, but its files are missing.
     """
     if name not in EMBEDDED:
         return None

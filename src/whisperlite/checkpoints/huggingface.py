@@ -12,12 +12,12 @@ from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.generation import read_generation_config
 from whisperlite.checkpoints.parameters import huggingface_name
 from whisperlite.checkpoints.shapes import check_dimensions, check_storage, take_tensors
-from whisperlite.checkpoints.weights import Weights, find_weights, read_weights
+from whisperlite.checkpoints.tokenizer_files import read_tokenizer
+from whisperlite.checkpoints.weights import Weights, read_weights
 from whisperlite.errors import CheckpointError
 from whisperlite.nn.build import HEAD
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.text.files import read_json_object
-from whisperlite.text.tokenizer import Tokenizer
 
 # The numbers of config.json that fix shapes, each with what transformers takes where one is left out.
 _SHAPE = {
@@ -42,27 +42,22 @@ _POSITIONS = huggingface_name("encoder.positional_embedding")
 _HEAD = huggingface_name(HEAD)
 
 
-def read(folder: Path, *, weights: Path | None = None) -> Checkpoint:
+def read(folder: Path, weights: Path) -> Checkpoint:
     """Read a Hugging Face folder.
 
     Args:
-        folder: holds `config.json`, the weights and, unless its vocabulary is a published one, a tokenizer.
-        weights: which of its files; None: the best there is.
+        folder: holds `config.json` and, unless its vocabulary is a published one, a tokenizer.
+        weights: the file in it that holds or lists the weights.
 
     Raises:
-        CheckpointError: damaged, incomplete or not a Whisper.
+        CheckpointError: it is damaged, incomplete or not a Whisper.
     """
     config = read_json_object(folder / "config.json")
     dims = _dimensions(config, folder / "config.json")
     _check_features(folder, dims)
-    chosen = weights or find_weights(folder)
-    if chosen is None:
-        raise CheckpointError(
-            f"{folder} has no weights that can be read: model.safetensors, its index and parts, or pytorch_model.bin."
-        )
     tied = config.get("tie_word_embeddings") is not False
-    tensors = _tensors(read_weights(chosen), dims, is_tied=tied)
-    tokenizer = _tokenizer(folder, dims)
+    tensors = _tensors(read_weights(weights), dims, is_tied=tied)
+    tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab)
     return Checkpoint(folder, dims, tensors, tokenizer, read_generation_config(folder, config, tokenizer))
 
 
@@ -150,17 +145,3 @@ def sinusoids(length: int, width: int) -> Tensor:
     octaves = torch.arange(width // 2, dtype=torch.float32, device="cpu") / (width // 2 - 1)
     angles = torch.arange(length, dtype=torch.float32, device="cpu")[:, None] * 10000.0**-octaves
     return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def _tokenizer(folder: Path, dims: ModelDimensions) -> Tokenizer:
-    if (path := folder / "tokenizer.json").is_file():
-        return Tokenizer.from_tokenizer_json(path, n_vocab=dims.n_vocab)
-    if (path := folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return Tokenizer.from_vocab_json(path, n_vocab=dims.n_vocab)
-    tokenizer = Tokenizer.of_published_size(dims.n_vocab)
-    if tokenizer is None:
-        raise CheckpointError(
-            f"{folder} has no vocabulary, and no published one has {dims.n_vocab} token ids: put its tokenizer.json, "
-            "or vocab.json and merges.txt, beside the weights."
-        )
-    return tokenizer

@@ -17,11 +17,11 @@ class PublishedModel:
     """A checkpoint with an official name.
 
     Attributes:
-        name: the official one; OpenAI's file is called so, with `.pt`.
-        repository: on the Hugging Face Hub.
-        parameters: in millions.
+        name: the official name; OpenAI's file is named after it, with `.pt`.
+        repository: its repository on the Hugging Face Hub.
+        parameters: the number of parameters, in millions.
         dims: its shape.
-        sha256: of OpenAI's `.pt` file; None where there is none.
+        sha256: the SHA-256 of OpenAI's `.pt` file; None if there is none.
     """
 
     name: str

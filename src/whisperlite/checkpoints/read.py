@@ -7,7 +7,7 @@ from pathlib import Path
 
 from whisperlite.checkpoints import ctranslate2, huggingface, openai
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.checkpoints.weights import ADAPTER, adapter_message, find_weights
+from whisperlite.checkpoints.layout import ADAPTER, CONFIG, adapter_message, format_of, names_in, weights_file
 from whisperlite.errors import CheckpointError
 
 _READABLE = (
@@ -20,7 +20,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: of a folder, or of the file in it that holds the weights.
+        path: a folder, or the file in it that holds the weights.
 
     Raises:
         CheckpointError: it is damaged, not a Whisper, or of no format that can be read.
@@ -30,17 +30,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read_folder(folder: Path) -> Checkpoint:
-    weights = find_weights(folder)
-    is_safe = weights is not None and ".safetensors" in weights.name  # these come first, as in what is downloaded
-    if ctranslate2.is_ctranslate2(folder) and not is_safe:
-        return ctranslate2.read(folder)
+    names = names_in(folder)
+    weights = weights_file(names)
     if weights is not None:
-        if not (folder / "config.json").is_file():
-            raise CheckpointError(f"{folder} has weights but no config.json, which says of what shape they are.")
-        return huggingface.read(folder)
-    if (folder / ADAPTER).is_file():
+        if format_of(weights) == "ctranslate2":
+            return ctranslate2.read(folder)
+        if CONFIG not in names:
+            raise CheckpointError(f"{folder} has weights but no {CONFIG}, which says of what shape they are.")
+        return huggingface.read(folder, folder / weights)
+    if ADAPTER in names:
         raise CheckpointError(adapter_message(str(folder)))
-    found = sorted(folder.glob("*.pt"))
+    found = [folder / name for name in sorted(names) if name.endswith(".pt")]
     if len(found) == 1:
         return openai.read(found[0])
     if found:
@@ -56,7 +56,7 @@ def _read_file(path: Path) -> Checkpoint:
     if path.suffix == ".bin" and ctranslate2.is_ctranslate2_file(path):
         return ctranslate2.read(path.parent, model_file=path)
     if path.suffix in (".safetensors", ".bin"):
-        if not (path.parent / "config.json").is_file():
-            raise CheckpointError(f"{path} needs a config.json beside it, which says of what shape its tensors are.")
-        return huggingface.read(path.parent, weights=path)
+        if not (path.parent / CONFIG).is_file():
+            raise CheckpointError(f"{path} needs a {CONFIG} beside it, which says of what shape its tensors are.")
+        return huggingface.read(path.parent, path)
     raise CheckpointError(f"{path} is not a file of a model. {_READABLE}")

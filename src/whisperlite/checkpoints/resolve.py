@@ -36,11 +36,12 @@ def load_checkpoint(name: str | os.PathLike[str], options: HubOptions = _DEFAULT
     Args:
         name: the path of a folder or file; an official name; `organisation/repository` on the Hub; the latter two may
             end in `@revision`.
-        options: a revision is one of the Hub's: with it, embedded weights and openai-whisper's files are passed over.
+        options: where and how to download. With a revision, which is one of the Hub's, embedded weights and
+            openai-whisper's files are passed over.
 
     Raises:
-        OptionError: a revision that cannot be one, or two of them.
-        ModelNotFoundError: there is no such model.
+        OptionError: the revision is malformed, or two are given.
+        ModelNotFoundError: there is no such model or revision.
         DownloadError: it is not on this machine, and the Hub cannot be reached or refuses.
         CheckpointError: it is damaged or not a Whisper.
     """
@@ -72,7 +73,7 @@ def local_path(name: str | os.PathLike[str]) -> Path | None:
 
     Raises:
         ModelNotFoundError: it is empty, or clearly a path, and nothing is there.
-        OptionError: it is neither a text nor a path.
+        OptionError: it is neither a string nor a path.
     """
     text = name_of(name)
     if not text:
@@ -107,7 +108,7 @@ def _split_revision(text: str, options: HubOptions) -> tuple[str, HubOptions]:
     if at and options.revision not in (None, revision):
         raise OptionError(f"{text!r} was given with revision={options.revision!r}; give one revision, not two.")
     chosen = revision if at else options.revision
-    if chosen is not None and not _REVISION.fullmatch(chosen):
+    if chosen is not None and not (isinstance(chosen, str) and _REVISION.fullmatch(chosen)):
         raise OptionError(f"revision {chosen!r} is not the name of a branch, a tag or a commit.")
     return name, replace(options, revision=chosen)
 

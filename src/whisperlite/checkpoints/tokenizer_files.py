@@ -1,19 +1,59 @@
-"""A tokenizer → the files in which Hugging Face's checkpoints keep theirs.
+"""A checkpoint's files → its tokenizer; and a tokenizer → the files in which Hugging Face's checkpoints keep theirs.
 
-Text is named in GPT-2's alphabet of printable characters, one for each byte. The merges are worked out from the ids:
-in Whisper's vocabularies a text token's id is its merge rank.
+What is written names text in GPT-2's alphabet of printable characters, one for each byte. The merges are worked out
+from the ids: in Whisper's vocabularies a text token's id is its merge rank.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from whisperlite.checkpoints.layout import Format, names_in, vocabulary_files
+from whisperlite.errors import CheckpointError
 from whisperlite.text import vocabulary as names
 from whisperlite.text.tokenizer import Tokenizer
+
+logger = logging.getLogger("whisperlite")
+
+
+def read_tokenizer(folder: Path, format: Format, *, n_vocab: int) -> Tokenizer:
+    """The tokenizer of a checkpoint: from its own vocabulary, or, with a warning in the log, a published one.
+
+    Args:
+        folder: where the vocabulary would be.
+        format: the format of the weights.
+        n_vocab: how many logits the network has.
+
+    Raises:
+        CheckpointError: the vocabulary is damaged or does not fit the network, or there is none and no published one
+            has its size.
+    """
+    files = vocabulary_files(names_in(folder), format)
+    if files:
+        path = folder / files[0]
+        if path.name == "tokenizer.json":
+            return Tokenizer.from_tokenizer_json(path, n_vocab=n_vocab)
+        if path.name == "vocab.json":
+            return Tokenizer.from_vocab_json(path, n_vocab=n_vocab)
+        return Tokenizer.from_vocabulary(path, n_vocab=n_vocab)
+    published = Tokenizer.of_published_size(n_vocab)
+    if published is None:
+        raise CheckpointError(
+            f"{folder} has no vocabulary, and no published one has {n_vocab} token ids: put tokenizer.json, "
+            "vocabulary.json, vocabulary.txt, or vocab.json and merges.txt beside the weights."
+        )
+    logger.warning(
+        "%s has no vocabulary; the published one of %d token ids is used. If the model has a vocabulary of its own, "
+        "put its tokenizer.json there.",
+        folder,
+        n_vocab,
+    )
+    return published
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The files of a Hugging Face folder that hold tensors: which they are, and their tensors under the names stored."""
+"""A file of tensors in Hugging Face's layout, or the shards that an index lists → tensors under the names stored."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from whisperlite.checkpoints.shapes import refuse_pointer
 from whisperlite.errors import CheckpointError
 from whisperlite.text.files import read_json_object
 
-_SHARD = re.compile(r"-\d+-of-\d+\.")
-
-ADAPTER = "adapter_config.json"  # in a folder that has an adapter in place of weights
-
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -26,7 +22,7 @@ class Weights:
     Attributes:
         path: the file, or the index of several.
         tensors: stored name → tensor, mapped from the file.
-        stored_bytes: how long the files are together.
+        stored_bytes: the size of the files together.
     """
 
     path: Path
@@ -34,32 +30,11 @@ class Weights:
     stored_bytes: int
 
 
-def find_weights(folder: Path) -> Path | None:
-    """The file to read, or the index of several; safetensors before pickles, plain names before variants."""
-    for stem, suffix in (("model", "safetensors"), ("pytorch_model", "bin")):
-        plain = [folder / f"{stem}.{suffix}", folder / f"{stem}.{suffix}.index.json"]
-        # Variants, such as large-v3's model.fp32-….safetensors, count where they are all there is.
-        variants = [path for path in sorted(folder.glob(f"{stem}.*.{suffix}")) if not _SHARD.search(path.name)]
-        indexes = sorted(folder.glob(f"{stem}.{suffix}.index.*.json"))
-        for path in (*plain, *variants, *indexes):
-            if path.is_file():
-                return path
-    return None
-
-
-def adapter_message(where: str) -> str:
-    """Why an adapter cannot be loaded, and what to do."""
-    return (
-        f"{where} holds a LoRA adapter, which is not a model by itself. Merge it into its base model first, with peft: "
-        "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
-    )
-
-
 def read_weights(path: Path) -> Weights:
     """Read a safetensors file, a torch zip file, or the shards that an index lists.
 
     Raises:
-        CheckpointError: damaged, incomplete, or with an index that leads out of its folder.
+        CheckpointError: it is damaged or incomplete, or its index leads out of its folder.
     """
     if path.suffix == ".json":
         return _read_shards(path)

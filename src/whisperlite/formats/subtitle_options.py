@@ -27,13 +27,15 @@ class SubtitleOptions:
     """
 
     highlight_words: bool = option(
-        False, FLAG, "Mark each word while it is said: underlined in srt and vtt, timed in lrc."
+        False, FLAG, "Highlight each word while it is spoken: underlined in srt and vtt, with a time of its own in lrc."
     )
-    max_line_width: int | None = option(None, _COUNT, "Longest line of srt and vtt, in characters.")
+    max_line_width: int | None = option(None, _COUNT, "Maximum number of characters in a line of srt and vtt.")
     max_line_count: int | None = option(
-        None, _COUNT, "Most lines of a cue of srt and vtt, whose words then go on over segments; needs max_line_width."
+        None,
+        _COUNT,
+        "Maximum number of lines in a cue of srt and vtt; cues can then span segments. Needs max_line_width.",
     )
-    max_words_per_line: int | None = option(None, _COUNT, "Most words of a cue of srt and vtt.")
+    max_words_per_line: int | None = option(None, _COUNT, "Maximum number of words in a cue of srt and vtt.")
 
     def __post_init__(self) -> None:
         check_fields(self)

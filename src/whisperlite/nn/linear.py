@@ -13,10 +13,9 @@ not depend on the rows that it is computed with.
 
 from __future__ import annotations
 
-import threading
+import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -173,15 +172,13 @@ class _SmallHalvesLinear(_HalvesLinear):
         return torch.fbgemm_linear_fp16_weight(rows, self.few_rows, self.bias)
 
 
-_UNWARNED = threading.Lock()
+def _silence_deprecations() -> None:
+    """torch warns, once each, about the operators here that it means to remove; users cannot do anything about it.
 
-
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """For operators that torch means to take out, each of which says so once, when it is probed."""
-    with _UNWARNED, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    So there is a filter for what is said of this module, and it stays. `catch_warnings` would put back the filters of
+    the whole process, and so undo what other threads set in the meantime.
+    """
+    warnings.filterwarnings("ignore", module=re.escape(__name__) + "$")
 
 
 @cache
@@ -338,9 +335,10 @@ def _probed(kind: Any, dtype: torch.dtype, engine: str) -> bool:  # noqa: ARG001
     weight = weight.half().float()
     weight[0] = x[0, 0] = 1.0  # what adds up to most
     exact = dtype == torch.float32 and kind in (_PackedLinear, _HalvesLinear, _SmallHalvesLinear)
+    _silence_deprecations()
     try:
         # The user's autocast would round what is expected, and one answer counts for the whole process.
-        with _unwarned(), torch.autocast("cpu", enabled=False):
+        with torch.autocast("cpu", enabled=False):
             expected = F.linear(x, weight, bias)
             if kind in (_PackedLinear, _HalvesLinear, _SmallHalvesLinear):
                 found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))

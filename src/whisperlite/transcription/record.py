@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from whisperlite.decoding.asks import Answer, Decoded
-from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
+from whisperlite.options import Task
+from whisperlite.results import Attempt, Segment, Skipped, SkipReason, Transcription, Usage
 from whisperlite.transcription.bounds import Bounds, holding_their_words, words_inside
 from whisperlite.transcription.outcome import Outcome, Place
 from whisperlite.transcription.segments import Draft
@@ -72,7 +73,7 @@ class Record:
         if text not in self.warnings:
             self.warnings.append(text)
 
-    def skip(self, start: float, end: float, reason: str) -> None:
+    def skip(self, start: float, end: float, reason: SkipReason) -> None:
         """A span, in seconds, that has no text."""
         start, end = (min(max(round(time, 3), 0.0), self.bounds.duration) for time in (start, end))
         if end > start:
@@ -113,7 +114,7 @@ class Record:
             words=() if words is not None and draft.is_empty else words,
         )
 
-    def result(self, *, text: str, task: str, model: str, is_partial: bool) -> Transcription:
+    def result(self, *, text: str, task: Task, model: str, is_partial: bool) -> Transcription:
         """All of it; of a session that was stopped, nothing that lies behind its last window."""
         language, probability = self._most_spoken() if self.heard else (self.language, self.language_probability)
         skipped = [span for span in self.skipped if not is_partial or span.end <= self.done_s]

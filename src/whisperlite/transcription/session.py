@@ -213,10 +213,11 @@ class _Session:
             moved = place.n_frames
             self.record.skip(place.offset_s, place.end_s, "no_speech")
         else:
-            drafts: list[Draft] | None = [self._draft(piece, outcome) for piece in outcome.pieces]
+            drafts = [self._draft(piece, outcome) for piece in outcome.pieces]
+            counts = True
             if self.options.word_timestamps:
-                drafts, moved = yield from self._with_words(drafts, outcome)
-            if drafts is not None:
+                drafts, moved, counts = yield from self._with_words(drafts, outcome)
+            if counts:
                 self.is_first = self.is_first and not drafts
                 accepted = self.record.accept(drafts, outcome)
                 tokens = [token for each in accepted for token in each.tokens]
@@ -331,10 +332,10 @@ class _Session:
 
     # Words
 
-    def _with_words(self, drafts: list[Draft], outcome: Outcome) -> _Steps[tuple[list[Draft] | None, int]]:
-        """Segments with words, without hallucinations, and by how many frames to move on.
+    def _with_words(self, drafts: list[Draft], outcome: Outcome) -> _Steps[tuple[list[Draft], int, bool]]:
+        """Segments with words, without hallucinations; by how many frames to move on; and whether the window counts.
 
-        None in place of the segments: the window counts for nothing and is decoded again from where speech begins.
+        If it does not, it is decoded again from where speech begins, as if it had never been decoded.
         """
         place, moved = outcome.place, outcome.moved
         words = yield from self._timed_words(drafts, outcome)
@@ -355,11 +356,11 @@ class _Session:
         if self.options.hallucination_silence_threshold is not None:
             verdict, moved = self._without_hallucinations(drafts, outcome, moved)
             if verdict.is_void:
-                return None, moved
+                return [], moved, False
             drafts = verdict.kept
         end_s = speech_end(drafts)
         self.last_speech_end_s = self.last_speech_end_s if end_s is None else end_s
-        return drafts, moved
+        return drafts, moved, True
 
     def _timed_words(self, drafts: Sequence[Draft], outcome: Outcome) -> _Steps[list[TimedWord]]:
         place = outcome.place

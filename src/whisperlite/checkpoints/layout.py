@@ -1,0 +1,94 @@
+"""Which files make up a model: one set of weights, a vocabulary, settings.
+
+In: the names of the files in a folder or a repository. Out: the names of those that are read, the best first. Downloads
+and readers both choose here, so what is fetched is what is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal
+
+from whisperlite.errors import CheckpointError
+
+Format = Literal["huggingface", "ctranslate2"]
+
+CONFIG = "config.json"
+SETTINGS = (CONFIG, "generation_config.json", "preprocessor_config.json", "processor_config.json")
+CTRANSLATE2 = "model.bin"
+ADAPTER = "adapter_config.json"  # in a folder that has an adapter instead of weights
+
+_SHARD = re.compile(r"-\d+-of-\d+\.")
+_VARIANTS = ("fp16", "fp32")  # these come before others
+
+# The files of a vocabulary: those that all have to be there, and those that are read with them if they are there.
+_Set = tuple[tuple[str, ...], tuple[str, ...]]
+_TOKENIZER_JSON: _Set = (("tokenizer.json",), ())
+_VOCAB_JSON: _Set = (
+    ("vocab.json", "merges.txt"),
+    ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"),
+)
+_TOKEN_LISTS: tuple[_Set, ...] = ((("vocabulary.json",), ()), (("vocabulary.txt",), ()))
+# Every format is read with every kind of vocabulary; its own comes first.
+_VOCABULARIES: dict[Format, tuple[_Set, ...]] = {
+    "huggingface": (_TOKENIZER_JSON, _VOCAB_JSON, *_TOKEN_LISTS),
+    "ctranslate2": (_TOKENIZER_JSON, *_TOKEN_LISTS, _VOCAB_JSON),
+}
+
+
+def weights_file(names: Collection[str]) -> str | None:
+    """The file that holds or lists the weights; None if there is none that can be read.
+
+    safetensors come before CTranslate2's file, and that before pickles. Variants, such as large-v3's
+    `model.fp32-….safetensors`, count only if they are all there is.
+    """
+    order = (*_named("model", "safetensors", names), CTRANSLATE2, *_named("pytorch_model", "bin", names))
+    return next((name for name in order if name in names), None)
+
+
+def format_of(weights: str) -> Format:
+    """The format of a file that `weights_file` chose."""
+    return "ctranslate2" if weights == CTRANSLATE2 else "huggingface"
+
+
+def vocabulary_files(names: Collection[str], format: Format) -> list[str]:
+    """The files that a tokenizer is read from, the main one first; empty if no set of them is complete."""
+    for needed, others in _VOCABULARIES[format]:
+        if all(name in names for name in needed):
+            return [*needed, *(name for name in others if name in names)]
+    return []
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of the files in a folder.
+
+    Raises:
+        CheckpointError: the folder cannot be read.
+    """
+    try:
+        return {path.name for path in folder.iterdir() if path.is_file()}
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be read: {error.strerror}.") from error
+
+
+def adapter_message(where: str) -> str:
+    """Why an adapter cannot be loaded, and what to do."""
+    return (
+        f"{where} holds a LoRA adapter, which is not a model by itself. Merge it into its base model first, with peft: "
+        "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
+    )
+
+
+def _named(stem: str, suffix: str, names: Collection[str]) -> list[str]:
+    """`model.safetensors` and its index, then both of each variant that is there."""
+    file = re.compile(rf"{stem}\.([^/]+)\.{suffix}")
+    index = re.compile(rf"{stem}\.{suffix}\.index\.([^/]+)\.json")
+    whole = [name for name in names if not _SHARD.search(name)]
+    found = {match[1] for name in whole for pattern in (file, index) if (match := pattern.fullmatch(name))}
+    variants = sorted(found, key=lambda variant: (variant not in _VARIANTS, variant))
+    return [
+        *(f"{stem}.{suffix}", f"{stem}.{suffix}.index.json"),
+        *(name for each in variants for name in (f"{stem}.{each}.{suffix}", f"{stem}.{suffix}.index.{each}.json")),
+    ]
