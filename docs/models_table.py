@@ -19,14 +19,14 @@ def with_table(page: str) -> str:
 
 
 def table() -> str:
-    rows = ["| name | parameters | languages | mel bands | on the Hub | as a package |", "|---|---|---|---|---|---|"]
+    rows = ["| name | parameters | languages | mel bands | on the Hub | extra |", "|---|---|---|---|---|---|"]
     for model in dict.fromkeys(PUBLISHED.values()):
         names = ", ".join(f"`{name}`" for name, other in PUBLISHED.items() if other is model)
         # Distil-Whisper's were trained on English alone, whatever their vocabulary has.
         is_english = not model.dims.is_multilingual or model.name.startswith("distil-")
         languages = "English" if is_english else str(model.dims.num_languages)
-        package = f"`whisperlite[{EMBEDDED[model.name].extra}]`" if model.name in EMBEDDED else ""
-        cells = (names, f"{model.parameters} M", languages, str(model.dims.n_mels), f"`{model.repository}`", package)
+        extra = f"`{EMBEDDED[model.name].extra}`" if model.name in EMBEDDED else ""
+        cells = (names, f"{model.parameters} M", languages, str(model.dims.n_mels), f"`{model.repository}`", extra)
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 

@@ -1,11 +1,10 @@
-"""Writes the table of `service.md` from the fields of `Settings`: `python docs/service_table.py`."""
+"""Writes the table of `service.md` from the flags of `whisperlite serve`: `python docs/service_table.py`."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import runpy
 from pathlib import Path
 
-from whisperlite.kinds import Kind
 from whisperlite.server.settings import Settings
 
 PAGE = Path(__file__).with_name("service.md")
@@ -20,13 +19,9 @@ def with_table(page: str) -> str:
 
 
 def table() -> str:
-    rows = ["| flag | default | takes | |", "|---|---|---|---|"]
-    for definition in fields(Settings):
-        kind: Kind = definition.metadata["kind"]
-        flag = f"`--{definition.name.replace('_', '-')}`"
-        cells = (flag, f"`{definition.default!r}`", kind.label, definition.metadata["help"])
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
+    flags = runpy.run_path(str(PAGE.with_name("command-line_table.py")))
+    text: str = flags["table"](flags["actions"]("serve").values(), Settings)
+    return text
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The files that the pages speak of: a recording, and the real `base` in every format that they name."""
+"""The files that the pages speak of: recordings, and the real `base` in every format that they name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import wave
 from pathlib import Path
+
+import numpy as np
 
 import whisperlite
 from tests.writers import write_openai
@@ -20,7 +22,7 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 def write_recordings(folder: Path, span_s: tuple[float, float]) -> None:
-    """`interview.wav` and `talk.mp3`: both a span of the test recording."""
+    """`interview.wav` and `talk.mp3`, a span of the test recording; `call.wav`, where it is one of two channels."""
     with wave.open(str(RECORDING)) as whole, wave.open(str(folder / "interview.wav"), "wb") as part:
         part.setparams(whole.getparams())
         start, end = (round(time * whole.getframerate()) for time in span_s)
@@ -28,6 +30,22 @@ def write_recordings(folder: Path, span_s: tuple[float, float]) -> None:
         part.writeframes(whole.readframes(end - start))
     command = [find_binary(), "-v", "error", "-i", str(folder / "interview.wav"), str(folder / "talk.mp3")]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    write_call(folder / "call.wav", span_s)
+
+
+def write_call(file: Path, span_s: tuple[float, float]) -> None:
+    """Two speakers, each on a channel of their own: what comes before a span of the test recording, and the span."""
+    with wave.open(str(RECORDING)) as whole:
+        start, end = (round(time * whole.getframerate()) for time in span_s)
+        rate, samples = whole.getframerate(), np.frombuffer(whole.readframes(end), dtype="<i2")
+    channels = np.zeros((len(samples), 2), dtype="<i2")
+    channels[:start, 0] = samples[:start]
+    channels[start:, 1] = samples[start:]
+    with wave.open(str(file), "wb") as call:
+        call.setnchannels(2)
+        call.setsampwidth(2)
+        call.setframerate(rate)
+        call.writeframes(channels.tobytes())
 
 
 def write_models(folder: Path) -> None:

@@ -17,7 +17,7 @@ class Block:
     """A fenced block of a page.
 
     Attributes:
-        language: what stands behind the opening fence.
+        language: what stands after the opening fence.
         title: of code for another library its name, else "".
         lines_before: of the page.
         text: between the fences.
@@ -78,13 +78,51 @@ def links(page: Path) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"<(https?://[^>\s]*)>", text)
 
 
-def tables(page: Path) -> dict[str, list[tuple[str, ...]]]:
-    """Heading → the rows of the tables below it, without their head."""
-    found: dict[str, list[tuple[str, ...]]] = {}
-    heading = ""
-    for line in page.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
-            heading = line.lstrip("# ")
-        elif line.startswith("|") and not line.startswith(("|---", "| there |")):
-            found.setdefault(heading, []).append(tuple(cell.strip() for cell in line.strip("|").split("|")))
+@dataclass(frozen=True)
+class OptionTable:
+    """What a page says about the options of one call of another library.
+
+    Attributes:
+        rows: of the table, without its head.
+        without: names on the line "No equivalent: `one`, `another` (why)."
+    """
+
+    rows: list[tuple[str, ...]]
+    without: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """Every option of the other library that is named."""
+        return [*(name for row in self.rows for name in code(row[0])), *self.without]
+
+
+def option_tables(page: Path) -> dict[str, OptionTable]:
+    """Heading → the options below it. On a page with a part "Every option" it is that part that is read."""
+    text = page.read_text(encoding="utf-8")
+    part = re.search(r"^## Every option$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    found: dict[str, OptionTable] = {}
+    for section in re.split(r"^#+ ", part[1] if part else text, flags=re.MULTILINE):
+        heading, _, content = section.partition("\n")
+        unlinked = re.sub(r"\]\([^)]*\)", "]", content)
+        lines = re.findall(r"^No equivalent: (.*?)(?:\n\n|\Z)", unlinked, re.MULTILINE | re.DOTALL)
+        without = [name for line in lines for name in code(re.sub(r"\([^()]*\)", "", line))]
+        rows = table_rows(content)
+        if rows or without:
+            found[heading] = OptionTable(rows, without)
     return found
+
+
+def table_rows(text: str) -> list[tuple[str, ...]]:
+    """The rows of all tables, without their heads."""
+    found: list[tuple[str, ...]] = []
+    for line in text.splitlines():
+        if re.fullmatch(r"\|[-:| ]+\|", line):
+            found.pop()  # what is above the rule is the head
+        elif line.startswith("|"):
+            found.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
+    return found
+
+
+def code(text: str) -> list[str]:
+    """What stands between backticks."""
+    return re.findall(r"`([^`\n]+)`", text)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import json
 import os
 import re
 import runpy
@@ -24,13 +26,29 @@ import torch
 import whisperlite
 from tests.desk import RECORDING, SENTENCE_S, write_models, write_recordings
 from tests.distribution import EXTRAS
-from tests.pages import COMING_FROM, PAGES, ROOT, Block, blocks, commands, headings, links, name_of, tables
+from tests.pages import (
+    COMING_FROM,
+    PAGES,
+    ROOT,
+    Block,
+    blocks,
+    code,
+    commands,
+    headings,
+    links,
+    name_of,
+    option_tables,
+    table_rows,
+)
 from whisperlite.cli import main
+from whisperlite.formats import WRITERS, render
 from whisperlite.options import Options
 
 SERVICE = "service"
 PEERS = {"openai-whisper", "faster-whisper", "transformers"}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+OTHERS = ROOT / "docs" / "coming-from" / "others.md"
+OUTPUT_FORMATS = ROOT / "docs" / "output-formats.md"
 RUNNING = [page for page in PAGES if any(each.language in ("python", "sh") for each in blocks(page))]
 
 
@@ -171,22 +189,39 @@ def ours() -> set[str]:
     return {field.name for field in fields(Options)} | (parameters - {"self", "options"})
 
 
-@pytest.mark.parametrize("page", [*COMING_FROM, ROOT / "docs" / "coming-from" / "others.md"], ids=name_of)
+@pytest.mark.parametrize("page", [*COMING_FROM, OTHERS], ids=name_of)
 def test_what_a_table_sends_to_exists_here(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     flags = set(re.findall(r"--\w+", capsys.readouterr().out))
-    rows = [row for table in tables(page).values() for row in table]
-    assert len(rows) > 30
-    targets_here = {row[1].strip("`") for row in rows if row[1] not in ("no", "not yet")}
-    assert targets_here <= ours() | flags
+    sent_to = [code(row[1]) for table in option_tables(page).values() for row in table.rows]
+    assert len(sent_to) > 30
+    assert [] not in sent_to
+    assert {re.split("[ =]", name)[0] for names in sent_to for name in names} <= ours() | flags
 
 
-@pytest.mark.parametrize("page", COMING_FROM, ids=name_of)
-def test_what_a_table_says_is_not_there_is_not_there(page: Path) -> None:
-    """An option that arrives under its old name has to be taken out of the lack."""
-    lacking = {row[0].strip("`-") for table in tables(page).values() for row in table if row[1] == "not yet"}
-    assert lacking & ours() == set()
+@pytest.mark.parametrize("page", [*COMING_FROM, OTHERS], ids=name_of)
+def test_what_has_no_equivalent_is_not_there(page: Path) -> None:
+    """An option that arrives under its old name has to be taken off the line."""
+    lacking = {name.strip("-") for table in option_tables(page).values() for name in table.without}
+    assert lacking & ours() <= {"task"}  # of transformers' `pipeline`: what kind of pipeline it is
+
+
+@pytest.mark.parametrize("page", [*COMING_FROM, OTHERS], ids=name_of)
+def test_attributes_that_a_table_sends_to_exist(page: Path) -> None:
+    kinds: dict[str, Any] = {
+        "whisperlite": whisperlite,
+        "model": whisperlite.Whisper,
+        "result": whisperlite.Transcription,
+        "segment": whisperlite.Segment,
+        "word": whisperlite.Word,
+        "decoded": whisperlite.Decoded,
+    }
+    cells = " ".join(row[1] for row in table_rows(page.read_text(encoding="utf-8")))
+    for variable, name in re.findall(rf"\b({'|'.join(kinds)})\.(\w+)", cells):
+        kind = kinds[variable]
+        documented = re.findall(r"^ *(\w+):", kind.__doc__, re.MULTILINE)  # attributes that are set by __init__
+        assert hasattr(kind, name) or name in documented, f"{variable}.{name}"
 
 
 @pytest.mark.parametrize("page", COMING_FROM, ids=name_of)
@@ -194,6 +229,40 @@ def test_a_page_names_the_version_that_it_is_tested_with(page: Path) -> None:
     pinned = (ROOT / "tests" / "peers" / "requirements.txt").read_text(encoding="utf-8")
     (version,) = re.findall(rf"^{page.stem}==(.+)$", pinned, re.MULTILINE)
     assert f"Of {page.stem} {version}, with which this page is tested." in page.read_text(encoding="utf-8")
+
+
+def test_the_samples_of_output_formats_are_what_is_written() -> None:
+    """All are of the transcription that the page shows as JSON; `name=value` above one is an option, "…" its cut."""
+    samples = list(samples_of(OUTPUT_FORMATS))
+    ((shown, _),) = [(text, options) for format, options, text in samples if format == "json"]
+    sample = whisperlite.Transcription.from_dict(json.loads(shown))
+    assert sample.to_dict() == json.loads(shown)
+    assert {format for format, _, _ in samples} == WRITERS.keys()
+    for format, options, text in samples:
+        written = render(sample, format, **options)
+        beginning, _, is_cut = text.partition("…")
+        if format != "json":
+            is_written = written.startswith(beginning) if is_cut else written.strip("\n") == text.strip("\n")
+            assert is_written, (format, options)
+
+
+def test_every_key_of_the_json_is_explained() -> None:
+    results = whisperlite.Transcription, whisperlite.Segment, whisperlite.Word, whisperlite.Usage
+    kinds = (*results, whisperlite.Skipped, whisperlite.Attempt)
+    explained = code(OUTPUT_FORMATS.read_text(encoding="utf-8"))
+    assert {field.name for kind in kinds for field in fields(kind)} <= set(explained)
+
+
+def samples_of(page: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(format, options, text) of each block of text; the heading above it names the format first."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for block in blocks(page):
+        above = lines[: block.lines_before - 1]
+        heading = next(line for line in reversed(above) if line.startswith("#"))
+        paragraph = "\n".join(above).rstrip().rpartition("\n\n")[2]
+        options = {name: ast.literal_eval(value) for name, value in re.findall(r"`(\w+)=(\w+)`", paragraph)}
+        if block.language == "text":
+            yield code(heading)[0], options, block.text
 
 
 def test_a_block_in_another_form_is_found(tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
-"""The other libraries' side, run by their Python: `side.py run BLOCK` or `side.py options LIBRARY`; prints JSON.
+"""The other libraries' side, run by their Python; prints JSON.
+
+side.py run FILE          what the file leaves as `text`
+side.py page FILE         of a JSON list of blocks, each `text` that one of them leaves
+side.py options LIBRARY   the options of its calls
 
 It imports nothing of whisperlite, which is not installed there.
 """
@@ -17,11 +21,21 @@ from pathlib import Path
 from typing import Any
 
 
-def run(block: str) -> str:
-    """Execute a page's block; what it leaves as `text`."""
+def run(file: str) -> str:
+    """Execute a file; what it leaves as `text`."""
     namespace: dict[str, Any] = {"__name__": "page"}
-    exec(compile(Path(block).read_text(encoding="utf-8"), block, "exec"), namespace)
+    exec(compile(Path(file).read_text(encoding="utf-8"), file, "exec"), namespace)
     return str(namespace["text"])
+
+
+def page(file: str) -> list[str]:
+    """Execute a page's blocks, one after the other; each `text` that they leave."""
+    namespace: dict[str, Any] = {"__name__": "page"}
+    found: list[str] = []
+    for number, block in enumerate(json.loads(Path(file).read_text(encoding="utf-8"))):
+        exec(compile(block, f"{file} {number}", "exec"), namespace)
+        found += [str(namespace.pop("text"))] if "text" in namespace else []
+    return found
 
 
 def options(library: str) -> dict[str, list[str]]:
@@ -60,7 +74,7 @@ def _transformers() -> dict[str, list[str]]:
     pipe = library.AutomaticSpeechRecognitionPipeline
     return {
         "`pipeline`": _names(library.pipeline),
-        "`pipe`": [*_names(pipe.__call__), *_names(pipe._sanitize_parameters), "generate_kwargs"],
+        "`pipe`": [*_names(library.Pipeline.__call__), *_names(pipe._sanitize_parameters), "generate_kwargs"],
         "`model.generate`": _names(library.WhisperForConditionalGeneration.generate),
         "generic": sorted(library.GenerationConfig().to_dict()),
     }
@@ -68,9 +82,10 @@ def _transformers() -> dict[str, list[str]]:
 
 def _names(function: Callable[..., Any], *without: str) -> list[str]:
     parameters = inspect.signature(function).parameters.values()
-    named = (each.name for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD)
+    collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = (each.name for each in parameters if each.kind not in collecting)
     return [name for name in named if name not in ("self", *without)]
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps({"run": run, "options": options}[sys.argv[1]](sys.argv[2])))
+    print("\n" + json.dumps({"run": run, "page": page, "options": options}[sys.argv[1]](sys.argv[2])))

@@ -79,8 +79,9 @@ def run(command: str, token: str) -> str:
         return done.stdout
     words = shlex.split(command.replace("$TOKEN", token))
     assert words[:3] == ["curl", "-X", "POST"]
-    given = dict(zip(words[3:-1:2], words[4:-1:2], strict=True))
-    header, value = given["-H"].split(": ", 1)
-    field, file = given["-F"].split("=@", 1)
-    files = {field: (file, Path(file).read_bytes())}
-    return httpx2.post(words[-1], headers={header: value}, files=files, timeout=60).text
+    given = list(zip(words[3:-1:2], words[4:-1:2], strict=True))
+    headers = dict(value.split(": ", 1) for flag, value in given if flag == "-H")
+    fields = dict(value.split("=", 1) for flag, value in given if flag == "-F")
+    files = {name: (value[1:], Path(value[1:]).read_bytes()) for name, value in fields.items() if value[0] == "@"}
+    data = {name: value for name, value in fields.items() if name not in files}
+    return httpx2.post(words[-1], headers=headers, data=data, files=files, timeout=60).text
