@@ -76,6 +76,7 @@ def running(model: Whisper, folder: Path, **settings: Any) -> Iterator[Running]:
             log_config=None,
             lifespan="on",
             http=protocol_with(chosen.headers_timeout_s, chosen.upload_timeout_s),
+            ws="none",
             timeout_graceful_shutdown=PATIENCE_S,  # type: ignore[arg-type]
         )
     )

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from starlette.applications import Starlette
 
 import whisperlite
-from tests.pooled import WAV
+from tests.pooled import PATIENCE_S, WAV
 from tests.server.serving import FORM, INFERENCE, Running, new_token, running
 from tests.small_whisper import small_whisper
 from whisperlite import OptionError, Whisper
-from whisperlite.server.app import OPEN, check_startable, create_app
-from whisperlite.server.auth import Gatekeeper, add_token, read_hashes
+from whisperlite.decoding.engine import Engine
+from whisperlite.server import auth
+from whisperlite.server.app import OPEN, check_startable, create_app, kept_secret
+from whisperlite.server.auth import Gatekeeper, add_token, hash_of, read_hashes
 from whisperlite.server.logs import REQUEST_ID, JsonFormatter, log
 from whisperlite.server.settings import Settings
 
@@ -94,6 +101,149 @@ def test_wrong_names_and_files_of_tokens_are_refused(tmp_path: Path) -> None:
         read_hashes(file)
 
 
+def test_tokens_without_a_name_get_the_first_that_is_free(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    tokens = [add_token(file) for _ in range(3)]
+    assert read_hashes(file) == {
+        name: hash_of(token) for name, token in zip(("default", "default-2", "default-3"), tokens, strict=True)
+    }
+    file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("default-2")))
+    add_token(file)
+    assert list(read_hashes(file)) == ["default", "default-3", "default-2"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
+def test_whoever_adds_a_token_waits_for_who_does_already_and_sees_what_that_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    file, waits, errors = tmp_path / "tokens", threading.Event(), list[str]()
+
+    def add() -> None:
+        try:
+            add_token(file, "anna")
+        except OptionError as error:
+            errors.append(str(error))
+
+    def lock(lines: Any, how: int) -> None:
+        waits.set()
+        flock(lines, how)
+
+    flock = fcntl.flock
+    with file.open("a") as other:
+        flock(other, fcntl.LOCK_EX)
+        monkeypatch.setattr(fcntl, "flock", lock)
+        thread = threading.Thread(target=add)
+        thread.start()
+        assert waits.wait(PATIENCE_S)
+        other.write(f"anna sha256:{'0' * 64}\n")
+    thread.join(PATIENCE_S)
+    assert "named 'anna' already" in errors[0]
+    assert file.read_text().count("anna") == 1
+
+
+def test_a_file_that_is_no_text_is_no_file_of_tokens(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_bytes(bytes(range(256)))
+    with pytest.raises(OptionError, match="line 1: expected a name and a hash"):
+        check_startable(Settings(data_dir=str(tmp_path)))
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(auth, "time", found)
+    return found
+
+
+def test_a_file_of_tokens_that_is_replaced_shuts_nobody_out(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, away = tmp_path / "tokens", tmp_path / "tokens~"
+    token = bearer(add_token(file))["Authorization"]
+    gatekeeper = Gatekeeper(file)
+    assert gatekeeper.owner(token)
+    file.rename(away)
+    clock.now = 0.9
+    assert gatekeeper.owner(token)
+    away.rename(file)
+    clock.now = 5.0
+    assert gatekeeper.owner(token)
+    assert caplog.text == ""
+
+
+def test_a_file_of_tokens_that_is_deleted_lets_nobody_in_until_it_is_back(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, away = tmp_path / "tokens", tmp_path / "tokens~"
+    token = bearer(add_token(file))["Authorization"]
+    gatekeeper = Gatekeeper(file)
+    assert gatekeeper.owner(token)
+    file.rename(away)
+    clock.now = 1.1  # since it was last seen, whoever asked in the meantime
+    assert gatekeeper.owner(token) is None
+    assert gatekeeper.owner(token) is None
+    assert caplog.text.count("tokens is gone") == 1
+    away.rename(file)
+    assert gatekeeper.owner(token)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_file_of_tokens_may_go_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks at it, and between a look and the reading."""
+    file = tmp_path / "tokens"
+    token = bearer(add_token(file))["Authorization"]
+    gatekeeper, look = Gatekeeper(file), Path.stat
+    owner = gatekeeper.owner(token)
+    assert owner is not None
+    looks = 0
+
+    def sometimes(path: Path, **named: Any) -> os.stat_result:
+        nonlocal looks
+        looks += 1
+        if looks % 2 == 0:
+            raise FileNotFoundError(path)
+        return look(path, **named)
+
+    def never(path: Path) -> bytes:
+        raise FileNotFoundError(path)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Path, "stat", sometimes)
+        assert [gatekeeper.owner(token) for _ in range(4)] == [owner] * 4
+    file.write_text("")
+    with monkeypatch.context() as patches:
+        patches.setattr(Path, "read_bytes", never)
+        assert gatekeeper.owner(token) == owner
+    assert gatekeeper.owner(token) is None
+
+
+def test_a_file_of_tokens_of_the_same_age_is_read_again(tmp_path: Path) -> None:
+    """As a copy is that keeps times, or one made within the clock's tick."""
+    file, other = tmp_path / "tokens", tmp_path / "other"
+    anna, berta = (bearer(add_token(path, name))["Authorization"] for path, name in ((file, "anna"), (other, "bert")))
+    gatekeeper = Gatekeeper(file)
+    assert gatekeeper.owner(anna)
+    then = file.stat().st_mtime_ns
+    os.utime(other, ns=(then, then))
+    assert other.stat().st_size == file.stat().st_size
+    other.replace(file)
+    assert gatekeeper.owner(anna) is None
+    assert gatekeeper.owner(berta)
+    file.write_text("# nobody\n")  # the same file, of another size
+    os.utime(file, ns=(then, then))
+    assert gatekeeper.owner(berta) is None
+
+
 def test_a_line_of_the_file_that_goes_wrong_while_it_runs_shuts_nobody_out_and_tells_strangers_nothing(
     model: Whisper, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,6 +314,23 @@ def test_no_other_origin_is_let_in(service: Running) -> None:
 
 
 # What is seen
+
+
+def test_it_says_when_the_device_has_failed(model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Engine) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with running(model, tmp_path) as service:
+        assert service.client.get("/readyz").status_code == 200
+        monkeypatch.setattr(Engine, "step", fail)
+        for _ in range(2):  # the one that was being decoded, and another
+            refused = service.post(WAV)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert "has to be restarted" in refused.json()["detail"]
+            assert "memory access" not in refused.text
+        answer = service.client.get("/readyz")
+        assert (answer.status_code, "restart" in answer.json()["status"]) == (503, True)
+        assert service.client.get("/healthz").status_code == 200
 
 
 def test_it_says_that_it_runs_and_is_ready(service: Running) -> None:
@@ -290,6 +457,50 @@ def test_a_start_removes_no_file_that_is_not_a_request_s(model: Whisper, tmp_pat
         file.touch()
     with running(model, tmp_path):
         assert [file.exists() for file in (*kept, *stray)] == [True, True, False, False]
+
+
+def test_a_start_that_fails_leaves_nothing(model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no deliveries")
+
+    async def start(app: Starlette) -> None:
+        async with app.router.lifespan_context(app):
+            pass
+
+    def threads() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("whisperlite-")}
+
+    before = threads()
+    with monkeypatch.context() as patches:
+        patches.setattr("whisperlite.server.app.Deliveries", fail)
+        with pytest.raises(RuntimeError, match="no deliveries"):
+            asyncio.run(start(create_app(model, Settings(no_auth=True, data_dir=str(tmp_path)))))
+    assert threads() <= before
+    with running(model, tmp_path) as service:
+        assert service.post(WAV).status_code == 200
+
+
+def test_a_secret_that_was_not_written_to_its_end_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise RuntimeError("the end")
+
+    with monkeypatch.context() as patches:
+        patches.setattr("whisperlite.server.app.new_secret", fail)
+        with pytest.raises(RuntimeError, match="the end"):
+            kept_secret(tmp_path)
+    secret = kept_secret(tmp_path)
+    assert kept_secret(tmp_path) == secret
+    assert [path.name for path in tmp_path.iterdir()] == ["webhook-secret"]
+    assert (tmp_path / "webhook-secret").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"whsec_short", b"\xff"])
+def test_a_file_without_a_secret_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "webhook-secret").write_bytes(content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}.webhook-secret does not hold"):
+        kept_secret(tmp_path)
 
 
 def test_a_second_service_in_the_same_folder_is_refused(service: Running) -> None:

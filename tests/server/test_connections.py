@@ -15,7 +15,8 @@ import pytest
 import whisperlite
 from tests.pooled import PATIENCE_S, wait_until
 from tests.server.serving import Running, running
-from whisperlite import Whisper
+from whisperlite import MissingPackageError, Whisper
+from whisperlite.server import connections
 
 LIMIT_S = 0.5
 PATH = "/v1/inference/openai/whisper-tiny.en"
@@ -52,6 +53,20 @@ def seconds_to_its_end(connection: HTTPConnection) -> float:
     began = time.monotonic()
     assert connection.sock.recv(1) == b""
     return time.monotonic() - began
+
+
+def test_a_version_of_uvicorn_that_the_limits_cannot_be_built_on_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Renamed:
+        def __init__(self) -> None:
+            self.exchange = None
+
+        def connection_made(self, transport: object) -> None: ...
+
+    monkeypatch.setattr(connections, "_ATTRIBUTES", {Renamed: ("connection_made", "exchange")})
+    connections.protocol_with(1.0, 1.0)
+    monkeypatch.setattr(connections, "_ATTRIBUTES", {Renamed: ("connection_made", "exchange", "cycle")})
+    with pytest.raises(MissingPackageError, match=r"uvicorn [\d.]+ cannot be used: its Renamed has no cycle\."):
+        connections.protocol_with(1.0, 1.0)
 
 
 def test_one_that_sends_nothing_is_closed(connection: HTTPConnection) -> None:

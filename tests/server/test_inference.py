@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import jsonschema_rs
 import numpy as np
 import pytest
 
@@ -22,8 +23,11 @@ from tests.pooled import QUICK, RECORDINGS, SHORT, WAV, Steps, noise, quick, wai
 from tests.server.serving import FORM, INFERENCE, Running, in_threads, running
 from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
-from whisperlite import OptionError, Options, Transcription, Whisper
+from whisperlite import DecodingError, OptionError, Options, Transcription, Whisper
 from whisperlite.audio import ffmpeg
+from whisperlite.kinds import TEXT, Kind, optional
+from whisperlite.server import fields as fields_module
+from whisperlite.server.auth import add_token
 from whisperlite.server.fields import OPTIONS, inference_schemas, read_fields
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
@@ -138,6 +142,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str | None]] = {
     "no sound": ({"files": {"audio": ("a.wav", b"no sound")}}, 422, "audio"),
     "nothing": ({"files": {"audio": ("a.wav", b"")}}, 422, "audio"),
     "a text for a number": ({**GOOD, "data": {"temperature": "warm"}}, 422, "temperature"),
+    "too hot a temperature": ({**GOOD, "data": {"temperature": "0,1e39"}}, 422, "temperature"),
     "a number out of range": ({**GOOD, "data": {"no_speech_threshold": "2"}}, 422, "no_speech_threshold"),
     "a word for a flag": ({**GOOD, "data": {"condition_on_previous_text": "maybe"}}, 422, "condition_on_previous_text"),
     "an unknown task": ({**GOOD, "data": {"task": "summarise"}}, 422, "task"),
@@ -320,6 +325,13 @@ def test_a_field_means_the_option_of_its_name_in_json_and_in_a_form(name: str) -
         assert getattr(read.options, name) == expected
 
 
+def test_whether_a_field_is_a_text_does_not_depend_on_how_it_is_described() -> None:
+    texts = {"initial_prompt", "hotwords", "prefix", "suppress_regex", "prepend_punctuations", "append_punctuations"}
+    assert texts == fields_module._FREE_TEXT
+    assert optional(TEXT).is_text
+    assert not optional(Kind(TEXT.label, TEXT.check, TEXT.parse, TEXT.schema)).is_text
+
+
 def test_what_is_not_given_has_the_library_s_defaults() -> None:
     read = read_fields([("language", ""), ("temperature", " ")], Settings(), is_form=True).options
     default = Options()
@@ -392,15 +404,27 @@ def test_base64_may_have_lines(model: Whisper, service: Running) -> None:
     assert answer.json()["text"] == model.transcribe(WAV, language="en", max_new_tokens=4, beam_size=1).text
 
 
-def test_options_that_leave_no_numbers_are_no_error_of_the_service(tiny_en: Whisper, tmp_path: Path) -> None:
-    with running(tiny_en, tmp_path) as service:
-        path = INFERENCE.replace("small", "tiny.en")
-        answer = service.client.post(path, files={"audio": ("a.wav", WAV)}, data={"temperature": "1e308"})
-    assert (answer.status_code, "with these options" in answer.text) == (422, True)
+def test_a_recording_that_leaves_no_numbers_is_no_error_of_the_service(
+    model: Whisper, tmp_path: Path, steps: Steps
+) -> None:
+    def fail(_: int) -> None:
+        steps.before = lambda _: None
+        raise DecodingError("The network gave no usable answer.")
+
+    steps.before = fail
+    with running(model, tmp_path) as service:
+        answer = service.post(WAV)
+    assert (answer.status_code, "no usable answer for this recording" in answer.text) == (422, True)
 
 
-def test_a_warm_temperature_is_a_temperature(service: Running) -> None:
-    assert service.post(WAV, temperature="1e308").status_code == 200
+def test_the_hottest_temperature_is_a_temperature(service: Running) -> None:
+    assert service.post(WAV, temperature="100").status_code == 200
+
+
+def test_the_schema_of_a_temperature_has_its_bounds() -> None:
+    schema = jsonschema_rs.validator_for(dict(inference_schemas(Settings())["temperature"]))
+    assert all(schema.is_valid(value) for value in (0, 100, [0.0, 100.0]))
+    assert not any(schema.is_valid(value) for value in (-0.1, 100.1, [0.0, 1e39]))
 
 
 # Many at once
@@ -422,6 +446,52 @@ def test_a_service_that_is_full_says_when_to_come_again(model: Whisper, tmp_path
             thread.join()
         assert [each.status_code for each in served] == [200, 200]
         assert service.post(WAV).status_code == 200
+
+
+def test_one_token_leaves_the_others_some_places(model: Whisper, tmp_path: Path, steps: Steps) -> None:
+    anna, berta = ({"Authorization": f"Bearer {add_token(tmp_path / 'tokens', name)}"} for name in ("anna", "berta"))
+    steps.may_go.clear()
+    with running(model, tmp_path, no_auth=False, max_requests=4) as service:
+        served: list[int] = []
+
+        def post(headers: dict[str, str]) -> httpx2.Response:
+            return service.client.post(INFERENCE, files={"audio": ("a.wav", WAV)}, data=FORM, headers=headers)
+
+        def be_served(headers: dict[str, str]) -> threading.Thread:
+            thread = threading.Thread(target=lambda: served.append(post(headers).status_code))
+            thread.start()
+            return thread
+
+        threads = [be_served(anna) for _ in range(3)]
+        wait_until(lambda: service.service.pool.jobs == 3)
+        refused = post(anna)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+        assert "3 requests of yours are being served" in refused.json()["detail"]
+        by_openai = service.client.post("/v1/audio/transcriptions", data={"model": "whisper-1"}, headers=anna)
+        assert by_openai.status_code == 429
+        threads.append(be_served(berta))
+        wait_until(lambda: service.service.pool.jobs == 4)
+        assert post(berta).status_code == 503
+        steps.may_go.set()
+        for thread in threads:
+            thread.join()
+        assert served == [200] * 4
+        assert post(anna).status_code == 200
+
+
+def test_who_has_the_only_token_has_all_the_places(model: Whisper, tmp_path: Path, steps: Steps) -> None:
+    headers = {"Authorization": f"Bearer {add_token(tmp_path / 'tokens')}"}
+    steps.may_go.clear()
+    with running(model, tmp_path, no_auth=False, max_requests=4) as service:
+        service.client.headers.update(headers)
+        threads = [threading.Thread(target=service.post, args=(WAV,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: service.service.pool.jobs == 4)
+        assert service.post(WAV).status_code == 503
+        steps.may_go.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_short_recording_does_not_wait_for_the_end_of_long_ones(model: Whisper, tmp_path: Path) -> None:
@@ -537,6 +607,19 @@ def test_a_request_that_takes_too_long_is_ended(model: Whisper, tmp_path: Path, 
         own = service.post(WAVS[0], timeout_s="0.2")
         assert (own.status_code, own.json()["errors"][0]["field"]) == (422, "timeout_s")
         assert service.service.pool.jobs == 0
+
+
+def test_where_memory_is_short_it_says_when_to_come_again(model: Whisper, tmp_path: Path, steps: Steps) -> None:
+    def fail(_: int) -> None:
+        steps.before = lambda _: None
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    steps.before = fail
+    with running(model, tmp_path) as service:
+        refused = service.post(WAV)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert "GiB" not in refused.text
+        assert service.post(WAV).status_code == 200
 
 
 def test_an_engine_that_breaks_is_an_error_of_the_service_that_says_nothing(

@@ -245,7 +245,7 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event(service: Running, steps:
     answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAVS[0])}, data=fields)
     assert answer.status_code == 200
     last = answer.text.strip().split("\n\n")[-1]
-    assert last.startswith('event: error\ndata: {"type": "error", "error": {"message": "It was not done within')
+    assert last.startswith('event: error\ndata: {"type": "error", "error": {"message": "It was not finished within')
     assert service.service.pool.jobs == 0
 
 

@@ -22,8 +22,9 @@ from tests.server.webhooks.receiver import Receiver, running_receiver
 from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
 from whisperlite import Whisper
-from whisperlite.server.auth import add_token
+from whisperlite.server.auth import add_token, hash_of
 from whisperlite.server.fields import read_fields
+from whisperlite.server.webhooks.addresses import Addresses
 from whisperlite.server.webhooks.store import Store, StoredRequest, StoreError
 
 LONG = wav_of(np.asarray(np.resize(SHORT, 300 * 16000) * 32767, np.int16))
@@ -327,6 +328,44 @@ def test_when_nothing_runs_them_any_more_none_is_accepted(
         wait_until(lambda: service.client.get("/readyz").status_code == 503)
         assert service.post(WAV, webhook=receiver.url).status_code == 503
         assert service.post(WAV).status_code == 200
+
+
+def test_what_a_device_fails_is_done_after_the_next_start(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: int) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    steps.before = fail
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        request_id = service.post(WAV, webhook=receiver.url).json()["request_id"]
+        wait_until(lambda: "waits for the next start" in caplog.text)
+        assert service.post(WAV, webhook=receiver.url).status_code == 503
+        assert state(service, request_id)["inference_status"]["status"] == "queued"
+    assert receiver.messages == []
+    steps.before = lambda _: None
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)):
+        (result,) = received(receiver)
+    assert (result["request_id"], result["inference_status"]["status"]) == (request_id, "succeeded")
+
+
+def test_look_ups_are_counted_to_the_token_that_asked(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the request is accepted, and when its webhook is delivered."""
+    owners, resolve = list[str](), Addresses.resolve
+
+    async def noting(addresses: Addresses, host: str, port: int, owner: str = "") -> list[str]:
+        owners.append(owner)
+        return await resolve(addresses, host, port, owner)
+
+    monkeypatch.setattr(Addresses, "resolve", noting)
+    token = add_token(tmp_path / "tokens", "anna")
+    with running(model, tmp_path, no_auth=False, webhook_allow_hosts=(receiver.host,)) as service:
+        service.client.headers["Authorization"] = f"Bearer {token}"
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        received(receiver)
+    assert owners == [hash_of(token)] * 2
 
 
 def test_one_that_ends_the_service_again_and_again_is_given_up(

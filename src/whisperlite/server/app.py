@@ -50,7 +50,9 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
         settings: the defaults where they are not given.
 
     Raises:
-        OptionError: nobody could come in, since there is no token.
+        OptionError: if the settings, the environment or the file of tokens are wrong, or there is no token, so that
+            every request would be refused.
+        OSError: if the file of tokens cannot be read.
     """
     settings = settings or Settings()
     gatekeeper, addresses, secret = check_startable(settings)
@@ -58,32 +60,33 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = Store(settings.folder)  # first: it refuses a folder that another process uses
-        service = Service(model, settings)
-        service.remove_uploads()
-        deliveries = Deliveries(
-            store,
-            addresses,
-            secret or kept_secret(settings.folder),
-            first_retry_s=settings.webhook_first_retry_s,
-            give_up_s=settings.webhook_give_up_s,
-            timeout_s=settings.webhook_timeout_s,
-            on_attempt=lambda outcome: service.metrics.deliveries.labels(outcome).inc(),
-        )
-        app.state.service = service
-        app.state.background = Background(service, store, addresses, deliveries, gatekeeper)
-        app.state.background.remove_strays()
-        working = asyncio.ensure_future(app.state.background.run())
-        working.add_done_callback(_ended)
-        try:
-            yield
-        finally:
-            service.is_stopping = True
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-            await asyncio.to_thread(service.close)
-            addresses.close()
-            store.close()
+        async with contextlib.AsyncExitStack() as held:  # let go in the reverse order, also if the start fails
+            store = Store(settings.folder)  # first: it refuses a folder that another process uses
+            held.callback(store.close)
+            held.callback(addresses.close)
+            service = Service(model, settings, gatekeeper)
+            held.push_async_callback(asyncio.to_thread, service.close)
+            service.remove_uploads()
+            deliveries = Deliveries(
+                store,
+                addresses,
+                secret or kept_secret(settings.folder),
+                first_retry_s=settings.webhook_first_retry_s,
+                give_up_s=settings.webhook_give_up_s,
+                timeout_s=settings.webhook_timeout_s,
+                on_attempt=lambda outcome: service.metrics.deliveries.labels(outcome).inc(),
+            )
+            background = Background(service, store, addresses, deliveries, gatekeeper)
+            background.remove_strays()
+            app.state.service, app.state.background = service, background
+            working = asyncio.ensure_future(background.run())
+            working.add_done_callback(_ended)
+            try:
+                yield
+            finally:
+                service.is_stopping = True
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
 
     app = Starlette(
         routes=[
@@ -113,7 +116,8 @@ def check_startable(settings: Settings) -> tuple[Gatekeeper, Addresses, bytes | 
         Who is let in, where webhooks may go, and the key of their signatures where the environment has it.
 
     Raises:
-        OptionError: something is, or nobody could come in.
+        OptionError: if something is, or there is no token, so that every request would be refused.
+        OSError: if the file of tokens cannot be read.
     """
     try:
         addresses = Addresses(frozenset(settings.webhook_allow_hosts))
@@ -136,8 +140,8 @@ def _gatekeeper(settings: Settings) -> Gatekeeper:
     gatekeeper = Gatekeeper(settings.token_file, {ENVIRONMENT: hash_of(token)} if token else None)
     if not gatekeeper.hashes():
         raise OptionError(
-            f"There is no token in {settings.token_file}, so nobody could come in: make one with `whisperlite token`, "
-            "set WHISPERLITE_TOKEN, or let everyone in with --no-auth.",
+            f"There is no token in {settings.token_file}, so every request would be refused: create one with "
+            "`whisperlite token`, set WHISPERLITE_TOKEN, or accept requests without a token with --no-auth.",
             option="tokens",
         )
     return gatekeeper
@@ -146,19 +150,33 @@ def _gatekeeper(settings: Settings) -> Gatekeeper:
 def kept_secret(folder: Path) -> bytes:
     """The key that webhooks are signed with, made at the first start.
 
+    Args:
+        folder: which no other process uses; its `Store` sees to that.
+
     Raises:
-        ValueError: what lies there is none.
+        ValueError: if the file in which it is kept holds something else.
+        OSError: if the file cannot be read or written.
     """
     file = folder / "webhook-secret"
     if not file.exists():
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
+        whole = folder / "webhook-secret.new"  # renamed when all of it is on the disk
+        with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as new:
             new.write(new_secret() + "\n")
-    return parse_secret(file.read_text(encoding="utf-8").strip())
+            new.flush()
+            os.fsync(new.fileno())
+        whole.replace(file)
+    try:
+        return parse_secret(file.read_text(encoding="utf-8").strip())
+    except ValueError as error:
+        raise ValueError(
+            f"{file} does not hold the secret of the webhooks. {error} Restore the file, or remove it: the next start "
+            "makes a new secret, which receivers have to be given."
+        ) from error
 
 
 def _ended(task: asyncio.Future[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log("what runs requests with webhooks has failed", logging.CRITICAL, error=repr(error))
+        log("the processing of webhook requests has failed", logging.CRITICAL, error=repr(error))
 
 
 class Door:
@@ -228,7 +246,7 @@ class Door:
             if owner is None:
                 raise Problem(
                     401,
-                    "A token is needed that is known here: send it as `Authorization: Bearer TOKEN`.",
+                    "Missing or unknown token: send it as `Authorization: Bearer TOKEN`.",
                     headers={"WWW-Authenticate": "Bearer"},
                     kind="token",
                 )
@@ -256,7 +274,7 @@ def _is_openai(request: Request) -> bool:
 async def _refused_by_router(request: Request, error: Exception) -> Response:
     """There is no such path, or it is not for this method."""
     assert isinstance(error, HTTPException), "it is registered for these"
-    details = {404: "There is nothing at this path.", 405: f"{request.method} is not for this path."}
+    details = {404: "There is nothing at this path.", 405: f"{request.method} is not allowed for this path."}
     request.app.state.service.metrics.failures.labels("request").inc()
     problem = Problem(error.status_code, details.get(error.status_code, error.detail), headers=error.headers)
     return problem.response(request.state.request_id, openai=_is_openai(request))
@@ -271,8 +289,10 @@ async def _readyz(request: Request) -> Response:
     """It takes requests."""
     if request.app.state.service.is_stopping:
         return JSONResponse({"status": "stopping"}, 503)
+    if request.app.state.service.is_broken:
+        return JSONResponse({"status": "nothing can be transcribed any more: restart the service"}, 503)
     if request.app.state.background.has_ended:
-        return JSONResponse({"status": "requests with webhooks are not run any more"}, 503)
+        return JSONResponse({"status": "webhook requests are not processed any more: restart the service"}, 503)
     return JSONResponse({"status": "ready"})
 
 

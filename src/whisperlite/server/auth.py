@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import itertools
 import logging
 import os
 import re
 import secrets
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from whisperlite.errors import OptionError
 from whisperlite.server.logs import log
 
+if sys.platform != "win32":
+    import fcntl
+
 ENVIRONMENT = "environment"  # the name of the token that comes from there
 _PREFIX = "wl_"
+_DEFAULT_NAME = "default"
+_MOMENT_S = 1.0  # an editor may take a file away and put a new one in its place
 _LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})")
 
 
@@ -27,42 +38,66 @@ def hash_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def add_token(file: Path, name: str) -> str:
-    """Make a token, write its hash into the file, and return it: this is the only time that it can be seen.
+def add_token(file: Path, name: str | None = None) -> str:
+    """Make a token, add its hash to the file, and return it: it cannot be shown again.
+
+    Args:
+        name: whose token it is; None: the first free one of "default", "default-2", "default-3", ….
 
     Raises:
-        OptionError: a name that cannot be written in one word, or that is taken.
-        OSError: the file cannot be written.
+        OptionError: if the name is not valid or is taken, or if the file holds something else than tokens.
+        OSError: if the file cannot be read or written.
     """
-    if not re.fullmatch(r"[\w.@-]{1,64}", name):
-        raise OptionError(f"{name!r} is no name of a token: it takes 1 to 64 letters, digits, and any of . @ _ -")
-    if name == ENVIRONMENT or (file.exists() and name in read_hashes(file)):
-        raise OptionError(f"There is a token named {name!r}: remove its line from {file}, or give another name.")
+    if name is not None and not re.fullmatch(r"[\w.@-]{1,64}", name):
+        raise OptionError(f"{name!r} is not a valid token name: use 1 to 64 letters, digits, and any of . @ _ -")
     token = new_token()
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written = file.read_text(encoding="utf-8") if file.exists() else ""
-    separator = "\n" if written and not written.endswith("\n") else ""
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as lines:
-        lines.write(f"{separator}{name} sha256:{hash_of(token)}\n")
+    with _locked(file) as lines:
+        lines.seek(0)
+        written = lines.read()
+        taken = {ENVIRONMENT, *_parse_hashes(written, file)}
+        if name is None:
+            numbered = (f"{_DEFAULT_NAME}-{number}" for number in itertools.count(2))
+            name = next(each for each in itertools.chain([_DEFAULT_NAME], numbered) if each not in taken)
+        if name in taken:
+            raise OptionError(
+                f"There is a token named {name!r} already: remove its line from {file}, or choose another name."
+            )
+        separator = "\n" if written and not written.endswith(b"\n") else ""
+        lines.write(f"{separator}{name} sha256:{hash_of(token)}\n".encode())
     return token
 
 
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[BinaryIO]:
+    """The file, created for this user alone if it is missing, to read from and to append to.
+
+    Whoever else wants it so waits, also in another process; Windows has no such lock.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "ab+") as lines:
+        if sys.platform != "win32":
+            fcntl.flock(lines, fcntl.LOCK_EX)  # until the file is closed, and all is written by then
+        yield lines
+
+
 def read_hashes(file: Path) -> dict[str, str]:
-    """Name → hash of each token of the file, in which empty lines and those that begin with # say nothing.
+    """Name → hash of each token in the file, of which empty lines and those that begin with # are skipped.
 
     Raises:
-        OptionError: a line that is something else.
-        OSError: it cannot be read.
+        OptionError: if a line is something else.
+        OSError: if the file cannot be read.
     """
+    return _parse_hashes(file.read_bytes(), file)
+
+
+def _parse_hashes(content: bytes, file: Path) -> dict[str, str]:
     hashes: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line.strip())
         if match is None:
-            raise OptionError(
-                f"{file}, line {number}: not a name and the hash of a token, as `whisperlite token` writes."
-            )
+            raise OptionError(f"{file}, line {number}: expected a name and a hash, as `whisperlite token` writes them.")
         hashes[match["name"]] = match["hash"]
     return hashes
 
@@ -70,36 +105,63 @@ def read_hashes(file: Path) -> dict[str, str]:
 class Gatekeeper:
     """Knows the tokens. A file that changes is read again, so that a token can be added or withdrawn at any time.
 
+    A file that is damaged while the service runs changes nothing: the tokens read before stay valid. A file that is
+    deleted withdraws all of its tokens, one second after it was last seen: until then an editor may be replacing it.
+
     Args:
-        file: of the hashes; None: everyone comes in.
+        file: of the hashes; None: everyone is let in.
         extra: hashes of further tokens, by name.
     """
 
     def __init__(self, file: Path | None, extra: dict[str, str] | None = None) -> None:
         self._file = file
         self._extra = extra or {}
-        self._read: tuple[int, dict[str, str]] = (-1, {})
+        self._found: tuple[int, int, int] | None = None  # of the file that was read
+        self._seen = float("-inf")
+        self._read: dict[str, str] = {}
 
     def hashes(self) -> dict[str, str]:
-        """Name → hash of each token that there is now."""
-        if self._file is None or not self._file.exists():
-            return self._extra
-        changed = self._file.stat().st_mtime_ns
-        if changed != self._read[0]:
-            try:
-                self._read = (changed, read_hashes(self._file))
-            except (OptionError, OSError, ValueError) as error:  # those that were good go on being so
-                log("the file of tokens cannot be read", logging.ERROR, error=str(error))
-                self._read = (changed, self._read[1])
-        return {**self._read[1], **self._extra}
+        """Name → hash of each token that is valid now."""
+        if self._file is not None:
+            self._look_at(self._file)
+        return {**self._read, **self._extra}
+
+    def _look_at(self, file: Path) -> None:
+        now = time.monotonic()
+        try:
+            state = file.stat()
+            found = (state.st_mtime_ns, state.st_size, state.st_ino)
+            if found != self._found:
+                self._read = self._read_again(file)
+                self._found = found
+            self._seen = now
+        except OSError as error:
+            if now - self._seen <= _MOMENT_S:
+                return
+            if self._read:
+                log("the file of tokens is gone, and its tokens with it", logging.ERROR, error=str(error))
+            self._found, self._read = None, {}
+
+    def _read_again(self, file: Path) -> dict[str, str]:
+        try:
+            return read_hashes(file)
+        except FileNotFoundError:
+            raise
+        except (OptionError, OSError) as error:  # those that were good go on being so
+            log("the file of tokens cannot be read", logging.ERROR, error=str(error))
+            return self._read
 
     @property
     def has_many(self) -> bool:
         """Whether there is more than one token."""
-        return len(self.hashes()) > 1
+        return len(set(self.hashes().values())) > 1
+
+    def share(self, places: int) -> int:
+        """How many of so many places one token may hold: all of them if it is the only one, else three quarters."""
+        return places - (places // 4 if self.has_many else 0)
 
     def owner(self, authorization: str | None) -> str | None:
-        """The hash of the token in an `Authorization` header, by which its owner is known; None: it lets nobody in."""
+        """The hash of the token in an `Authorization` header, by which its owner is known; None: it is not valid."""
         if self._file is None:
             return ""
         scheme, _, token = (authorization or "").partition(" ")

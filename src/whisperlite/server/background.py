@@ -27,7 +27,7 @@ _AGAIN_S = 5.0  # after which a result that the disk had no room for is stored a
 
 
 class Background:
-    """Runs what is stored, oldest first, as many at a time as the pool has slots."""
+    """Runs what is stored, as many at a time as the pool has slots. Owners take turns; of each, the oldest is first."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Background:
         """
         assert fields.webhook is not None, "the caller has looked"
         if self.has_ended:
-            raise busy("Requests with webhooks are not run any more: the service has to be started again.")
+            raise busy("Webhook requests are not processed any more: the service has to be restarted.")
         try:
             self._addresses.check_url(fields.webhook)
             target = parse_url(fields.webhook)
-            await self._addresses.resolve(target.host, target.port)  # it is done again for the delivery
+            await self._addresses.resolve(target.host, target.port, owner)  # it is done again for the delivery
         except LookUpError as error:
             raise busy(f"{error} Try again.") from error
         except WebhookRefusedError as error:
@@ -75,12 +75,12 @@ class Background:
         if await asyncio.to_thread(self._store.pending) >= settings.max_stored:
             raise busy(f"{settings.max_stored} requests wait for their webhooks, and no more are taken: try again.")
         # An owner whose receiver is dead leaves the others some room, where there are others.
-        most = settings.max_stored - (settings.max_stored // 4 if self._gatekeeper.has_many else 0)
+        most = self._gatekeeper.share(settings.max_stored)
         if await asyncio.to_thread(self._store.pending, owner) >= most:
             raise busy(f"{most} requests of yours wait for their webhooks, and no more are taken: try again.", 429)
         stored = await asyncio.to_thread(self._stored_bytes)
         if stored + upload.stat().st_size > settings.max_stored_mb * 1e6:
-            raise busy(f"{settings.max_stored_mb:g} MB wait for their webhooks, and no more are taken: try again.")
+            raise busy(f"{settings.max_stored_mb:g} MB of recordings wait, and no more are taken: try again.")
         request = StoredRequest(
             id=request_id,
             owner=owner,
@@ -164,7 +164,7 @@ class Background:
 
     async def _start_what_fits(self) -> None:
         free = self._service.settings.batch_size - len(self._running)
-        if free <= 0 or self._service.is_stopping:
+        if free <= 0 or self._service.is_stopping or self._service.is_broken:
             return
         queued = await asyncio.to_thread(self._store.queued)
         for request_id in [each for each in queued if each not in self._running][:free]:
@@ -175,6 +175,9 @@ class Background:
         try:
             request = await asyncio.to_thread(self._store.begin, request_id)
             answer, status = await self._answer(request)
+            if status == "failed" and self._service.is_broken:  # which may be why; if it is not, it fails once more
+                log("a request with a webhook waits for the next start", logging.ERROR)
+                return
             await self._finish(request, answer, status)
         except asyncio.CancelledError:
             self._store.end_start(request_id)  # an end in good order counts against no request
@@ -193,7 +196,7 @@ class Background:
         try:
             if request.starts > _MOST_STARTS:
                 raise Problem(
-                    500, f"The service ended {_MOST_STARTS} times while this was transcribed.", kind="internal"
+                    500, f"The service broke down {_MOST_STARTS} times while this was transcribed.", kind="internal"
                 )
             options = checked_options(request.fields, self._service.settings)
             result = await self._service.transcribe(file, options)

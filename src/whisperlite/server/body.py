@@ -73,7 +73,7 @@ async def read_body(request: Request, file: Path, name: str, settings: Settings,
         return await _read_form(chunks, parameters[b"boundary"], file, name)
     raise Problem(
         415,
-        f"The content type {header[:100]!r} is not read here: send multipart/form-data, or application/json.",
+        f"The content type {header[:100]!r} is not supported: send multipart/form-data or application/json.",
         headers={"Accept-Post": "multipart/form-data, application/json"},
     )
 
@@ -99,7 +99,7 @@ async def _chunks(request: Request, most: int, settings: Settings) -> AsyncItera
 
 
 def _too_large(most: int) -> Problem:
-    return Problem(413, f"The request is larger than the {most / 1e6:g} MB that are taken.")
+    return Problem(413, f"The request is larger than the {most / 1e6:g} MB that are allowed.")
 
 
 async def _on_disk(action: Callable[[], _T]) -> _T:
@@ -142,20 +142,20 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file: Path, 
     try:
         parser = MultipartParser(boundary, form.callbacks())
     except FormParserError as error:
-        raise Problem(400, "The boundary of the form is not one.") from error
+        raise Problem(400, "The boundary of the form is not valid.") from error
     target = await _on_disk(lambda: file.open("wb"))
     try:
         async for chunk in chunks:
             try:
                 parser.write(chunk)
             except FormParserError as error:
-                raise Problem(400, "The body is not a form, as its content type says it is.") from error
+                raise Problem(400, "The body is not a form, although its content type says so.") from error
             if form.arrived:
                 data = b"".join(form.arrived)
                 form.arrived.clear()
                 await _on_disk(partial(target.write, data))
         if not form.is_complete:
-            raise Problem(400, "The form breaks off: its last boundary is missing.")
+            raise Problem(400, "The form is incomplete: its last boundary is missing.")
         await _on_disk(target.flush)
     finally:
         with contextlib.suppress(OSError):  # what could not be written was told by then
@@ -208,7 +208,7 @@ class _Form:
         self._name = options[b"name"].decode(errors="replace")
         if self._name == self.audio:
             if self.has_audio:
-                raise Problem(422, f"{self.audio} was given twice: send one recording a request.", self.audio)
+                raise Problem(422, f"{self.audio} was given twice: send one recording per request.", self.audio)
             self.has_audio = True
         elif len(self.fields) >= _MOST_FIELDS:
             raise Problem(422, f"The form has more than {_MOST_FIELDS} fields.")
@@ -220,7 +220,7 @@ class _Form:
         self._texts += end - start
         if self._texts > _MOST_TEXT:
             raise Problem(
-                422, f"{self._name[:100]!r}: the fields are longer than {_MOST_TEXT} bytes.", self._name[:100]
+                422, f"{self._name[:100]!r}: all fields together are longer than {_MOST_TEXT} bytes.", self._name[:100]
             )
         self._text += data[start:end]
 
@@ -230,7 +230,7 @@ class _Form:
         try:
             self.fields.append((self._name, self._text.decode()))
         except UnicodeDecodeError as error:
-            raise Problem(422, f"{self._name[:100]!r} is not a text in UTF-8.", self._name[:100]) from error
+            raise Problem(422, f"{self._name[:100]!r} is not valid UTF-8.", self._name[:100]) from error
 
     def on_end(self) -> None:
         self.is_complete = True

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from dataclasses import fields
+from ipaddress import ip_address
 from types import FrameType
 from typing import Any
 
@@ -23,8 +25,13 @@ def serve(arguments: list[str]) -> int:
     """Load a model and serve it until the process is told to stop.
 
     Returns:
-        The exit status: 0 where it was stopped; 130 by Ctrl-C; 1 where it could not start; 2 where the arguments are
-        wrong. By another signal the process ends as that has it.
+        The exit status: 0 if it was stopped, 130 by Ctrl-C; 1 if the service could not start, for example because its
+        port or its folder is in use; 2 if an argument, the environment or the token file is wrong, a package is
+        missing, or the model cannot be loaded. After SIGTERM the process ends by that signal, once what was being
+        served is finished.
+
+    Raises:
+        SystemExit: with status 2 if argparse refuses an argument, with 0 after `--help`.
     """
     parser = _serve_parser()
     values = vars(parser.parse_args(arguments))
@@ -49,7 +56,10 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
             f"The service needs packages that are not installed ({error.name}): pip install 'whisperlite[server]'"
         ) from error
     check_startable(settings)  # nobody is to wait for a model that no one could use
+    protocol = protocol_with(settings.headers_timeout_s, settings.upload_timeout_s)
     log_to_stderr(settings.log_level)
+    if settings.no_auth and not _is_loopback(settings.host):
+        log("everyone who can reach this address is let in, without a token", logging.WARNING, host=settings.host)
     model = whisperlite.load_model(
         values["model"],
         device=values["device"],
@@ -63,8 +73,10 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            app.state.service.is_stopping = True  # what comes on connections that are open is told to go elsewhere
             super().handle_exit(sig, frame)
+            service = getattr(app.state, "service", None)  # there is none yet while it starts
+            if service is not None:
+                service.is_stopping = True  # what comes on connections that are open is told to go elsewhere
 
     server = Server(
         uvicorn.Config(
@@ -75,7 +87,8 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
             access_log=False,
             server_header=False,
             lifespan="on",
-            http=protocol_with(settings.headers_timeout_s, settings.upload_timeout_s),
+            http=protocol,
+            ws="none",  # there are no paths for WebSockets; an upgrade is a request as any other, token and all
             timeout_graceful_shutdown=settings.stop_timeout_s,
         )
     )
@@ -88,17 +101,47 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
     return 0 if server.started else _FAILED
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
 def _serve_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whisperlite serve",
-        description="Serve a model over HTTP: the inference API, OpenAI's API, webhooks, metrics.",
+        description="Serve a model over HTTP: an inference API with webhooks, OpenAI's API, and metrics.",
     )
-    parser.add_argument("--model", default="base", help="as for transcribing (default: base)")
-    parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda where there is one, else cpu)")
-    parser.add_argument("--compute-type", "--compute_type", default="auto", help="as for transcribing (default: auto)")
-    parser.add_argument("--threads", type=int, default=None, help="on a CPU (default: what suits the machine)")
-    parser.add_argument("--model-dir", "--model_dir", default=None, metavar="DIR", help="folder of downloads")
-    parser.add_argument("--local-files-only", "--local_files_only", action="store_true", help="download nothing")
+    parser.add_argument(
+        "--model",
+        default="base",
+        help="Model: a name, organisation/repository on the Hugging Face Hub, or a path. (default: base)",
+    )
+    parser.add_argument("--device", default=None, help="Device: cpu, cuda, … (default: cuda if available, else cpu)")
+    parser.add_argument(
+        "--compute-type",
+        "--compute_type",
+        default="auto",
+        help="Precision: float32, float16, bfloat16 or int8; auto is float16 on cuda, float32 elsewhere. "
+        "(default: auto)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=None,
+        help="CPU threads. (default: those that torch would use, but no more than the cores available)",
+    )
+    parser.add_argument(
+        "--model-dir",
+        "--model_dir",
+        default=None,
+        metavar="DIR",
+        help="Folder for downloads. (default: the Hugging Face cache)",
+    )
+    parser.add_argument(
+        "--local-files-only", "--local_files_only", action="store_true", help="Never download anything."
+    )
     group = parser.add_argument_group("service")
     for definition in fields(Settings):
         flags = dict.fromkeys([f"--{definition.name.replace('_', '-')}", f"--{definition.name}"])
@@ -110,15 +153,35 @@ def _serve_parser() -> argparse.ArgumentParser:
 
 
 def token(arguments: list[str]) -> int:
-    """Make a token, print it, and keep its hash."""
+    """Make a token, print it, and keep its hash.
+
+    Returns:
+        The exit status: 0; 1 if the name is not valid or is taken, or the file cannot be read or written.
+
+    Raises:
+        SystemExit: with status 2 if argparse refuses an argument, with 0 after `--help`.
+    """
     parser = argparse.ArgumentParser(
         prog="whisperlite token",
-        description="Make a token for the service. It is printed once; the file holds a hash of it. To withdraw it, "
-        "remove its line from the file: a running service follows.",
+        description="Create a token for the service and print it once; only its hash is stored. To revoke a token, "
+        "remove its line from the file of tokens; a running service notices.",
     )
-    parser.add_argument("name", nargs="?", default="default", metavar="NAME", help="whose it is (default: default)")
-    parser.add_argument("--tokens", default=None, metavar="FILE", help="as for `whisperlite serve`")
-    parser.add_argument("--data-dir", "--data_dir", default=None, metavar="DIR", help="as for `whisperlite serve`")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="Who or what the token is for. (default: default, default-2, …)"
+    )
+    parser.add_argument(
+        "--tokens",
+        default=None,
+        metavar="FILE",
+        help="File of token hashes. (default: the file `tokens` in --data-dir)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        "--data_dir",
+        default=None,
+        metavar="DIR",
+        help="Data folder of the service. (default: the one that `serve` uses)",
+    )
     values = vars(parser.parse_args(arguments))
     try:
         settings = Settings(tokens=values["tokens"], data_dir=values["data_dir"])

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from whisperlite.errors import MissingPackageError
+
+# What is used of uvicorn's classes, and is not documented.
+_ATTRIBUTES = {
+    H11Protocol: (
+        *("connection_made", "data_received", "pause_writing", "resume_writing", "connection_lost"),
+        *("loop", "transport", "cycle", "timeout_keep_alive"),
+    ),
+    RequestResponseCycle: ("response_complete",),
+}
 
 
 def protocol_with(headers_timeout_s: float, taking_timeout_s: float) -> type[asyncio.Protocol]:
@@ -15,7 +27,18 @@ def protocol_with(headers_timeout_s: float, taking_timeout_s: float) -> type[asy
             connection; and each further one, once it has begun. Between them a connection may be idle for so long.
         taking_timeout_s: the longest time in which nothing is taken of what was sent. To close such a connection would
             wait for that as well; it is broken off.
+
+    Raises:
+        MissingPackageError: if this version of uvicorn lacks what the limits are built on.
     """
+    for kind, names in _ATTRIBUTES.items():
+        given = vars(kind)["__init__"].__code__.co_names  # to each instance
+        known = {*dir(kind), *given}
+        if missing := [name for name in names if name not in known]:
+            raise MissingPackageError(
+                f"uvicorn {uvicorn.__version__} cannot be used: its {kind.__name__} has no {', '.join(missing)}. "
+                "Install another version of uvicorn, for example an older one."
+            )
     limits = {"headers_timeout_s": headers_timeout_s, "taking_timeout_s": taking_timeout_s}
     return type("Connection", (_Connection,), limits)
 

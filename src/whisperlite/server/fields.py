@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from whisperlite.kinds import FLAG, TEXT, TEXT_OR_IDS, Kind, Schema
+from whisperlite.kinds import FLAG, Kind, Schema, checked
 from whisperlite.options import Options, make_options
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
@@ -19,7 +19,7 @@ _HELP: dict[str, str] = {definition.name: definition.metadata["help"] for defini
 _DEFAULTS: dict[str, Any] = {definition.name: definition.default for definition in fields(Options)}
 
 _REFUSED = {
-    "suppress_regex": "a pattern from outside can take for ever",
+    "suppress_regex": "matching a pattern from outside could take forever",
     "max_duration_s": "it is a setting of the service",
 }
 OPTIONS = tuple(name for name in _KINDS if name not in _REFUSED)  # that a request can set
@@ -31,7 +31,7 @@ _LEVELS = ("segment", "word")
 # In a form everything is text. Options that are texts are taken as they are; of the others, these are how people write
 # what Python, and `Kind.parse`, spell in capitals.
 _SPELLED = {"true": "True", "false": "False", "null": "None", "none": "None"}
-_FREE_TEXT = {name for name, kind in _KINDS.items() if kind.label.startswith((TEXT.label, TEXT_OR_IDS.label))}
+_FREE_TEXT = {name for name, kind in _KINDS.items() if kind.is_text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form
     values = once(folded(pairs) if is_form else pairs)
     webhook = values.pop(WEBHOOK, None)
     if webhook is not None and not isinstance(webhook, str):
-        raise Problem(422, f"{WEBHOOK} is not an address.", WEBHOOK)
+        raise Problem(422, f"{WEBHOOK} is not a URL.", WEBHOOK)
     if CHUNK_LENGTH in values:
         take_place(values, CHUNK_LENGTH, "chunk_length", values.pop(CHUNK_LENGTH))
     if (level := values.pop(CHUNK_LEVEL, None)) is not None:
@@ -109,7 +109,7 @@ def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def take_place(values: dict[str, Any], name: str, option: str, value: Any) -> None:
     """Set an option that was given by another of its names."""
     if option in values:
-        raise Problem(422, f"{name} and {option} are two names of one option: give one of them.", name)
+        raise Problem(422, f"{name} and {option} are two names of the same option: give only one of them.", name)
     values[option] = value
 
 
@@ -159,13 +159,14 @@ def checked_options(given: Mapping[str, Any], settings: Settings) -> Options:
     for name in given:
         if name in _REFUSED:
             raise Problem(422, f"{name} cannot be given here: {_REFUSED[name]}.", name)
-    given = {**_fewest_beams(settings), **given}
-    options = make_options(given)
+    own_s = checked("timeout_s", given.get("timeout_s"), _KINDS["timeout_s"])
+    longest_s = settings.timeout_s if own_s is None else min(own_s, settings.timeout_s)
+    limits = {"timeout_s": longest_s, "max_duration_s": settings.max_duration_s}
+    options = make_options({**_fewest_beams(settings), **given, **limits})
     for name in _BEAMS:
         if (value := getattr(options, name)) is not None and value > settings.max_beams:
-            raise Problem(422, f"{name}={value} is more than the {settings.max_beams} of this service.", name)
-    longest = settings.timeout_s if options.timeout_s is None else min(options.timeout_s, settings.timeout_s)
-    return make_options({**given, "timeout_s": longest, "max_duration_s": settings.max_duration_s})
+            raise Problem(422, f"{name}={value} is more than this service allows: at most {settings.max_beams}.", name)
+    return options
 
 
 _BEAMS = ("beam_size", "best_of")

@@ -25,7 +25,7 @@ async def infer(request: Request) -> Response:
     background: Background = request.app.state.background
     request_id: str = request.state.request_id
     service.check_name("{organisation}/{model}".format(**request.path_params))
-    with service.place(), service.upload(request_id) as file:
+    with service.place(request.state.owner), service.upload(request_id) as file:
         body = await read_body(request, file, AUDIO, service.settings, service.json_turn)
         fields = await asyncio.to_thread(read_fields, body.fields, service.settings, is_form=body.is_form)
         if not body.has_audio:
@@ -53,5 +53,5 @@ async def find_request(request: Request) -> Response:
     background: Background = request.app.state.background
     found = await background.find(request.path_params["id"], request.state.owner)
     if found is None:
-        raise Problem(404, "There is no request with a webhook of this id; answers are kept for a time only.")
+        raise Problem(404, "There is no webhook request with this id; answers are kept for a limited time.")
     return JSONResponse(found)

@@ -31,7 +31,7 @@ def read_json(content: bytes, name: str, most_text: int) -> tuple[dict[str, Any]
     if found is not None:
         rest = content[: found.start(1)] + _PLACEHOLDER.encode() + content[found.end(1) :]
     if len(rest) > most_text:
-        raise Problem(422, f"The fields but {name} are longer than {most_text} bytes.")
+        raise Problem(422, f"The fields other than {name} are longer than {most_text} bytes.")
     values = _parse(rest)
     audio = values.pop(name, None)
     if audio == _PLACEHOLDER and found is not None:
@@ -46,7 +46,7 @@ def _parse_text(content: bytes) -> str:
     try:
         return str(json.loads(b'"' + content + b'"', strict=False))
     except ValueError as error:
-        raise Problem(400, "The body is not JSON, as its content type says it is.") from error
+        raise Problem(400, "The body is not JSON, although its content type says so.") from error
 
 
 def _parse(content: bytes) -> dict[str, Any]:
@@ -61,13 +61,13 @@ def _parse(content: bytes) -> dict[str, Any]:
     try:
         values = json.loads(content, parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError) as error:
-        raise Problem(400, "The body is not JSON, as its content type says it is.") from error
+        raise Problem(400, "The body is not JSON, although its content type says so.") from error
     if not isinstance(values, dict):
-        raise Problem(422, "The body is JSON, but not an object of fields.")
+        raise Problem(422, "The body is JSON, but not an object.")
     for name, value in values.items():
         if not _is_text(name) or not _is_flat(value, _MOST_DEPTH):
             shown = name.encode(errors="replace").decode()[:100]
-            raise Problem(422, f"{shown!r} is nested too deep, or has a text that is no Unicode.", shown)
+            raise Problem(422, f"{shown!r} is nested too deeply, or has a string that is not valid Unicode.", shown)
     return values
 
 
@@ -91,15 +91,15 @@ def _is_text(text: str) -> bool:
 
 def _from_base64(text: Any, name: str) -> bytes:
     """Of base64, or of a data URL (RFC 2397) that holds base64."""
-    hint = "give the recording itself, in base64 or as a data URL (data:audio/mpeg;base64,…)"
+    hint = "send the recording itself, in base64 or as a data URL (data:audio/mpeg;base64,…)"
     if not isinstance(text, str):
-        raise Problem(422, f"{name} is not a text: {hint}.", name)
+        raise Problem(422, f"{name} is not a string: {hint}.", name)
     if text.startswith(("http://", "https://")):
-        raise Problem(422, f"{name} is an address, and nothing is fetched here: {hint}.", name)
+        raise Problem(422, f"{name} is a URL, and this service fetches nothing: {hint}.", name)
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
-            raise Problem(422, f"{name} is a data URL that holds no base64: {hint}.", name)
+            raise Problem(422, f"{name} is a data URL without base64: {hint}.", name)
     try:
         return base64.b64decode(text.encode("ascii").translate(None, string.whitespace.encode()), validate=True)
     except (binascii.Error, ValueError) as error:

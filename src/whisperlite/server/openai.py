@@ -67,7 +67,7 @@ async def find_model(request: Request) -> Response:
 async def _answer(request: Request, task: str) -> Response:
     service: Service = request.app.state.service
     with ExitStack() as held:
-        held.enter_context(service.place())
+        held.enter_context(service.place(request.state.owner))
         file = held.enter_context(service.upload(request.state.request_id))
         body = await read_body(request, file, AUDIO, service.settings, service.json_turn)
         asked = await asyncio.to_thread(read_asked, body, task, service)
@@ -99,16 +99,16 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
         if name in _GRANULARITY_NAMES:
             granularities += value if isinstance(value, list) else [value]
     if "model" not in values:
-        raise Problem(400, f"model is missing: this service has {service.names[0]!r}.", "model")
+        raise Problem(400, f"model is missing: this service serves {service.names[0]!r}.", "model")
     service.check_name(str(values.pop("model")), OPENAI_NAME)
     format = values.pop("response_format", None) or "json"
     if format not in FORMATS:
         raise Problem(400, f"response_format={format!r} is not one of {', '.join(FORMATS)}.", "response_format")
     stream = parse_flag("stream", values.pop("stream", None))
     _refuse_combinations(granularities, format, stream)
-    for name in ("task", "word_timestamps"):
+    for name, place in (("task", "the path"), ("word_timestamps", "timestamp_granularities[]")):
         if name in values:
-            raise Problem(400, f"{name} is said by the path and by timestamp_granularities here.", name)
+            raise Problem(400, f"{name} cannot be given here: it is chosen by {place}.", name)
     if "prompt" in values:
         take_place(values, "prompt", "initial_prompt", values.pop("prompt"))
     given = parse_values(values) if body.is_form else values
@@ -121,11 +121,11 @@ def _refuse_combinations(granularities: list[Any], format: str, stream: bool) ->
     name = "timestamp_granularities[]"
     for each in granularities:
         if each not in _GRANULARITIES:
-            raise Problem(400, f"{name}={each!r} is not 'segment' or 'word'.", name)
+            raise Problem(400, f"{name}={each!r} is neither 'segment' nor 'word'.", name)
     if granularities and format != "verbose_json":
-        raise Problem(400, f"{name} is for response_format='verbose_json', which shows times.", name)
+        raise Problem(400, f"{name} needs response_format='verbose_json', which has times.", name)
     if stream and format not in ("json", "text"):
-        raise Problem(400, f"stream=true sends text as it comes: response_format={format!r} needs the whole.", "stream")
+        raise Problem(400, f"stream=true needs response_format='json' or 'text', not {format!r}.", "stream")
 
 
 def as_response(result: Transcription, asked: Asked) -> Response:

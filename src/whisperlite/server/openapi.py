@@ -118,7 +118,9 @@ def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:
         "stream": {"type": "boolean", "default": False},
         **in_form({name: schema for name, schema in options.items() if name not in left_out}),
     }
-    operation = _operation(summary, {}, 400, 401, 404, 408, 413, 415, 422, 500, 503, 504, 507, openai_errors=True)
+    operation = _operation(
+        summary, {}, *(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507), openai_errors=True
+    )
     content = {
         "application/json": {"schema": {"type": "object", "required": ["text"]}},
         "text/event-stream": {"schema": {"type": "object", "properties": {"event": _STRING, "data": _STRING}}},
@@ -185,16 +187,16 @@ def _or_null(schema: Json) -> Json:
 
 _REASONS = {
     400: "The body is not what its content type says, or lacks something.",
-    401: "There is no token, or one that is not known.",
-    404: "There is nothing of this name.",
+    401: "Missing or unknown token.",
+    404: "There is nothing with this name.",
     408: "The upload was too slow.",
     413: "The upload is too large.",
-    415: "A content type that is not read here.",
+    415: "The content type is not supported.",
     422: "A field is wrong, or the recording cannot be read.",
-    429: "Too many requests of this token wait for their webhooks; Retry-After says when to come again.",
+    429: "Too many requests of this token are served, or wait for webhooks; Retry-After says when to try again.",
     500: "The recording could not be transcribed.",
-    503: "There is no room now; Retry-After says when to come again.",
-    504: "The request took longer than it may.",
+    503: "The service is full, or stopping; Retry-After says when to try again.",
+    504: "The request took longer than this service allows.",
     507: "There is no room on the disk.",
 }
 _FILE: Json = {**_STRING, "format": "binary", "description": "The recording, in any format that ffmpeg reads."}
@@ -261,8 +263,11 @@ _STATUS: Json = {
     "type": "object",
     "properties": {
         "status": {**_STRING, "enum": ["queued", "running", "succeeded", "failed"]},
-        "runtime_ms": _or_null(_INTEGER),
-        "cost": {**_or_null(_NUMBER), "description": "Of the run time, at the price of this service."},
+        "runtime_ms": {
+            **_or_null(_INTEGER),
+            "description": "From the decoded audio to the result, including the time of what is decoded beside it.",
+        },
+        "cost": {**_or_null(_NUMBER), "description": "runtime_ms / 1000 times the service's price per second."},
         "tokens_generated": _or_null(_INTEGER),
         "tokens_input": _or_null(_INTEGER),
         "output_length": {**_or_null(_INTEGER), "description": "Characters of the text."},

@@ -12,8 +12,10 @@ from whisperlite.errors import (
     AudioError,
     CancelledError,
     DecodingError,
+    DeviceError,
     FFmpegError,
     LanguageError,
+    MemoryExceededError,
     MissingPackageError,
     OptionError,
     TimeoutExceededError,
@@ -75,10 +77,15 @@ def busy(detail: str, status: int = 503) -> Problem:
     return Problem(status, detail, headers={"Retry-After": str(RETRY_AFTER_S)}, kind="busy")
 
 
+def broken() -> Problem:
+    """Nothing can be transcribed before the service is restarted."""
+    return busy("The service cannot transcribe any more and has to be restarted: try again later.")
+
+
 def storage_full() -> Problem:
     return Problem(
         507,
-        "There is no room left to store this request: try again later.",
+        "There is no room left on the disk for this request: try again later.",
         headers={"Retry-After": str(12 * RETRY_AFTER_S)},
         kind="storage",
     )
@@ -104,17 +111,21 @@ def problem_of(
     if isinstance(error, LanguageError):
         return Problem(422, detail, error.option or "language", kind="option")
     if isinstance(error, MissingPackageError):
-        return Problem(422, f"This service is not equipped for that: {detail}", kind="option")
+        return Problem(422, f"This service was installed without that feature. {detail}", kind="option")
     if isinstance(error, AudioError) and not isinstance(error, FFmpegError):
         return Problem(422, detail, audio, kind="audio")
     if isinstance(error, TimeoutExceededError) and own_timeout_s is not None:
-        return Problem(422, f"It was not done within timeout_s={own_timeout_s:g}.", "timeout_s", kind="timeout")
+        return Problem(422, f"It was not finished within timeout_s={own_timeout_s:g}.", "timeout_s", kind="timeout")
     if isinstance(error, TimeoutExceededError):
-        return Problem(504, "The request took longer than it may.", kind="timeout")
+        return Problem(504, "The request took longer than this service allows.", kind="timeout")
     if isinstance(error, CancelledError):
         return busy("The service is stopping: try again.")
-    if isinstance(error, DecodingError):  # of weights that are sound, by options such as a temperature of 1e308
-        return Problem(422, "The network gave no usable answer with these options.", kind="decoding")
+    if isinstance(error, DeviceError):
+        return broken()
+    if isinstance(error, MemoryExceededError):
+        return busy("There was not enough memory for this request: try again, with a smaller beam_size and best_of.")
+    if isinstance(error, DecodingError):  # of weights that are sound, by samples far beyond full scale
+        return Problem(422, "The model gave no usable answer for this recording with these options.", kind="decoding")
     if isinstance(error, WhisperliteError):
         return Problem(500, "The recording could not be transcribed.", kind="decoding")
-    return Problem(500, "Something is wrong with the service; it has been logged.", kind="internal")
+    return Problem(500, "The service failed; its log says why.", kind="internal")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -14,8 +15,9 @@ import whisperlite
 from whisperlite import Job, Segment, Transcription, Whisper
 from whisperlite.errors import AudioTooLongError
 from whisperlite.options import Options
+from whisperlite.server.auth import Gatekeeper
 from whisperlite.server.metrics import Metrics
-from whisperlite.server.problems import Problem, busy, problem_of
+from whisperlite.server.problems import Problem, broken, busy, problem_of
 from whisperlite.server.settings import Settings
 
 OPENAI_NAME = "whisper-1"  # by which programs for OpenAI's API ask for a Whisper
@@ -51,17 +53,17 @@ class Service:
         is_stopping: it takes nothing new.
     """
 
-    def __init__(self, model: Whisper, settings: Settings) -> None:
-        self.model, self.settings = model, settings
+    def __init__(self, model: Whisper, settings: Settings, gatekeeper: Gatekeeper) -> None:
+        self.model, self.settings, self._gatekeeper = model, settings, gatekeeper
         self.names = names_of(model, settings)
         self.metrics = Metrics()
         self.uploads = settings.folder / "uploads"
         self.uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # What is served, and as many again of those with a webhook as are run at a time.
-        self.pool = model.pool(settings.batch_size, recordings=settings.max_requests + settings.batch_size)
         self.is_stopping = False
         self.json_turn = asyncio.Lock()
-        self._served = 0
+        self._served, self._served_of = 0, Counter[str]()  # in all, and by owner
+        # What is served, and as many again of those with a webhook as are run at a time. Last: it has threads.
+        self.pool = model.pool(settings.batch_size, recordings=settings.max_requests + settings.batch_size)
         watch = self.metrics.watch
         watch("whisperlite_requests_served", "Requests that are being served.", lambda: self._served)
         watch("whisperlite_jobs", "Recordings submitted and not done.", lambda: self.pool.jobs)
@@ -69,22 +71,35 @@ class Service:
         watch("whisperlite_slots", "Windows that can be decoded together.", lambda: self.pool.slots)
         watch("whisperlite_slots_active", "Windows that are being decoded.", lambda: self.pool.active_slots)
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing can be transcribed any more, since the device has failed."""
+        return self.pool.is_broken
+
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, owner: str) -> Iterator[None]:
         """A place among the requests that are served.
 
         Raises:
-            Problem: 503, there is none.
+            Problem: 429: this owner has as many as it may have; 503: there is none.
         """
         if self.is_stopping:
             raise busy("The service is stopping: try again.")
+        if self.is_broken:
+            raise broken()
         if self._served >= self.settings.max_requests:
-            raise busy(f"{self.settings.max_requests} requests are being served, and no more are: try again.")
+            raise busy(f"{self.settings.max_requests} requests are being served, and no more are taken: try again.")
+        # An owner with many requests leaves the others some room, where there are others.
+        most = self._gatekeeper.share(self.settings.max_requests)
+        if self._served_of[owner] >= most:
+            raise busy(f"{most} requests of yours are being served, and no more are taken: try again.", 429)
         self._served += 1
+        self._served_of[owner] += 1
         try:
             yield
         finally:
             self._served -= 1
+            self._served_of[owner] -= 1
 
     def check_name(self, name: str, *others: str) -> None:
         """Refuse a request for another model.
@@ -94,7 +109,7 @@ class Service:
         """
         if name not in (*self.names, *others):
             served = ", ".join(self.names)
-            raise Problem(404, f"The model {name[:200]!r} is not served here; what is, is called {served}.", "model")
+            raise Problem(404, f"The model {name[:200]!r} is not served here; available: {served}.", "model")
 
     def remove_uploads(self) -> None:
         """What a service left that was killed."""

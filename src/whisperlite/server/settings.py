@@ -31,80 +31,104 @@ class Settings:
         OptionError: a value of a wrong type or range, or two that contradict each other.
     """
 
-    host: str = option("127.0.0.1", TEXT, "Address to listen on; 0.0.0.0: all.")
-    port: int = option(8000, integer(0, 65535), "Port to listen on; 0: any that is free.")
-    no_auth: bool = option(False, FLAG, "Let everyone in, without a token.")
+    host: str = option("127.0.0.1", TEXT, "Address to listen on; 0.0.0.0: all IPv4 addresses of the machine.")
+    port: int = option(8000, integer(0, 65535), "Port to listen on; 0: any free port.")
+    no_auth: bool = option(False, FLAG, "Accept requests without a token.")
     tokens: str | None = option(
-        None, optional(TEXT), "File of the hashes of tokens, which `whisperlite token` writes; None: in data_dir."
+        None,
+        optional(TEXT),
+        "File of token hashes, written by `whisperlite token`; None: the file `tokens` in data_dir.",
     )
     data_dir: str | None = option(
         None,
         optional(TEXT),
-        "Folder of uploads, of requests that wait for their webhook, of tokens; None: that of the user's state.",
+        "Folder for uploads, webhook requests and tokens; None: $XDG_STATE_HOME/whisperlite, or "
+        "~/.local/state/whisperlite.",
     )
-    served_names: tuple[str, ...] = option((), _TEXTS, "Further names by which requests may ask for the model.")
-    batch_size: int = option(8, integer(1, 128), "Windows of all requests that are decoded together.")
+    served_names: tuple[str, ...] = option((), _TEXTS, "Further names under which requests can address the model.")
+    batch_size: int = option(
+        8, integer(1, 128), "Number of windows, of all requests together, that are decoded at a time."
+    )
     max_requests: int = option(
-        32, integer(1, 5_000), "Requests that are served at a time; more are told to come again (503)."
+        32,
+        integer(1, 5_000),
+        "Number of requests that are served at a time; further ones are refused (503). If there are several tokens, "
+        "each can have three quarters of these places (429).",
     )
     max_stored: int = option(
         1000,
         integer(1),
-        "Requests with a webhook that may wait, to be run or to be delivered; more are refused (503). Where there are "
-        "several tokens, three quarters of them may be of one (429).",
+        "Number of webhook requests that can wait to be transcribed or delivered; further ones are refused (503). If "
+        "there are several tokens, each can have three quarters of these places (429).",
     )
     max_stored_mb: float = option(
-        10_000.0, number(0.001, finite=True), "Most that their recordings may take of the disk, in MB (503)."
+        10_000.0, number(0.001, finite=True), "Disk space for the recordings of waiting webhook requests, in MB (503)."
     )
-    max_upload_mb: float = option(200.0, number(0.001, finite=True), "Largest upload, in MB (413).")
+    max_upload_mb: float = option(200.0, number(0.001, finite=True), "Largest request, in MB (413).")
     max_duration_s: float = option(
-        7200.0, number(1.0, finite=True), "Longest recording, in seconds; refused before it is transcribed (422)."
+        7200.0,
+        number(1.0, finite=True),
+        "Longest recording, in seconds; a longer one is refused before it is transcribed (422).",
     )
     max_beams: int = option(
         10,
         integer(1, 100),
-        "Largest beam_size and best_of that a request may ask for, since each takes memory (422); the default too, "
-        "where it is less than that.",
+        "Largest beam_size and best_of that a request can ask for (422), and an upper bound for their defaults; beams "
+        "take memory.",
     )
     timeout_s: float = option(
-        1800.0, number(0.1, finite=True), "Longest time that a request may take, once it has been uploaded (504)."
+        1800.0, number(0.1, finite=True), "Longest time that a request can take after its upload, in seconds (504)."
     )
     headers_timeout_s: float = option(
         10.0,
         number(0.1, finite=True),
-        "How long a connection may take to ask for something, to the end of the headers; it is closed then.",
+        "Close a connection on which no complete request headers arrive for this many seconds.",
     )
     upload_timeout_s: float = option(
         20.0,
         number(0.1, finite=True),
-        "Longest time, in seconds, in which nothing of an upload arrives (408), or nothing of an answer is taken.",
+        "Abort an upload of which nothing arrives for this many seconds (408), and a connection whose client reads "
+        "nothing of its answer for so long.",
     )
     upload_kb_per_s: float = option(
-        10.0, number(0.001, finite=True), "Lowest rate of an upload, in kB a second, after upload_timeout_s (408)."
+        10.0,
+        number(0.001, finite=True),
+        "Minimum average rate of an upload, in kB/s, with upload_timeout_s as leeway (408).",
     )
     stop_timeout_s: int = option(
-        30, integer(1, 86_400), "When it is told to stop, how long requests may go on, in seconds."
+        30, integer(1, 86_400), "Seconds that running requests have to finish when the service is told to stop."
     )
-    price_per_second: float = option(0.0, number(0.0, finite=True), "What a second of run time costs, for `cost`.")
+    price_per_second: float = option(
+        0.0, number(0.0, finite=True), "Price of a second of run time, for `cost` in answers."
+    )
     webhook_allow_hosts: tuple[str, ...] = option(
-        (), _TEXTS, "Hosts, or host:port, to which webhooks may go though their addresses are not public."
+        (), _TEXTS, "Hosts, or host:port, that webhooks can be sent to although their addresses are not public."
     )
-    webhook_timeout_s: float = option(10.0, number(0.1, finite=True), "How long a webhook may take to answer.")
+    webhook_timeout_s: float = option(
+        10.0, number(0.1, finite=True), "Time limit of one attempt to deliver a webhook, in seconds."
+    )
     webhook_first_retry_s: float = option(
-        5.0, number(0.01, finite=True), "Wait before the second delivery of a webhook; doubled each time, with jitter."
+        5.0,
+        number(0.01, finite=True),
+        "Longest pause before the second attempt to deliver a webhook, in seconds; doubled after each attempt, up to "
+        "an hour. The actual pause is random, between 0 and this.",
     )
     webhook_give_up_s: float = option(
-        86_400.0, number(0.0, finite=True), "How long a webhook is tried; its answer stays to be asked for."
+        86_400.0, number(0.0, finite=True), "Seconds, from the result on, in which its delivery is attempted."
     )
     keep_s: float = option(
-        86_400.0, number(0.0, finite=True), "How long the answer to a request with a webhook is kept when it is over."
+        86_400.0,
+        number(0.0, finite=True),
+        "Seconds for which the result of a webhook request can be fetched after it was delivered or given up.",
     )
-    log_level: str = option("info", choice("debug", "info", "warning", "error"), "Least level that is logged.")
+    log_level: str = option("info", choice("debug", "info", "warning", "error"), "Minimum log level.")
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.no_auth and self.tokens is not None:
-            raise OptionError("no_auth lets everyone in: leave tokens out, or no_auth.", option="no_auth")
+            raise OptionError(
+                "no_auth accepts requests without a token: leave out either tokens or no_auth.", option="no_auth"
+            )
 
     @property
     def folder(self) -> Path:

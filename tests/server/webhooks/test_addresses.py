@@ -296,6 +296,54 @@ def test_look_ups_that_hang_keep_none_of_the_loops_threads(monkeypatch: pytest.M
         answer.set()
 
 
+def test_look_ups_that_hang_for_one_owner_leave_the_others_some_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, public = threading.Event(), Names(["8.8.8.8"])
+
+    def look_up(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        if host.startswith("slow"):
+            answer.wait(5.0)
+        return public(host, port)
+
+    async def resolve_all() -> None:
+        addresses = Addresses()
+        slow = [asyncio.ensure_future(addresses.resolve(f"slow-{place}.test", 443, "anna")) for place in range(3)]
+        await asyncio.sleep(0)  # they begin
+        try:
+            assert await addresses.resolve("hooks.test", 443, "ben") == ["8.8.8.8"]
+        finally:
+            answer.set()
+        assert await asyncio.gather(*slow) == [["8.8.8.8"]] * 3
+
+    monkeypatch.setattr(addresses_module, "_MOST_LOOKUPS", 2)
+    monkeypatch.setattr(addresses_module, "_MOST_OF_ONE", 1)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    asyncio.run(resolve_all())
+
+
+def test_look_ups_that_hang_count_after_nobody_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, asked = threading.Event(), list[str]()
+
+    def look_up(host: str, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        answer.wait(5.0)
+        return []
+
+    async def resolve_one_by_one() -> None:
+        addresses = Addresses()
+        for host in ("one.test", "two.test"):
+            with pytest.raises(WebhookRefusedError, match="could not be looked up"):
+                await addresses.resolve(host, 443, "anna")
+
+    monkeypatch.setattr(addresses_module, "_RESOLVE_S", 0.05)
+    monkeypatch.setattr(addresses_module, "_MOST_OF_ONE", 1)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    try:
+        asyncio.run(resolve_one_by_one())
+    finally:
+        answer.set()
+    assert asked == ["one.test"]
+
+
 def connected_to(monkeypatch: pytest.MonkeyPatch, fails: frozenset[str] = frozenset()) -> list[str]:
     """Where the event loop's connections go, none of which leaves this process."""
     asked: list[str] = []

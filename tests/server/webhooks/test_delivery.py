@@ -266,7 +266,7 @@ def test_a_closed_port_is_a_failure_without_an_address(store: Store) -> None:
         pass
     finish(store, "one", closed.url)
     deliver(store, allowing(closed), lambda: found(store).attempts, first_retry_s=60.0)
-    assert found(store).last_error == "The receiver took no connection."
+    assert found(store).last_error == "The receiver refused the connection or did not answer."
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def raw_server(reply: bytes) -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize(("name", "error"), [("hooks.test", ""), ("other.test", "certificate is not good")])
+@pytest.mark.parametrize(("name", "error"), [("hooks.test", ""), ("other.test", "certificate is not valid")])
 def test_tls_checks_the_name_in_the_url(store: Store, monkeypatch: pytest.MonkeyPatch, name: str, error: str) -> None:
     certificate = Path(__file__).parent / "hooks_test.pem"
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -437,5 +437,5 @@ def test_an_error_of_our_own_in_one_attempt_is_logged_and_holds_up_no_other(
     finish(store, "bad", receiver.url)
     finish(store, "one", receiver.url)
     deliver(store, allowing(receiver), lambda: found(store, "bad").attempts and found(store).delivered)
-    assert found(store, "bad").last_error == "The attempt failed."
+    assert found(store, "bad").last_error == "The delivery attempt failed."
     assert "a mistake" in caplog.text

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import threading
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
@@ -20,7 +21,9 @@ import httpcore2
 
 _LONGEST_URL = 2048
 _RESOLVE_S = 5.0
-_MOST_LOOKUPS = 16  # at a time
+_MOST_LOOKUPS = 32  # at a time
+_MOST_OF_ONE = 8  # of them for one owner
+_TURN_S = 0.02  # how often one that waits for its turn looks
 _MOST_TRIED = 3  # addresses of one host that a connection is tried to
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -70,24 +73,24 @@ def parse_url(url: str) -> Target:
     if re.search(r"[^\x21-\x7e]|\\", url):
         raise WebhookRefusedError(
             f"webhook={_short(url)} has a space, a backslash, a control character or one beyond ASCII; "
-            "write those in the path as %20 and the like, and a host as xn--."
+            "percent-encode them in the path (%20), and write the host in its xn-- form."
         )
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise WebhookRefusedError(f"webhook={_short(url)} is not a URL: {error}.") from error
     if parts.scheme not in _DEFAULT_PORTS:
-        raise WebhookRefusedError(f"webhook={_short(url)} does not begin with http:// or https://.")
+        raise WebhookRefusedError(f"webhook={_short(url)} does not start with http:// or https://.")
     if "@" in parts.netloc:  # not repeated: it may be a password
-        raise WebhookRefusedError("webhook has a user name or a password before its host; leave them out.")
+        raise WebhookRefusedError("webhook has a user name or a password before its host: leave them out.")
     if "#" in url:
-        raise WebhookRefusedError(f"webhook={_short(url)} has a fragment, which is never sent; leave it out.")
+        raise WebhookRefusedError(f"webhook={_short(url)} has a fragment, which is never sent: leave it out.")
     found = _HOST_AND_PORT.fullmatch(parts.netloc)
     if found is None:
         raise WebhookRefusedError(f"webhook={_short(url)} has no host, or one that is not a name or an address.")
     host, port = found[1].strip("[]").lower(), int(found[2] or _DEFAULT_PORTS[parts.scheme])
     if found[1].startswith("[") and not isinstance(_address(host), IPv6Address):
-        raise WebhookRefusedError(f"webhook={_short(url)} has in brackets what is not an IPv6 address.")
+        raise WebhookRefusedError(f"webhook={_short(url)} has something in brackets that is not an IPv6 address.")
     if not 1 <= port <= 65535:
         raise WebhookRefusedError(f"webhook={_short(url)} has the port {port}; ports go from 1 to 65535.")
     query = f"?{parts.query}" if parts.query else ""
@@ -107,6 +110,8 @@ class Addresses:
     def __init__(self, allowed: frozenset[str] = frozenset()) -> None:
         self._allowed = frozenset(_host_and_port(one) for one in allowed)
         self._threads = _new_threads()
+        self._running = Counter[str]()  # look-ups, by owner; one that hangs goes on after nobody waits for it any more
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """End the threads that look-ups have had; further ones get new ones."""
@@ -123,11 +128,12 @@ class Addresses:
         if not self._allows(target.host, target.port) and _address(target.host) and not is_public(target.host):
             raise _not_public(target.host)
 
-    async def resolve(self, host: str, port: int) -> list[str]:
+    async def resolve(self, host: str, port: int, owner: str = "") -> list[str]:
         """The addresses of a host, each of which may be connected to.
 
         Args:
             host: a name or an address, in any spelling that `getaddrinfo` understands.
+            owner: on whose behalf; one whose look-ups hang leaves the others some threads.
 
         Raises:
             WebhookRefusedError: one of them is not public, or there is none.
@@ -135,10 +141,13 @@ class Addresses:
         """
         try:
             with anyio.fail_after(_RESOLVE_S):
-                look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-                found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+                while not self._may_begin(owner):
+                    await anyio.sleep(_TURN_S)
+                looking = self._threads.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+                looking.add_done_callback(lambda _: self._has_ended(owner))  # also where it was cancelled
+                found = await asyncio.wrap_future(looking)
         except TimeoutError as error:
-            raise LookUpError(f"The webhook's host {host!r} was not found within {_RESOLVE_S:g} s.") from error
+            raise LookUpError(f"The webhook's host {host!r} could not be looked up within {_RESOLVE_S:g} s.") from error
         except socket.gaierror as error:
             if error.errno == socket.EAI_AGAIN:
                 raise LookUpError(f"The webhook's host {host!r} could not be looked up.") from error
@@ -149,6 +158,17 @@ class Addresses:
         if not addresses or not (self._allows(host, port) or all(map(is_public, addresses))):
             raise _not_public(host)
         return addresses
+
+    def _may_begin(self, owner: str) -> bool:
+        """Whether there is a thread for one more look-up of an owner; if so it is counted from now on."""
+        with self._lock:
+            has_room = self._running[owner] < _MOST_OF_ONE
+            self._running[owner] += has_room
+            return has_room
+
+    def _has_ended(self, owner: str) -> None:
+        with self._lock:
+            self._running[owner] -= 1
 
     def _allows(self, host: str, port: int) -> bool:
         name = host.lower()
@@ -165,10 +185,13 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
 
     A host is resolved once and the connection goes to an address of that answer: a name that means something else a
     moment later (DNS rebinding) changes nothing. TLS still checks the name, which httpcore2 keeps.
+
+    Args:
+        owner: on whose behalf it connects.
     """
 
-    def __init__(self, addresses: Addresses) -> None:
-        self._addresses = addresses
+    def __init__(self, addresses: Addresses, owner: str = "") -> None:
+        self._addresses, self._owner = addresses, owner
         self._backend = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
@@ -185,7 +208,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
             WebhookRefusedError: see `Addresses.resolve`.
             httpcore2.ConnectError, httpcore2.ConnectTimeout: none took it.
         """
-        addresses = (await self._addresses.resolve(host, port))[:_MOST_TRIED]
+        addresses = (await self._addresses.resolve(host, port, self._owner))[:_MOST_TRIED]
         share = None if timeout is None else timeout / len(addresses)
         for address in addresses[:-1]:
             try:
@@ -270,8 +293,8 @@ def _host_and_port(allowed: str) -> tuple[str, int | None]:
 
 def _not_public(host: str) -> WebhookRefusedError:
     return WebhookRefusedError(
-        f"The webhook's host {host!r} is not on the public internet. Give one that is, or have the service's operator "
-        "allow this one."
+        f"The webhook's host {host!r} is not on the public internet. Use one that is, or ask the operator of the "
+        "service to allow this one."
     )
 
 

@@ -93,7 +93,7 @@ class Deliveries:
         self._first_retry_s, self._longest_retry_s, self._give_up_s = first_retry_s, longest_retry_s, give_up_s
         self._timeout_s, self._at_a_time, self._on_attempt = timeout_s, at_a_time, on_attempt
         self._random = random or Random()
-        self._backend = CheckedBackend(addresses)
+        self._addresses = addresses
         self._tls = httpcore2.default_ssl_context()
         self._in_flight: dict[str, StoredRequest] = {}  # by id
         self._changed = asyncio.Event()
@@ -118,7 +118,7 @@ class Deliveries:
             due = await anyio.to_thread.run_sync(self._store.due, now, self._at_a_time, room.takes)
             next_due = await anyio.to_thread.run_sync(self._store.next_due, now)
         except StorageFullError as error:
-            logger.error("Webhooks wait: %s", error)
+            logger.error("Webhooks are waiting: %s", error)
             return self._first_retry_s
         for request in due:
             self._in_flight[request.id] = request
@@ -139,7 +139,7 @@ class Deliveries:
         if error is None:
             self._on_attempt("delivered")
         elif next_attempt is None:
-            logger.warning("The webhook of request %s is given up: %s", request.id, error)
+            logger.warning("The webhook of request %s was given up: %s", request.id, error)
             self._on_attempt("gave_up")
         else:
             self._on_attempt("failed")
@@ -157,7 +157,7 @@ class Deliveries:
             try:
                 return await anyio.to_thread.run_sync(self._store.record_attempt, id, error, now, next_attempt)
             except StorageFullError as full:
-                logger.error("The attempt at the webhook of request %s cannot be noted: %s", id, full)
+                logger.error("The delivery attempt for request %s cannot be recorded: %s", id, full)
                 await anyio.sleep(self._first_retry_s)
 
     async def _attempt(self, request: StoredRequest) -> tuple[str | None, bool]:
@@ -171,12 +171,12 @@ class Deliveries:
         except _NETWORK_ERRORS as error:
             return _network_error(error), False
         except Exception:  # whatever one receiver brings about, the others get theirs
-            logger.exception("The attempt at the webhook of request %s failed.", request.id)
-            return "The attempt failed.", False
+            logger.exception("The delivery attempt for request %s failed.", request.id)
+            return "The delivery attempt failed.", False
         if 200 <= status < 300:
             return None, False
         if 300 <= status < 400:
-            return f"The receiver answered {status}, a redirect, which is not followed: give where it leads to.", False
+            return f"The receiver answered {status}, a redirect, which is not followed: use the final URL.", False
         return f"The receiver answered {status}.", status == _GONE
 
     async def _post(self, request: StoredRequest) -> int:
@@ -194,7 +194,8 @@ class Deliveries:
         url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
         timeouts = {"timeout": {"connect": self._timeout_s}}
         post = httpcore2.Request("POST", url, headers=list(headers.items()), content=body, extensions=timeouts)
-        connection = httpcore2.AsyncHTTPConnection(url.origin, ssl_context=self._tls, network_backend=self._backend)
+        backend = CheckedBackend(self._addresses, request.owner)
+        connection = httpcore2.AsyncHTTPConnection(url.origin, ssl_context=self._tls, network_backend=backend)
         try:
             with anyio.fail_after(self._timeout_s):
                 response = await connection.handle_async_request(post)
@@ -219,11 +220,11 @@ def _network_error(error: Exception) -> str:
     """An error without the addresses that are in its own words."""
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"The receiver's certificate is not good: {cause.verify_message}."
+        return f"The receiver's certificate is not valid: {cause.verify_message}."
     if isinstance(cause, ssl.SSLError) or isinstance(error, ssl.SSLError):
-        return "No secure connection to the receiver came about."
+        return "The TLS handshake with the receiver failed."
     if isinstance(error, (httpcore2.ConnectError, httpcore2.ConnectTimeout)):
-        return "The receiver took no connection."
+        return "The receiver refused the connection or did not answer."
     if isinstance(error, httpcore2.ProtocolError):
         return "The receiver did not answer in HTTP/1.1."
-    return "The connection to the receiver broke."
+    return "The connection to the receiver was lost."

@@ -169,8 +169,19 @@ class Store:
         return _request(found[0]) if found else None
 
     def queued(self) -> list[str]:
-        """The ids of what has not been transcribed, oldest first."""
-        return [id for (id,) in self._read("SELECT id FROM requests WHERE status = 'queued' ORDER BY created, rowid")]
+        """The ids of what has not been transcribed. Owners take turns; of one owner, the oldest comes first."""
+        found = self._read(
+            """
+            SELECT id FROM (
+                SELECT id, created, rowid AS number, ROW_NUMBER() OVER (
+                    PARTITION BY owner ORDER BY created, rowid
+                ) AS turn
+                FROM requests WHERE status = 'queued'
+            )
+            ORDER BY turn, created, number
+            """
+        )
+        return [id for (id,) in found]
 
     def begin(self, id: str) -> StoredRequest:
         """Note that a request is transcribed from now on, and return it: `starts` counts this one too.

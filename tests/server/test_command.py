@@ -1,0 +1,101 @@
+"""`whisperlite serve` and `whisperlite token`, called in this process."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+import whisperlite
+from tests.small_whisper import small_whisper
+from whisperlite.server import command
+from whisperlite.server.auth import hash_of, read_hashes
+from whisperlite.server.webhooks.store import Store
+
+
+@pytest.fixture(autouse=True)
+def no_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is a small one, and the logs stay pytest's."""
+    model = small_whisper()
+    monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: model)
+    monkeypatch.setattr("whisperlite.server.logs.log_to_stderr", lambda _: None)
+
+
+@pytest.fixture
+def survived() -> Iterator[list[int]]:
+    """SIGTERM is noted, and does not end this process."""
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
+    yield signals
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def configurations(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Config]:
+    """What servers are told, none of which runs."""
+    found: list[uvicorn.Config] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server: found.append(server.config))
+    return found
+
+
+def serve(folder: Path, *flags: str) -> int:
+    return command.serve(["--no-auth", "--port", "0", "--data-dir", str(folder), *flags])
+
+
+def test_a_signal_during_the_start_ends_the_service_in_good_order(
+    tmp_path: Path, survived: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_amid_a_signal(folder: Path) -> Store:
+        signal.raise_signal(signal.SIGTERM)
+        return Store(folder)
+
+    monkeypatch.setattr("whisperlite.server.app.Store", open_amid_a_signal)
+    assert serve(tmp_path) == 0
+    assert survived == [signal.SIGTERM]  # raised again by uvicorn, when all was closed
+    Store(tmp_path).close()
+
+
+def test_no_connection_becomes_a_web_socket(tmp_path: Path, configurations: list[uvicorn.Config]) -> None:
+    """Which would go around the door, whatever packages for them are installed."""
+    serve(tmp_path)
+    assert [each.ws for each in configurations] == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_told"),
+    [
+        ("127.0.0.1", False),
+        ("127.8.0.1", False),
+        ("::1", False),
+        ("localhost", False),
+        ("0.0.0.0", True),
+        ("::", True),
+        ("192.168.0.2", True),
+        ("gpu.example.com", True),
+    ],
+)
+def test_who_lets_everyone_in_from_elsewhere_is_told(
+    tmp_path: Path, configurations: list[Any], caplog: pytest.LogCaptureFixture, host: str, is_told: bool
+) -> None:
+    serve(tmp_path, "--host", host)
+    assert len(configurations) == 1
+    assert ("without a token" in caplog.text) == is_told
+
+
+def test_a_token_is_made_as_often_as_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert command.token(["--data-dir", str(tmp_path)]) == 0
+    tokens = capsys.readouterr().out.split()
+    assert read_hashes(tmp_path / "tokens") == {"default": hash_of(tokens[0]), "default-2": hash_of(tokens[1])}
+
+
+def test_a_name_that_was_given_is_taken_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.token(["anna", "--data-dir", str(tmp_path)]) == 0
+    assert command.token(["anna", "--data-dir", str(tmp_path)]) == 1
+    output = capsys.readouterr()
+    assert len(output.out.split()) == 1
+    assert "named 'anna' already" in output.err
