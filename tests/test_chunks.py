@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,13 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import whisperlite
+from tests import scripted
+from tests.scripted import Said
 from tests.spoken import segment, spoken
-from whisperlite.cancel import NEVER
-from whisperlite.decoding.asks import Answer, Ask
+from tests.test_cancel import Countdown, ScriptedEngine, scripted_session
+from whisperlite.cancel import NEVER, Stop
+from whisperlite.decoding.asks import Answer, Ask, Decode
+from whisperlite.decoding.engine import Engine
 from whisperlite.errors import CancelledError, DecodingError, OptionError
 from whisperlite.options import Options
 from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
+from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.chunks import chunks_of, join
+from whisperlite.transcription.pool import Driver, drive
 from whisperlite.transcription.recording import PARTIAL, Chunked, Event, Run
 from whisperlite.transcription.session import Accepted
 from whisperlite.vad_options import VadOptions
@@ -202,6 +208,72 @@ def test_only_some_chunks_are_on_their_way_at_a_time() -> None:
     assert len(events[-1].segments) == 39
 
 
+def test_a_session_is_made_when_its_chunk_begins() -> None:
+    made: list[float] = []
+
+    def chunks_in(_: Transcription) -> Iterator[tuple[Session, float]]:
+        for end in range(10, 400, 10):
+            made.append(end)
+            yield nothing(), float(end)
+
+    recording = Chunked(nothing(), chunks_in, NEVER)
+    (head,) = recording.begin()
+    runs = [run for run in recording.happened(head, HEAD) if isinstance(run, Run)]
+    assert len(made) == len(runs) == 16
+    tell(recording, runs[3], part(segment(30, 35, " So.")))
+    assert len(made) == 17
+
+
+# What there is of a recording that ends before its time
+
+
+class AllAtOnce(ScriptedEngine):
+    """Answers all that was asked in one step, the last first."""
+
+    def step(self) -> list[tuple[int, Answer]]:
+        return [each for _ in list(self.waiting) for each in super(AllAtOnce, self).step()][::-1]
+
+
+def two_chunks(stop: Stop) -> Chunked:
+    """The second begins at 50 s; each has several windows."""
+    options = {"language": "en", "temperature": 0.0, "temperature_increment_on_fallback": None}
+    halves = [scripted_session(clip_timestamps=clip, **options) for clip in ([0, 50], [50, 100])]
+    return Chunked(nothing(), lambda _: zip(halves, (50.0, 100.0), strict=True), stop)
+
+
+def say(ask: Decode) -> Said:
+    """Half a minute of text; of the second chunk it is not finite."""
+    begins_s = ask.window.start_frame / 100  # type: ignore[attr-defined]
+    spoken_text = scripted.spoken(0, f" From {begins_s:.0f}.", 30)
+    return Said(spoken_text, avg_logprob=float("nan") if begins_s >= 50 else -0.3)
+
+
+def test_a_recording_that_is_stopped_has_the_beginning_whichever_chunk_has_waited_longest() -> None:
+    """At the second step the first chunk has asked again, behind the second, which is asked first whether to stop."""
+    recording = two_chunks(Stop(Countdown(2)))
+    with pytest.raises(CancelledError) as caught:
+        list(drive(recording, cast(Engine, ScriptedEngine(say))))
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == " From 0."
+
+
+def test_a_chunk_that_fails_leaves_the_beginning_from_the_one_before_it() -> None:
+    with pytest.raises(DecodingError) as caught:
+        list(drive(two_chunks(NEVER), cast(Engine, ScriptedEngine(say))))
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == " From 0."
+
+
+def test_answers_to_chunks_of_a_recording_that_has_failed_go_to_nobody() -> None:
+    engine = AllAtOnce(say)
+    driver = Driver(cast(Engine, engine))
+    assert list(driver.start(two_chunks(NEVER))) == []
+    ((_, error),) = driver.step()
+    assert isinstance(error, DecodingError)
+    assert driver.is_idle
+    assert engine.waiting == []
+
+
 def test_after_the_end_nothing_more_happens() -> None:
     recording, (one, two) = started(20.0, 40.0)
     tell(recording, one, CancelledError())
@@ -309,3 +381,22 @@ def test_a_cancelled_recording_gives_the_chunks_before(base: whisperlite.Whisper
     assert partial is not None
     assert 0 < len(partial.segments) < len(whole.segments)
     assert partial.segments == whole.segments[: len(partial.segments)]
+
+
+def test_the_texts_of_options_are_tokenised_once_for_all_chunks(
+    base: whisperlite.Whisper, talk: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode = Tokenizer.encode
+
+    def counting(self: Tokenizer, text: str) -> list[int]:
+        encoded.append(text)
+        return encode(self, text)
+
+    monkeypatch.setattr(Tokenizer, "encode", counting)
+    texts: dict[str, Any] = {"hotwords": "Dashwood", "initial_prompt": "Sense and Sensibility."}
+    result = base.transcribe(
+        talk, language="en", beam_size=1, temperature=0.0, max_new_tokens=2, chunking="vad", chunk_length=15, **texts
+    )
+    assert len({attempt.seek for attempt in result.attempts}) >= 3
+    assert [encoded.count(f" {text}") for text in texts.values()] == [1, 1]

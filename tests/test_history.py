@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from tests.scripted import GOOD, GOOD_30, MULTILINGUAL, UNSURE, Said, at, drive, text
 from whisperlite.options import Options
 from whisperlite.text.prompt import MAX_PREVIOUS, build_prompt
-from whisperlite.transcription.history import History
+from whisperlite.transcription.history import History, Prompts, prompt_tokens
+
+
+def history_of(options: Options) -> History:
+    return History(options, MULTILINGUAL, Prompts.of(options, MULTILINGUAL))
+
 
 HOT = tuple(text(" Dashwood Marianne"))
 NAMES = tuple(text(" Names"))
@@ -111,7 +116,7 @@ def test_what_is_told_never_exceeds_its_space_and_keeps_its_order(
         initial_prompt=[1] * initial,
         carry_initial_prompt=carried,
     )
-    history = History(options, MULTILINGUAL)
+    history = history_of(options)
     history.add([2] * before, 0.0, "en")
     prompt = build_prompt(
         MULTILINGUAL,
@@ -129,7 +134,7 @@ def test_what_is_told_never_exceeds_its_space_and_keeps_its_order(
 
 
 def test_a_window_is_told_what_was_said_in_its_language_since_that_of_another() -> None:
-    history = History(Options(initial_prompt=[7]), MULTILINGUAL)
+    history = history_of(Options(initial_prompt=[7]))
     assert history.previous("de") == [7]
     history.add([1], 0.0, "de")
     assert (history.previous("de"), history.previous("en")) == ([7, 1], [])
@@ -137,3 +142,70 @@ def test_a_window_is_told_what_was_said_in_its_language_since_that_of_another() 
     assert history.previous("de") == [7, 1]
     history.add([2], 0.0, "en")
     assert (history.previous("de"), history.previous("en")) == ([], [2])
+
+
+# Long texts cost no more than what is told of them
+
+
+def test_no_more_is_kept_of_long_texts_than_a_window_can_be_told() -> None:
+    options = Options(initial_prompt=[*range(5000)], hotwords=" Dashwood" * 5000, carry_initial_prompt=True)
+    prompts = Prompts.of(options, MULTILINGUAL)
+    assert prompts.initial == tuple(range(5000 - MAX_PREVIOUS, 5000))
+    assert len(prompts.hotwords) == MAX_PREVIOUS
+    history = History(options, MULTILINGUAL, prompts)
+    assert len(history.tokens) == MAX_PREVIOUS
+    history.add(text(" Hello."), 0.0, "en")
+    assert history.text == " Hello."
+
+
+def all_told(options: Options, written: list[tuple[list[int], float, str]], language: str) -> list[int]:
+    """What a window is told, from all of the texts and all that was written: the rule, without looking to the cost."""
+    initial = [] if options.initial_prompt is None else prompt_tokens(options.initial_prompt, MULTILINGUAL)
+    hotwords = prompt_tokens(options.hotwords, MULTILINGUAL) if options.hotwords else []
+    tokens, start, last = list(initial), 0, None
+    for added, temperature, spoken_in in written:
+        if added:
+            start = len(tokens) if last not in (None, spoken_in) else start
+            last = spoken_in
+        tokens += added
+        if not options.condition_on_previous_text or temperature > options.prompt_reset_on_temperature:
+            start = len(tokens)
+    told = hotwords[:MAX_PREVIOUS]
+    start = start if last in (None, language) else len(tokens)
+    if options.carry_initial_prompt:
+        room = MAX_PREVIOUS - len(told)
+        told += initial[len(initial) - min(room, len(initial)) :]
+        start = max(len(initial), start)
+    room = MAX_PREVIOUS - len(told)
+    rest = tokens[start:]
+    return told + rest[len(rest) - min(room, len(rest)) :]
+
+
+additions = st.tuples(
+    st.integers(0, 300).map(lambda count: [2] * count), st.sampled_from([0.0, 0.9]), st.sampled_from(["en", "de"])
+)
+
+
+@settings(deadline=None)
+@given(
+    hot=st.integers(0, 240),
+    initial=st.integers(0, 500),
+    carried=st.booleans(),
+    conditioned=st.booleans(),
+    written=st.lists(additions, max_size=5),
+)
+def test_what_is_told_is_what_all_of_the_texts_say(
+    hot: int, initial: int, carried: bool, conditioned: bool, written: list[tuple[list[int], float, str]]
+) -> None:
+    options = Options(
+        hotwords="word" + " word" * (hot - 1) if hot else None,
+        initial_prompt=[*range(100, 100 + initial)],
+        carry_initial_prompt=carried,
+        condition_on_previous_text=conditioned,
+    )
+    history = history_of(options)
+    for count in range(len(written) + 1):
+        for language in ("en", "de"):
+            assert history.previous(language) == all_told(options, written[:count], language)
+        if count < len(written):
+            history.add(*written[count])

@@ -6,6 +6,8 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +40,10 @@ from whisperlite import (
     Transcription,
     Whisper,
 )
+from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.mel import Features
+from whisperlite.cancel import Stop
+from whisperlite.decoding.engine import Engine
 
 
 @pytest.fixture(scope="module")
@@ -209,14 +214,66 @@ def test_what_failed_makes_room(model: Whisper) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"chunking": "vad"}])
-def test_a_recording_that_is_done_is_let_go(model: Whisper, options: OptionsDict) -> None:
-    sound = noise(2)
-    watched = weakref.ref(sound)
+def test_a_recording_that_is_done_is_let_go(
+    model: Whisper, options: OptionsDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[weakref.ref[Features]] = []
+    find_floor = Features.find_floor
+
+    def watching(self: Features) -> None:
+        watched.append(weakref.ref(self))
+        find_floor(self)
+
+    monkeypatch.setattr(Features, "find_floor", watching)
     with model.pool() as pool:
-        job = pool.submit(sound, **quick(**options))
-        del sound
+        job = pool.submit(noise(2), **quick(**options))
         job.result(PATIENCE_S)
-        wait_until(lambda: gc.collect() >= 0 and watched() is None)
+        wait_until(lambda: gc.collect() >= 0 and watched[0]() is None)
+    assert len(watched) == 1
+
+
+def test_a_closed_pool_keeps_no_engine(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = watch_engines(monkeypatch)
+    with model.pool(2) as pool:
+        pool.submit(SHORT, **QUICK).result(PATIENCE_S)
+        assert engines[0]() is not None
+    gc.collect()
+    assert [engine() for engine in engines] == [None]
+    assert (pool.slots, pool.active_slots, pool.queued, pool.jobs) == (2, 0, 0, 0)
+
+
+def watch_engines(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Engine]]:
+    """Every engine that a model makes from now on."""
+    engines: list[weakref.ref[Engine]] = []
+    make = Whisper._engine
+
+    def watched(self: Whisper, **arguments: Any) -> Engine:
+        engine = make(self, **arguments)
+        engines.append(weakref.ref(engine))
+        return engine
+
+    monkeypatch.setattr(Whisper, "_engine", watched)
+    return engines
+
+
+def test_what_waits_is_looked_at_now_and_then_and_not_at_every_step(
+    model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that stands still."""
+    looks: list[Stop] = []
+
+    def is_over(self: Stop) -> bool:
+        looks.append(self)
+        return False
+
+    monkeypatch.setattr("whisperlite.api.crew.time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr(Stop, "is_over", property(is_over))
+    with model.pool(1) as pool:
+        jobs = [pool.submit(SHORT, **QUICK) for _ in range(20)]
+        for job in jobs:
+            job.result(PATIENCE_S)
+        assert steps.count >= 20
+        assert len(looks) <= 20
 
 
 # The end of a pool
@@ -269,6 +326,77 @@ def test_a_pool_can_be_told_not_to_wait(model: Whisper, steps: Steps) -> None:
     for job in jobs:
         with pytest.raises(CancelledError):
             job.result(0)
+
+
+def test_whoever_closes_a_pool_waits_for_it_whatever_his_thread_is_called(model: Whisper, steps: Steps) -> None:
+    steps.may_go.clear()
+    pool = model.pool()
+    job = pool.submit(SHORT, **QUICK)
+    was_done: list[bool] = []
+
+    def close() -> None:
+        pool.close()
+        was_done.append(job.done)
+
+    thread = threading.Thread(target=close, name="whisperlite-of-mine")
+    thread.start()
+    wait_until(lambda: pool._crew.is_closed)
+    thread.join(0.1)
+    assert thread.is_alive()
+    steps.may_go.set()
+    thread.join(PATIENCE_S)
+    assert was_done == [True]
+
+
+def test_a_callback_may_close_the_pool(model: Whisper) -> None:
+    pool = model.pool()
+    pool.submit(SHORT, **QUICK).add_callback(lambda _: pool.close())
+    wait_until(lambda: pool_threads() == [])
+
+
+def test_a_pool_that_nobody_refers_to_finishes_and_says_so(model: Whisper, alone: list[Transcription]) -> None:
+    with pytest.warns(ResourceWarning, match="A pool was not closed"):
+        job = model.pool(2).submit(SHORT, **QUICK)
+    assert_same_result(job.result(PATIENCE_S), alone[1])
+    wait_until(lambda: pool_threads() == [])
+
+
+def test_a_pool_for_which_there_are_no_threads_leaves_none(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = OwnThread.start, 0
+
+    def failing(self: OwnThread) -> None:
+        nonlocal started
+        started += 1
+        if started == 3:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(OwnThread, "start", failing)
+    with pytest.raises(RuntimeError, match="new thread"):
+        model.pool()
+    wait_until(lambda: pool_threads() == [])
+
+
+# A callback
+
+
+def test_what_a_callback_raises_is_logged_wherever_it_is_called(
+    model: Whisper, steps: Steps, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Job) -> None:
+        raise LookupError("mine")
+
+    steps.may_go.clear()
+    with model.pool() as pool:
+        job = pool.submit(SHORT, **QUICK)
+        job.add_callback(fail)
+        steps.may_go.set()
+        assert job.result(PATIENCE_S).duration == 3.0
+    calls = len(caplog.records)
+    assert calls > 0
+    job.add_callback(fail)
+    assert len(caplog.records) == calls + 1
+    assert "mine" in caplog.text
 
 
 # An engine that breaks

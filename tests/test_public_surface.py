@@ -27,6 +27,7 @@ PUBLIC = [
     "CheckpointError",
     "Decoded",
     "DecodingError",
+    "DeviceError",
     "DownloadError",
     "Encoding",
     "FFmpegError",
@@ -34,6 +35,7 @@ PUBLIC = [
     "LanguageDetection",
     "LanguageError",
     "Match",
+    "MemoryExceededError",
     "MissingPackageError",
     "ModelError",
     "ModelInfo",
@@ -91,6 +93,12 @@ def test_every_error_is_one_of_ours() -> None:
     assert all(issubclass(error, whisperlite.WhisperliteError) for error in errors)
 
 
+def test_the_table_of_languages_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        whisperlite.LANGUAGES["en"] = "klingon"  # type: ignore[index]
+    assert whisperlite.LANGUAGES["en"] == "english"
+
+
 def test_importing_takes_less_than_three_tenths_of_a_second() -> None:
     code = "from time import perf_counter; t = perf_counter(); import whisperlite; print(perf_counter() - t)"
     # The best of several: what other processes of a busy machine take is not the import's.
@@ -109,21 +117,25 @@ def test_the_version_is_that_of_the_project() -> None:
 
 
 RIGHT = """
+from collections.abc import Mapping
 from pathlib import Path
-from typing import assert_type
+from typing import Literal, assert_type
 import numpy
 import whisperlite
 
 result = whisperlite.transcribe("talk.m4a", task="translate", language="fr", beam_size=5, temperature=(0.0, 0.5))
 assert_type(result, whisperlite.Transcription)
 assert_type(result.segments[0].tokens, tuple[int, ...])
+assert_type(result.task, Literal["transcribe", "translate"])
 model = whisperlite.load_model("base", device="cpu", compute_type="float32")
 whisperlite.load_model(Path("model"), revision="main", token="hf_1", cache_dir=Path("cache"), local_files_only=True)
 assert_type(whisperlite.transcribe(b"", model=model), whisperlite.Transcription)
 assert_type(whisperlite.available_models()[0].size_bytes, int | None)
 assert_type(whisperlite.convert_model("base", "folder", overwrite=True), Path)
 assert_type(model.transcribe(numpy.zeros(16000), sampling_rate=16000, suppress_tokens=[1, 2]).text, str)
-assert_type(model.detect_language(b"").probabilities, dict[str, float])
+assert_type(model.transcribe(b"", suppress_tokens=None).skipped[0].start, float)
+assert_type(model.detect_language(b"").probabilities, Mapping[str, float])
+assert_type(whisperlite.LANGUAGES["fr"], str)
 whisperlite.load_model("base", compute_type="int8", cpu_threads=2)
 for found in model.transcribe_many(["talk.m4a", numpy.zeros(16000)], batch_size=4, language="en"):
     assert_type(found, whisperlite.Transcription | whisperlite.WhisperliteError)
@@ -143,6 +155,8 @@ WRONG = {
     "whisperlite.transcribe(5)": "arg-type",
     'whisperlite.load_model("base", revision=5)': "arg-type",
     "whisperlite.transcript": "attr-defined",
+    'whisperlite.Skipped(0.0, 1.0, "quiet")': "arg-type",
+    'whisperlite.LANGUAGES["xx"] = "klingon"': "index",
     'whisperlite.load_model("base").transcribe_many(["talk.m4a"], beam_sise=5)': "call-arg",
     'whisperlite.load_model("base").pool().submit("talk.m4a", language=5)': "arg-type",
     'next(whisperlite.load_model("base").transcribe_many(["talk.m4a"])).text': "union-attr",

@@ -1,5 +1,5 @@
 """Every error that whisperlite raises on purpose, but for a few of Python's own that the methods of its objects name:
-`ValueError` of what is closed or is no such dict, `TimeoutError` of a wait that was limited.
+`ValueError` of what is closed, of another process, or no such dict, `TimeoutError` of a wait that was limited.
 
     WhisperliteError
     ├── OptionError (ValueError)                an option's name, type, range or combination
@@ -17,6 +17,8 @@
     ├── CancelledError                          a `CancelToken` was cancelled
     │   └── TimeoutExceededError (TimeoutError) `timeout_s` was over
     ├── DecodingError                           the network gave no usable answer
+    ├── MemoryExceededError (MemoryError)       there is not enough memory to decode
+    ├── DeviceError                             the device failed: nothing more can be computed on it
     └── LanguageError (ValueError)              a language that Whisper, or this model, does not have
 
 A message says what was received, what is allowed, and what to do next.
@@ -84,6 +86,14 @@ class DecodingError(WhisperliteError):
     """
 
     partial: Transcription | None = None
+
+
+class MemoryExceededError(WhisperliteError, MemoryError):
+    """There is not enough memory to decode, on the device or the host."""
+
+
+class DeviceError(WhisperliteError):
+    """The device failed, as a GPU does after an illegal access: nothing more can be computed on it in this process."""
 
 
 class AudioError(WhisperliteError):

@@ -120,7 +120,7 @@ class Options:
         "exempt.",
     )
     no_repeat_ngram_size: int = option(
-        0, integer(0, 448), "Never repeat a sequence of this many tokens within a window; 0: off."
+        0, integer(0, 448), "Never repeat a sequence of this many text tokens within a window; 0: off."
     )
     initial_prompt: str | Sequence[int] | None = option(
         None,

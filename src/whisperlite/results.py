@@ -117,7 +117,8 @@ class Usage:
             tokens), summed over all attempts, once a window however many beams; a language detection reads one.
         tokens_generated: the number of tokens in the sequence that each attempt returned, with timestamps and without
             the end token, summed over all attempts, including those that failed.
-        runtime_ms: the wall-clock time from the decoded audio to the result.
+        runtime_ms: the wall-clock time from the recording, read and prepared, to the result. In a pool this includes
+            waiting for slots and the steps of other recordings; with `iter_segments`, the caller's own time.
         audio_ms: the length of the recording.
     """
 

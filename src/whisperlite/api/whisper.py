@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from whisperlite.api.failures import naming_failures, naming_failures_of
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
+from whisperlite.api.sources import own_copy, refuse_one
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features
 from whisperlite.audio.speech import check_installed
@@ -35,7 +37,7 @@ from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.prompt import MAX_NEW_TOKENS, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.fallback import strategy_at
-from whisperlite.transcription.history import History
+from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.languages import among, likeliest
 from whisperlite.transcription.pool import drive
 from whisperlite.transcription.recording import Recording
@@ -45,11 +47,19 @@ from whisperlite.transcription.suppression import suppressed_tokens
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
 
-# Options that belong to a whole recording: `decode`, which takes windows, refuses them.
+# Options that belong to a whole recording: `decode`, which makes one attempt at each window, refuses them.
 _OF_RECORDINGS = (
-    *("word_timestamps", "vad_filter", "multilingual", "language_detection_segments"),
+    *("word_timestamps", "vad_filter", "multilingual", "language_detection_segments", "prompt_reset_on_temperature"),
     *("chunk_length", "chunking", "clip_timestamps", "timeout_s", "max_duration_s"),
 )
+# The same, but for the value that says what `decode` does anyway.
+_OFF = {
+    "condition_on_previous_text": False,
+    "temperature_increment_on_fallback": None,
+    "compression_ratio_threshold": None,
+    "logprob_threshold": None,
+    "no_speech_threshold": None,
+}
 
 
 class Recipe(Protocol):
@@ -166,23 +176,24 @@ class Whisper:
         """Transcribe a recording segment by segment: an iterator that hands out each as soon as it is accepted.
 
         The whole recording is read before this returns, since its loudest moment is a part of every window's features;
-        so this is not for live audio. The segments are those of `transcribe`, and `.result` is its result.
+        so this is not for live audio. Samples are copied: what becomes of your array later makes no difference. The
+        segments are those of `transcribe`, and `.result` is its result.
 
         Args:
             audio, sampling_rate, cancel, batch_size, **options: as in `transcribe`, which says what is raised, here or
                 while iterating.
         """
-        windows, duration = self._windows(audio, make_options(options), sampling_rate, cancel, batch_size)
+        windows, duration = self._windows(own_copy(audio), make_options(options), sampling_rate, cancel, batch_size)
         return SegmentIterator(windows, duration)
 
     def pool(self, batch_size: int = 8, *, recordings: int | None = None) -> Pool:
-        """Room for many recordings at a time, to which they are submitted whenever they come.
+        """A pool that transcribes recordings together as they are submitted.
 
         Args:
-            batch_size: windows that are decoded together, 1 to 128. Each takes the memory of its encoding and of its
-                text: `base` about 90 MB in float32; more in beam searches and where it falls back.
-            recordings: that are in memory and take turns with their windows, so that none waits for the end of long
-                ones; each takes 115 MB an hour. None: two more than `batch_size`.
+            batch_size: how many windows are decoded together, 1 to 128. Each takes memory for its encoding and its
+                text: about 90 MB for `base` in float32, more with beam search and where it falls back.
+            recordings: how many recordings are in memory and take turns, window by window, so that none waits for a
+                long one to end. Each takes 115 MB per hour of audio. None: two more than `batch_size`.
 
         Raises:
             OptionError: another batch size, or fewer recordings than that.
@@ -197,10 +208,15 @@ class Whisper:
         sampling_rate: int | None = None,
         **options: Unpack[OptionsDict],
     ) -> Iterator[Transcription | WhisperliteError]:
-        """Transcribe many recordings together: faster than one after the other, with the same results.
+        """Transcribe many recordings together, faster than one after the other.
+
+        In float32, and in int8 on a CPU, each gets the text, tokens and times that it gets alone.
 
         Args:
-            audios: recordings, as `transcribe` takes them; they are asked for as there is room.
+            audios: the recordings, each as `transcribe` takes it; each row of a two-dimensional array is one. They are
+                requested as there is room, on a separate thread, so that an iterable that waits for its next item does
+                not hold up results. If you leave the iteration while the iterable blocks, that thread lives until the
+                iterable continues. Arrays are copied, so that you can reuse them when the next one is requested.
             batch_size: as in `pool`.
             sampling_rate, **options: as in `transcribe`, for all of them.
 
@@ -210,11 +226,12 @@ class Whisper:
         Raises:
             OptionError, LanguageError, MissingPackageError: of the options, before any audio is read. OptionError also
                 for one recording in place of many.
+            DeviceError: the device failed, which ends the iteration. So does any error that is not whisperlite's, such
+                as one of the iterable, after the results before it.
         """
         self.check_options(make_options(options))
         checked("batch_size", batch_size, BATCH_SIZE)
-        if isinstance(audios, (str, bytes)):
-            raise OptionError("transcribe_many takes many recordings: put a single one into a list.", option="audios")
+        refuse_one(audios)
 
         def results() -> Iterator[Transcription | WhisperliteError]:
             with self.pool(batch_size) as pool:
@@ -222,24 +239,45 @@ class Whisper:
 
         return results()
 
+    @naming_failures()
     @ending_workers()
-    def detect_language(self, audio: AudioSource, *, sampling_rate: int | None = None) -> LanguageDetection:
+    def detect_language(
+        self,
+        audio: AudioSource,
+        *,
+        sampling_rate: int | None = None,
+        cancel: CancelToken | None = None,
+        allowed_languages: str | Sequence[str] | None = None,
+        timeout_s: float | None = None,
+        max_duration_s: float | None = None,
+    ) -> LanguageDetection:
         """Which language is spoken in the first 30 seconds.
 
+        The whole recording is read all the same: its loudest moment is a part of every window's features.
+
         Args:
-            audio, sampling_rate: as in `transcribe`.
+            audio, sampling_rate, cancel, allowed_languages, timeout_s, max_duration_s: as in `transcribe`. The
+                probabilities are of all languages, whichever are allowed.
 
         Raises:
-            LanguageError: the model is English-only.
+            OptionError: an option has a wrong value.
+            LanguageError: the model is English-only, or does not have a language that is allowed.
             AudioError: the audio cannot be read.
+            CancelledError, TimeoutExceededError: there is no partial result.
             DecodingError: the network gave no usable answer.
         """
         if not self.is_multilingual:
             raise LanguageError(f"{self.name!r} is English-only: it cannot tell languages apart.")
-        features = Features(read_audio(audio, sampling_rate=sampling_rate).samples, self.dims.n_mels)
+        options = Options(allowed_languages=allowed_languages, timeout_s=timeout_s, max_duration_s=max_duration_s)
+        self.check_options(options)
+        stop = Stop.after(options.timeout_s, cancel)
+        stop.check()
+        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
+        features = Features(sound.samples, self.dims.n_mels, check=stop.check)
+        features.find_floor()
         (answer,) = self._engine().run([Detect(features.detection_window())])
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        language, probability = likeliest(answer.probabilities)
+        language, probability = likeliest(among(answer.probabilities, options.allowed_languages))
         if not math.isfinite(probability):
             raise DecodingError("The probabilities of the languages are not finite; samples belong in [-1, 1].")
         return LanguageDetection(language, probability, answer.probabilities)
@@ -255,17 +293,23 @@ class Whisper:
         if options.language is not None and self.is_multilingual:
             self.tokenizer.language_token(options.language)
         for code in (options.allowed_languages or ()) if self.is_multilingual else ():
-            self.tokenizer.language_token(code)
+            if code not in self.languages:
+                known = ", ".join(self.languages)
+                message = (
+                    f"allowed_languages holds {code!r}, which this model does not have. Its languages are: {known}."
+                )
+                raise LanguageError(message, option="allowed_languages")
         if options.vad is not None:
             check_installed()
         prompt = options.initial_prompt if isinstance(options.initial_prompt, tuple) else ()
-        for name, ids in (("suppress_tokens", options.suppress_tokens), ("initial_prompt", prompt)):
+        for name, ids in (("suppress_tokens", options.suppress_tokens or ()), ("initial_prompt", prompt)):
             foreign = sorted(token for token in ids if isinstance(token, int) and token >= self.dims.n_vocab)
             if foreign:
                 last = self.dims.n_vocab - 1
                 message = f"{name} holds {foreign[0]}, but the ids of this model end at {last}."
                 raise OptionError(message, option=name)
 
+    @naming_failures()
     @ending_workers()
     def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.
@@ -282,6 +326,7 @@ class Whisper:
         """
         return self._engine().encode([as_window(self._checked(window)) for window in windows])
 
+    @naming_failures()
     @ending_workers()
     def decode(
         self, windows: Sequence[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
@@ -290,16 +335,18 @@ class Whisper:
 
         Args:
             windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000) or of encodings.
-            options: for all, or one each. The first temperature is used; `initial_prompt` is the text before the
-                window; language None is detected. Thresholds, clips and previous text do not come in.
+            options: for all, or one each. `initial_prompt` is the text before each window, language None is detected,
+                and of a temperature with increments the first is used. Options about a whole recording or further
+                attempts are refused unless they have their default or say what holds here: None for a threshold and for
+                `temperature_increment_on_fallback`, False for `condition_on_previous_text`.
 
         Returns:
-            A `Decoded` for each window, in their order. Its `encoding` can be given to `decode` again; while it is kept
-            it keeps the window's keys and values too, 37 MB for `base` in float32.
+            A `Decoded` for each window, in their order. Its `encoding` can be given to `decode` again. An encoding that
+            you gave also keeps the decoder's keys and values for the next call, 37 MB for `base` in float32.
 
         Raises:
             AudioFormatError: windows of another shape.
-            OptionError: not as many options as windows, or an encoding of another model.
+            OptionError: not as many options as windows, an option that cannot apply, or an encoding of another model.
             LanguageError: a language that the model does not have.
         """
         chosen = [options or Options()] * len(windows) if not isinstance(options, Sequence) else list(options)
@@ -316,7 +363,13 @@ class Whisper:
         fresh = iter(engine.encode(lacking))
         encoded = [encoding or next(fresh) for encoding in encodings]
         answers = engine.run([self._decode(one, each, engine) for one, each in zip(encoded, chosen, strict=True)])
-        return [answer for answer in answers if isinstance(answer, Decoded)]
+        decoded: list[Decoded] = []
+        for answer, given in zip(answers, encodings, strict=True):
+            assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
+            if answer.encoding is not given:
+                answer.encoding.forget_cross()
+            decoded.append(answer)
+        return decoded
 
     def _decode(self, encoding: Encoding, options: Options, engine: Engine) -> Decode:
         language = options.language
@@ -329,7 +382,7 @@ class Whisper:
             language=language or "en",
             task=options.task,
             without_timestamps=options.without_timestamps,
-            previous=History(options, self.tokenizer).previous(language or "en"),
+            previous=History(options, self.tokenizer, Prompts.of(options, self.tokenizer)).previous(language or "en"),
             prefix=options.prefix,
         )
         return Decode(
@@ -360,7 +413,7 @@ class Whisper:
         slots = slots_for(options, batch_size)
         stop = Stop.after(options.timeout_s, cancel)
         recording, duration = self._recording(audio, options, sampling_rate, stop)
-        return drive(recording, self._engine(slots=slots)), duration
+        return naming_failures_of(drive(recording, self._engine(slots=slots))), duration
 
     def _recording(
         self, audio: AudioSource, options: Options, sampling_rate: int | None, stop: Stop
@@ -431,9 +484,12 @@ class Whisper:
 
 
 def _refuse_options_of_recordings(options: Options) -> None:
+    """An option that cannot apply is refused, never ignored."""
     defaults = Options()
-    for name in _OF_RECORDINGS:
-        if getattr(options, name) != getattr(defaults, name):
-            raise OptionError(
-                f"{name}={getattr(options, name)!r} is for whole recordings: leave it out, or transcribe."
-            )
+    for name in (*_OF_RECORDINGS, *_OFF):
+        value, default = getattr(options, name), getattr(defaults, name)
+        if value not in (default, _OFF.get(name, default)):
+            raise OptionError(f"{name}={value!r} is for whole recordings: leave it out, or transcribe.", option=name)
+    if isinstance(options.temperature, tuple) and len(options.temperature) > 1:
+        message = f"temperature={options.temperature!r} is several attempts, and decode makes one: give one number."
+        raise OptionError(message, option="temperature")

@@ -54,6 +54,7 @@ def choose_heads(own: Heads | None, name: str, dims: ModelDimensions) -> Heads:
     """
     if own and all(0 <= layer < dims.n_text_layer and 0 <= head < dims.n_text_head for layer, head in own):
         return tuple(sorted(set(own)))
+    # Differs: also where the name is that of a file, for which the reference knows no heads (correction 28).
     published = PUBLISHED.get(name)
     if published is not None and published.dims == dims and published.name in _PUBLISHED:
         return _PUBLISHED[published.name]

@@ -15,32 +15,51 @@ def prompt_tokens(text: str | Sequence[int], tokenizer: Tokenizer) -> list[int]:
     return tokenizer.encode(" " + text.strip()) if isinstance(text, str) else list(text)
 
 
-@dataclass(slots=True)
-class History:
-    """What was written, `initial_prompt` first.
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What the options have windows told, as ids: looked up once, however long the texts and many the windows are.
 
     Attributes:
-        tokens: of all accepted segments.
+        initial: the end of `initial_prompt`, as much of it as a window can be told.
+        hotwords: the beginning of `hotwords`, likewise.
+    """
+
+    initial: tuple[int, ...] = ()
+    hotwords: tuple[int, ...] = ()
+
+    @staticmethod
+    def of(options: Options, tokenizer: Tokenizer) -> Prompts:
+        initial, words = options.initial_prompt, options.hotwords
+        return Prompts(
+            () if initial is None else tuple(prompt_tokens(initial, tokenizer)[-MAX_PREVIOUS:]),
+            tuple(prompt_tokens(words, tokenizer)[:MAX_PREVIOUS]) if words is not None and words.strip() else (),
+        )
+
+
+@dataclass(slots=True)
+class History:
+    """What was written, the initial prompt first.
+
+    Attributes:
+        tokens: of the initial prompt and all accepted segments.
         start: windows are told what comes from here on.
         language: of what was written last.
     """
 
     options: Options
     tokenizer: Tokenizer
+    prompts: Prompts
     tokens: list[int] = field(init=False)
     start: int = 0
     language: str | None = None
-    _initial_length: int = field(init=False)
 
     def __post_init__(self) -> None:
-        initial = self.options.initial_prompt
-        self.tokens = [] if initial is None else prompt_tokens(initial, self.tokenizer)
-        self._initial_length = len(self.tokens)
+        self.tokens = list(self.prompts.initial)
 
     @property
     def text(self) -> str:
         """All that was written, without the initial prompt."""
-        return self.tokenizer.decode(self.tokens[self._initial_length :])
+        return self.tokenizer.decode(self.tokens[len(self.prompts.initial) :])
 
     def add(self, tokens: Sequence[int], last_temperature: float, language: str) -> None:
         """Write on.
@@ -64,15 +83,13 @@ class History:
         Args:
             language: of the window, which is not told what was said in another.
         """
-        words = self.options.hotwords
-        lead = prompt_tokens(words, self.tokenizer)[:MAX_PREVIOUS] if words is not None and words.strip() else []
+        initial, lead = self.prompts.initial, list(self.prompts.hotwords)
         start = self.start if self.language in (None, language) else len(self.tokens)
         if self.options.carry_initial_prompt:
             room = MAX_PREVIOUS - len(lead)
-            lead += self.tokens[: self._initial_length][-room:] if room else []
-            start = max(self._initial_length, start)
+            lead += initial[-room:] if room else ()
+            start = max(len(initial), start)
         # Differs: where the first fill the space nothing is left for the rest, and no wrong part of it is taken
         # (correction 3).
         room = max(MAX_PREVIOUS - len(lead), 0)
-        rest = self.tokens[start:]
-        return lead + (rest[-room:] if room else [])
+        return lead + self.tokens[max(start, len(self.tokens) - room) :]

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.threads import ending_workers
-from whisperlite.errors import CancelledError
+from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.results import Transcription
 from whisperlite.transcription.recording import Event, Recording, Run
 from whisperlite.transcription.session import Accepted
@@ -42,13 +42,13 @@ class Driver:
                 if not run.is_dropped:
                     run.recording.stop.check()
             except CancelledError as error:
-                self._end(run, error)
-                yield from self._happened(run, error)
+                yield from self._failed(run, error)
         for run in [run for run in self._asking.values() if run.is_dropped]:
-            self._end(run, CancelledError())
+            self._end(run)
         if self._asking:
             for ticket, answer in self.engine.step():
-                yield from self._send(self._asking.pop(ticket), answer)
+                if ticket in self._asking:  # else its recording has failed with an answer before this one
+                    yield from self._send(self._asking.pop(ticket), answer)
 
     def _send(self, run: Run, answer: Answer | None) -> Events:
         """Let a session go on until it asks or ends."""
@@ -62,7 +62,7 @@ class Driver:
         except StopIteration as end:
             yield from self._happened(run, end.value)
         except Exception as error:  # of this session; the others go on
-            yield from self._happened(run, error)
+            yield from self._failed(run, error)
 
     def _happened(self, run: Run, event: Event) -> Events:
         for next_one in run.recording.happened(run, event):
@@ -71,14 +71,24 @@ class Driver:
             else:
                 yield run.recording, next_one
 
-    def _end(self, run: Run, error: CancelledError) -> None:
-        """End a session before its time; the error gets what there was by then."""
+    def _failed(self, run: Run, error: Exception) -> Events:
+        """End a recording before its time; the error gets what there was by then, up to where something is missing."""
+        first = run.recording.goes_on_with(run)
+        if isinstance(error, (CancelledError, DecodingError)) and self._asking.get(first.ticket) is first:
+            error.partial = self._end(first)
+            run = first
+        yield from self._happened(run, error)
+
+    def _end(self, run: Run) -> Transcription:
+        """End a session before its time; returns what there was by then."""
         del self._asking[run.ticket]
         self.engine.cancel(run.ticket)
         try:
-            run.session.throw(error)
+            run.session.throw(CancelledError())
         except StopIteration as end:
-            error.partial = end.value
+            result: Transcription = end.value
+            return result
+        raise AssertionError("a session that is stopped returns")
 
 
 def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Transcription]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 from whisperlite.cancel import NEVER, Stop
@@ -47,6 +48,9 @@ class Recording(Protocol):
     def begin(self) -> Sequence[Run]:
         """The sessions to start with."""
 
+    def goes_on_with(self, run: Run) -> Run:
+        """The session whose windows come next in the recording, while this one is under way."""
+
     def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:
         """What follows from an event of one of its sessions: further sessions, and events of the recording."""
 
@@ -67,6 +71,9 @@ class Sequential:
     def begin(self) -> Sequence[Run]:
         return [Run(self.session, self)]
 
+    def goes_on_with(self, run: Run) -> Run:
+        return run
+
     def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:  # noqa: ARG002 - there is one
         return [_timed(event, self.began)]
 
@@ -77,25 +84,28 @@ class Chunked:
 
     Attributes:
         head: finds out the language; its result has what is known of the whole recording.
-        chunks_in: the head's result → a session for each chunk and where each ends, in seconds.
+        chunks_in: the head's result → a session for each chunk, taken when it begins, and where it ends, in seconds.
         stop: is asked before every step of the engine.
     """
 
     head: Session
-    chunks_in: Callable[[Transcription], Sequence[tuple[Session, float]]]
+    chunks_in: Callable[[Transcription], Iterable[tuple[Session, float]]]
     stop: Stop = NEVER
     began: float = field(default_factory=time.perf_counter)
     known: Transcription | None = None
-    runs: list[Run] = field(default_factory=list)
+    coming: Iterator[tuple[Session, float]] = field(default_factory=lambda: iter(()))
+    runs: list[Run] = field(default_factory=list)  # of the chunks that have begun
     ends: list[float] = field(default_factory=list)
     results: dict[Run, Transcription] = field(default_factory=dict)
     count: int = 0  # of the chunks that were handed out
     n_segments: int = 0  # in them
-    n_begun: int = 0  # of the chunks
     is_over: bool = False
 
     def begin(self) -> Sequence[Run]:
         return [Run(self.head, self)]
+
+    def goes_on_with(self, run: Run) -> Run:
+        return self.runs[self.count] if self.count < len(self.runs) else run
 
     def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:
         if self.is_over or isinstance(event, Accepted):  # a chunk is handed out when it is done
@@ -103,15 +113,20 @@ class Chunked:
         if isinstance(event, BaseException):
             return [self._failed(run, event)]
         if self.known is None:
-            self.known = event
-            for session, end_s in self.chunks_in(event):
-                self.runs.append(Run(session, self))
-                self.ends.append(end_s)
-            self.n_begun = _AT_A_TIME
-            return self.runs[:_AT_A_TIME] or [self._joined()]
+            self.known, self.coming = event, iter(self.chunks_in(event))
+            return self._begin(_AT_A_TIME) or [self._joined()]
         self.results[run] = event
-        self.n_begun += 1
-        return [*self._in_order(), *self.runs[self.n_begun - 1 : self.n_begun]]
+        begun = self._begin(1)
+        return [*self._in_order(), *begun]
+
+    def _begin(self, count: int) -> list[Run]:
+        """As many further chunks, if there are."""
+        begun = []
+        for session, end_s in islice(self.coming, count):
+            begun.append(Run(session, self))
+            self.ends.append(end_s)
+        self.runs += begun
+        return begun
 
     def _in_order(self) -> list[Run | Event]:
         events: list[Run | Event] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from whisperlite.results import Transcription, Usage
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.bounds import Bounds
 from whisperlite.transcription.chunks import chunks_of
+from whisperlite.transcription.history import Prompts
 from whisperlite.transcription.recording import PARTIAL, Chunked, Recording, Sequential
 from whisperlite.transcription.session import Session, session
 from whisperlite.transcription.suppression import suppressed_tokens
@@ -51,12 +53,12 @@ def start_recording(
     try:
         stop.check()
         sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
-        duration = sound.duration
+        duration, warnings = sound.duration, sound.warnings + warnings
         found = None if options.vad is None else find_speech(sound.samples, options.vad, check=stop.check)
         features = Features(sound.samples, n_mels, check=stop.check)
         features.find_floor()  # in the engine, with the first window, a stop would end what else is decoded there
     except CancelledError as error:
-        error.partial = _nothing(options, duration, model)
+        error.partial = nothing_heard(options, duration, model, warnings)
         raise
     speech, pauses = (None, None) if found is None else (found.spans, found.pauses)
     begin = partial(
@@ -65,10 +67,11 @@ def start_recording(
         tokenizer=tokenizer,
         duration=duration,
         model=model,
-        suppressed=suppressed_tokens(options, tokenizer),  # once for all chunks: it may take a look at every token
+        # Once for all chunks: it may take a look at every token, and the texts may be long.
+        suppressed=suppressed_tokens(options, tokenizer),
+        prompts=Prompts.of(options, tokenizer),
         pauses=pauses,
     )
-    warnings = sound.warnings + warnings
     if not options.is_chunked:
         return Sequential(begin(options, warnings=warnings, speech=speech), stop), duration
 
@@ -77,10 +80,11 @@ def start_recording(
     # No chunk reaches from one clip into the next: what is between them was left out.
     chunks = [chunk for clip in options.clips for chunk in chunks_of(inside.clips([clip], speech)[0], longest)]
 
-    def chunks_in(known: Transcription) -> list[tuple[Session, float]]:
+    def chunks_in(known: Transcription) -> Iterator[tuple[Session, float]]:
         """A session for each chunk, in the language that is known by then, and where each ends, in seconds."""
         chosen = options if options.multilingual or not known.language else replace(options, **_told(known.language))
-        return [(begin(chosen, chunk=chunk), inside.seconds(*chunk)[1]) for chunk in chunks]
+        for chunk in chunks:
+            yield begin(chosen, chunk=chunk), inside.seconds(*chunk)[1]
 
     spans = [inside.seconds(*chunk) for chunk in chunks]
     head = begin(options, warnings=warnings, speech=spans, only_language=True)
@@ -94,7 +98,7 @@ def _told(language: str) -> dict[str, Any]:
     return {"language": language, **defaults}
 
 
-def _nothing(options: Options, duration: float, model: str) -> Transcription:
+def nothing_heard(options: Options, duration: float, model: str, warnings: tuple[str, ...] = ()) -> Transcription:
     """The partial result of a call that was stopped before it began to listen."""
     return Transcription(
         text="",
@@ -105,5 +109,5 @@ def _nothing(options: Options, duration: float, model: str) -> Transcription:
         task=options.task,
         model=model,
         usage=Usage(0, 0, 0, round(duration * 1000)),
-        warnings=(PARTIAL,),
+        warnings=(*warnings, PARTIAL),
     )

@@ -1,0 +1,119 @@
+"""Hands recordings in as they come, so that results need not wait for whoever gives them."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from whisperlite.api.job import Job, check_process
+from whisperlite.audio.ffmpeg import OwnThread
+from whisperlite.audio.load import AudioSource
+from whisperlite.decoding.threads import ending_workers
+
+_END_S = 1.0  # for how long the end waits for an iterable that is being asked
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """There are no more jobs."""
+
+    error: BaseException | None = None
+
+
+class Feed:
+    """Iterates over recordings on a thread of its own, and makes each a job, in their order.
+
+    Garbage collection may end it on any thread at any moment, so nothing here takes a lock; simple queues need none.
+
+    Args:
+        audios: recordings.
+        submit: makes one a job.
+        room: jobs that may be ahead of whoever takes them; further recordings are not asked for.
+    """
+
+    def __init__(self, audios: Iterable[AudioSource], submit: Callable[[AudioSource], Job], room: int) -> None:
+        self._audios, self._submit = audios, submit
+        self._room: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | _End] = queue.SimpleQueue()
+        self._process = os.getpid()
+        self._is_asking, self._is_over = True, False
+        for _ in range(room):
+            self.make_room()
+        self._thread = OwnThread("feed", self._work)
+        self._thread.start()
+
+    def next(self) -> Job | None:
+        """The next job, as soon as there is one; None: there are no more.
+
+        Raises:
+            BaseException: what the iterable raised, or `submit`.
+            ValueError: this process was forked.
+        """
+        check_process(self._process)
+        found = self._jobs.get()
+        if isinstance(found, Job):
+            return found
+        if found.error is None:
+            return None
+        try:
+            raise found.error
+        finally:
+            del found  # or the error would keep itself, by way of this frame
+
+    def make_room(self) -> None:
+        """Let one more be asked for."""
+        self._room.put(True)
+
+    def end(self) -> None:
+        """Ask for no more, cancel the jobs that nobody took, and wait for the thread, if the iterable lets it end."""
+        self._is_over = True
+        self._room.put(False)
+        with suppress(queue.Empty):
+            while True:
+                found = self._jobs.get_nowait()
+                if isinstance(found, Job):
+                    found.cancel()
+        if os.getpid() == self._process and not isinstance(threading.current_thread(), OwnThread):
+            self._thread.join(_END_S if self._is_asking else None)
+
+    # On its thread
+
+    def _work(self) -> None:
+        try:
+            sources = iter(self._audios)
+            self._is_asking = False
+            while self._room.get() and self._hand_in(sources):
+                pass
+            self._jobs.put(_End())
+        except BaseException as error:  # it is raised where the results are asked for
+            self._jobs.put(_End(error))
+        finally:
+            self._is_asking = True  # a generator is closed
+            del self._audios, self._submit
+
+    def _hand_in(self, sources: Iterator[AudioSource]) -> bool:
+        """Whether there was one more to hand in."""
+        self._is_asking = True
+        if self._has_ended():  # asked after that, so that `end` knows of an iterable that blocks
+            return False
+        try:
+            with ending_workers():
+                audio = next(sources)
+        except StopIteration:
+            return False
+        self._is_asking = False
+        if self._has_ended():
+            return False
+        job = self._submit(audio)
+        self._jobs.put(job)
+        if self._has_ended():  # too early to know of this one
+            job.cancel()
+        return True
+
+    def _has_ended(self) -> bool:
+        """Whether `end` was called; it may be at any moment."""
+        return self._is_over

@@ -1,0 +1,44 @@
+"""What recordings are handed in as: whether it is one or many, and a copy of what its owner may change."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from torch import Tensor
+
+from whisperlite.audio.load import AudioSource
+from whisperlite.errors import OptionError
+
+
+def refuse_one(audios: object) -> None:
+    """Refuse one recording in place of many: iterating over it would give letters, bytes or samples.
+
+    Raises:
+        OptionError: it is one.
+    """
+    if is_one_recording(audios):
+        raise OptionError(
+            f"transcribe_many takes many recordings, and got one ({type(audios).__name__}): put it into a list.",
+            option="audios",
+        )
+
+
+def is_one_recording(audios: object) -> bool:
+    """Whether it can only be one recording. Rows of samples are many, and so is an array of paths."""
+    if isinstance(audios, np.ndarray):
+        return audios.ndim < 2 and audios.dtype.kind not in "OSU"
+    if isinstance(audios, Tensor):
+        return audios.ndim < 2
+    return isinstance(audios, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(audios, "read")
+
+
+def own_copy(audio: AudioSource) -> AudioSource:
+    """Samples and bytes as they are now, whatever their owner writes there later; anything else as it is."""
+    if isinstance(audio, np.ndarray):
+        return audio.copy()
+    if isinstance(audio, Tensor):
+        return audio.detach().clone()
+    if isinstance(audio, memoryview):
+        return audio.tobytes()
+    return bytes(audio) if isinstance(audio, bytearray) else audio

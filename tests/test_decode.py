@@ -1,0 +1,140 @@
+"""`decode` and `detect_language`, for one window and for a language: their options and what they keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pooled import SHORT, noise
+from tests.small_whisper import small_whisper
+from tests.test_cancel import Countdown
+from whisperlite import (
+    AudioTooLongError,
+    CancelledError,
+    CancelToken,
+    LanguageError,
+    OptionError,
+    Options,
+    TimeoutExceededError,
+    Whisper,
+)
+
+WINDOWS = torch.zeros(2, 80, 3000)
+
+
+@pytest.fixture(scope="module")
+def model() -> Whisper:
+    return small_whisper()
+
+
+def keeps_cross(encoding: object) -> bool:
+    return "cross" in vars(encoding)
+
+
+def test_an_answer_keeps_no_more_than_what_the_encoder_gave(model: Whisper) -> None:
+    options = Options(language="en", beam_size=1, max_new_tokens=4)
+    answers = model.decode(WINDOWS, options)
+    assert [keeps_cross(answer.encoding) for answer in answers] == [False, False]
+    assert model.decode([answers[0].encoding], options)[0].tokens == answers[0].tokens
+
+
+def test_an_encoding_that_was_given_keeps_what_the_next_call_needs(model: Whisper) -> None:
+    encoding, other = model.encode(WINDOWS)
+    mine, fresh = model.decode([encoding, WINDOWS[0]], Options(language="en", beam_size=1, max_new_tokens=4))
+    assert mine.encoding is encoding
+    assert [keeps_cross(each) for each in (encoding, other, fresh.encoding)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prompt_reset_on_temperature": 0.7},
+        {"temperature_increment_on_fallback": 0.3},
+        {"compression_ratio_threshold": 2.0},
+        {"logprob_threshold": -0.5},
+        {"no_speech_threshold": 0.5},
+        {"temperature": (0.0, 0.5)},
+        {"clip_timestamps": [0, 5]},
+        {"chunk_length": 20},
+        {"max_duration_s": 5},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_decode_refuses_an_option_that_cannot_apply(model: Whisper, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(OptionError, match=f"{name}=") as caught:
+        model.decode(WINDOWS, Options(**options))
+    assert caught.value.option == name
+
+
+def test_decode_takes_options_that_say_what_it_does(model: Whisper) -> None:
+    plain = Options(language="en", beam_size=1, max_new_tokens=4, initial_prompt="So")
+    said = Options(
+        language="en",
+        beam_size=1,
+        max_new_tokens=4,
+        initial_prompt="So",
+        carry_initial_prompt=True,
+        temperature=(0.0,),
+        temperature_increment_on_fallback=None,
+        condition_on_previous_text=False,
+        compression_ratio_threshold=None,
+        logprob_threshold=None,
+        no_speech_threshold=None,
+    )
+    assert [each.tokens for each in model.decode(WINDOWS, said)] == [
+        each.tokens for each in model.decode(WINDOWS, plain)
+    ]
+
+
+# The language of a recording
+
+
+def test_a_language_is_detected_among_those_that_are_allowed(model: Whisper) -> None:
+    free = model.detect_language(SHORT)
+    first, second, third = sorted(free.probabilities, key=lambda code: -free.probabilities[code])[:3]
+    found = model.detect_language(SHORT, allowed_languages=[third, second])
+    assert (free.language, found.language) == (first, second)
+    assert found.probability == free.probabilities[second]
+    assert found.probabilities == free.probabilities
+
+
+def test_a_detection_can_be_stopped_and_has_limits(model: Whisper) -> None:
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(CancelledError):
+        model.detect_language("no such file.wav", cancel=token)
+    with pytest.raises(CancelledError):
+        model.detect_language(SHORT, cancel=Countdown(1))  # while its loudest moment is looked for
+    with pytest.raises(TimeoutExceededError):
+        model.detect_language(SHORT, timeout_s=0)
+    with pytest.raises(AudioTooLongError):
+        model.detect_language(SHORT, max_duration_s=2)
+    with pytest.raises(OptionError, match="max_duration_s"):
+        model.detect_language(SHORT, max_duration_s=-1)
+
+
+def test_a_language_that_the_model_does_not_have_is_refused_by_the_name_of_its_option(model: Whisper) -> None:
+    for call in (
+        lambda: model.transcribe(SHORT, allowed_languages=["en", "yue"]),
+        lambda: model.detect_language(SHORT, allowed_languages=["en", "yue"]),
+        lambda: model.decode(WINDOWS, Options(allowed_languages=["en", "yue"])),
+    ):
+        with pytest.raises(LanguageError, match="allowed_languages holds 'yue'") as caught:
+            call()
+        assert caught.value.option == "allowed_languages"
+
+
+# What was wrong with a recording is said in the partial result too
+
+
+def test_a_recording_that_is_stopped_before_it_is_listened_to_keeps_its_warnings(model: Whisper) -> None:
+    too_loud = np.asarray(noise(3) * 100, np.float32)
+    with pytest.raises(CancelledError) as caught:
+        model.transcribe(too_loud, language="en", cancel=Countdown(1))
+    assert caught.value.partial is not None
+    assert caught.value.partial.duration == 3.0
+    assert [text.partition(" ")[0] for text in caught.value.partial.warnings] == ["samples", "This"]

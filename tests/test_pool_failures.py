@@ -1,0 +1,213 @@
+"""Memory that does not suffice, and devices that fail: what is raised, and what goes on."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pooled import (
+    LONG,
+    PATIENCE_S,
+    QUICK,
+    SHORT,
+    WAV,
+    Steps,
+    Upload,
+    assert_same_result,
+    pool_threads,
+    wait_until,
+    watch_steps,
+)
+from tests.small_whisper import small_whisper
+from tests.test_pool_ends import watch_engines
+from whisperlite import DeviceError, Job, MemoryExceededError, Options, Transcription, Whisper
+from whisperlite.api.failures import named
+from whisperlite.decoding.engine import Engine
+
+OF_MEMORY = [
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of …"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to …"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:98] data. DefaultCPUAllocator: not enough memory: you tried to …"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 384 KB, max allowed: 9 GB)."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: out of memory"),
+    MemoryError("Unable to allocate 3.00 GiB for an array"),
+]
+OF_DEVICES: list[Exception] = [
+    RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be …"),
+    RuntimeError("HIP error: unspecified launch failure"),
+]
+if hasattr(torch, "AcceleratorError"):
+    OF_DEVICES.append(torch.AcceleratorError("an error of a device without a name"))
+
+
+@pytest.fixture(scope="module")
+def model() -> Whisper:
+    return small_whisper()
+
+
+@pytest.fixture(autouse=True)
+def _threads_end() -> Iterator[None]:
+    yield
+    assert pool_threads() == []
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    yield from watch_steps(monkeypatch)
+
+
+# Which error is which
+
+
+@pytest.mark.parametrize("error", OF_MEMORY, ids=str)
+def test_short_memory_is_told_with_what_to_do(error: Exception) -> None:
+    found = named(error)
+    assert isinstance(found, MemoryExceededError)
+    assert isinstance(found, MemoryError)
+    assert "batch_size or beam_size, or load a smaller model" in str(found)
+    assert str(error)[:20] in str(found)
+    assert found.__cause__ is error
+
+
+def test_torch_says_so_in_these_words() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50, device="cpu")
+    assert isinstance(named(caught.value), MemoryExceededError)
+
+
+@pytest.mark.parametrize("error", OF_DEVICES, ids=lambda error: type(error).__name__)
+def test_a_device_that_fails_is_told_from_other_errors(error: Exception) -> None:
+    assert isinstance(named(error), DeviceError)
+    assert "\n" not in str(named(error))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the sizes differ"), ValueError("out of memory"), DeviceError("mine")])
+def test_other_errors_are_what_they_are(error: Exception) -> None:
+    assert named(error) is None
+
+
+# Memory
+
+
+def fails_once(steps: Steps, error: Exception, when: Callable[[], bool] = lambda: True) -> None:
+    errors = [error]
+
+    def fail(_: int) -> None:
+        if errors and when():
+            raise errors.pop()
+
+    steps.before = fail
+
+
+def test_where_memory_is_short_what_is_decoded_fails_and_half_of_it_goes_on(
+    model: Whisper, steps: Steps, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = model.transcribe(SHORT, **QUICK)
+    jobs: list[Job] = []
+    steps.may_go.clear()
+    with model.pool(4) as pool:
+        jobs += [pool.submit(np.resize(LONG, 300 * 16000), **QUICK) for _ in range(2)]
+        wait_until(lambda: all(job.progress[1] > 0 for job in jobs))
+        fails_once(steps, OF_MEMORY[0], lambda: jobs[1].progress[0] > 0)
+        steps.may_go.set()
+        for job in jobs:
+            with pytest.raises(MemoryExceededError, match="CUDA out of memory"):
+                job.result(PATIENCE_S)
+        assert pool.slots == 2
+        assert "2 in place of 4 slots" in caplog.text
+        for slots in (1, 1):
+            fails_once(steps, OF_MEMORY[1])
+            with pytest.raises(MemoryExceededError, match="can't allocate"):
+                pool.submit(SHORT, **QUICK).result(PATIENCE_S)
+            assert pool.slots == slots
+        assert_same_result(pool.submit(SHORT, **QUICK).result(PATIENCE_S), expected)
+        assert not pool.is_broken
+
+
+def test_who_keeps_the_error_does_not_keep_the_engine(
+    model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = watch_engines(monkeypatch)
+    with model.pool(4) as pool:
+        fails_once(steps, OF_MEMORY[0])
+        job = pool.submit(SHORT, **QUICK)
+        with pytest.raises(MemoryExceededError):
+            job.result(PATIENCE_S)
+        assert pool.submit(SHORT, **QUICK).result(PATIENCE_S).duration == 3.0  # the next engine works
+        gc.collect()
+        assert [engine() is None for engine in engines] == [True, False]
+
+
+def test_short_memory_is_the_result_of_a_recording_and_the_next_ones_go_on(model: Whisper, steps: Steps) -> None:
+    """Three are in memory when the first is decoded, and may fail with it."""
+    fails_once(steps, OF_MEMORY[0])
+    found = list(model.transcribe_many([SHORT] * 6, batch_size=1, **QUICK))
+    assert isinstance(found[0], MemoryExceededError)
+    assert [type(each) for each in found[3:]] == [Transcription] * 3
+
+
+def test_a_single_call_says_so_too_and_lets_go(model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = watch_engines(monkeypatch)
+    for call in (
+        lambda: model.transcribe(SHORT, **QUICK),
+        lambda: next(model.iter_segments(SHORT, **QUICK)),
+        lambda: model.detect_language(SHORT),
+        lambda: model.decode(torch.zeros(1, 80, 3000), Options(language="en", beam_size=1)),
+    ):
+        fails_once(steps, OF_MEMORY[0])
+        with pytest.raises(MemoryExceededError) as caught:
+            call()
+        gc.collect()
+        assert [engine() for engine in engines] == [None] * len(engines)
+        assert caught.value.__cause__ is OF_MEMORY[0]
+
+
+def test_a_single_encoding_says_so_too(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OF_MEMORY[0]
+
+    monkeypatch.setattr(Engine, "encode", fail)
+    with pytest.raises(MemoryExceededError):
+        model.encode(torch.zeros(1, 80, 3000))
+
+
+# A device that fails
+
+
+def test_a_pool_whose_device_has_failed_is_broken(model: Whisper, steps: Steps) -> None:
+    """What is decoded, what was read and what waits, which is not read any more, all fail; nothing more is taken."""
+    steps.may_go.clear()
+    fails_once(steps, OF_DEVICES[0])
+    with model.pool(1) as pool:
+        was_broken = pool.is_broken
+        files = [Upload(WAV) for _ in range(9)]
+        jobs = [pool.submit(file, **QUICK) for file in files]
+        wait_until(lambda: all(file.is_read for file in files[:3]))
+        steps.may_go.set()
+        for job in jobs:
+            with pytest.raises(DeviceError, match="illegal memory access"):
+                job.result(PATIENCE_S)
+        assert not any(file.is_read for file in files[3:])
+        assert (was_broken, pool.is_broken) == (False, True)
+        assert (pool.slots, pool.active_slots, pool.jobs) == (1, 0, 0)
+        with pytest.raises(DeviceError, match="illegal memory access"):
+            pool.submit(SHORT, **QUICK)
+        with pytest.raises(DeviceError, match="illegal memory access"):
+            pool.transcribe_many([SHORT], **QUICK)
+
+
+def test_a_device_that_fails_is_no_result_of_a_recording(model: Whisper, steps: Steps) -> None:
+    fails_once(steps, OF_DEVICES[0])
+    with pytest.raises(DeviceError):
+        list(model.transcribe_many([SHORT] * 3, **QUICK))
+
+
+def test_a_single_call_tells_of_the_device(model: Whisper, steps: Steps) -> None:
+    fails_once(steps, OF_DEVICES[0])
+    with pytest.raises(DeviceError, match="start a new one"):
+        model.transcribe(SHORT, **QUICK)

@@ -1,0 +1,250 @@
+"""Recordings on their way into a pool: who may take his time, and who may change what he has handed in."""
+
+from __future__ import annotations
+
+import gc
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pooled import (
+    LONG,
+    PATIENCE_S,
+    QUICK,
+    SHORT,
+    WAV,
+    Steps,
+    Upload,
+    assert_same_result,
+    noise,
+    pool_threads,
+    quick,
+    wait_until,
+    watch_steps,
+)
+from tests.small_whisper import small_whisper
+from whisperlite import AudioDecodeError, AudioNotFoundError, Job, LanguageError, OptionError, Transcription, Whisper
+from whisperlite.api.crew import Crew
+from whisperlite.audio.load import AudioSource
+
+
+@pytest.fixture(scope="module")
+def model() -> Whisper:
+    return small_whisper()
+
+
+@pytest.fixture(autouse=True)
+def _threads_end() -> Iterator[None]:
+    yield
+    wait_until(lambda: pool_threads() == [])
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    yield from watch_steps(monkeypatch)
+
+
+# Who gives recordings may take his time
+
+
+class Live:
+    """Recordings of which the second comes when it is let."""
+
+    def __init__(self) -> None:
+        self.asked, self.comes = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[AudioSource]:
+        yield SHORT
+        self.asked.set()
+        assert self.comes.wait(PATIENCE_S)
+        yield LONG
+
+
+def test_a_source_that_waits_holds_up_no_result(model: Whisper) -> None:
+    live = Live()
+    results = model.transcribe_many(live, **QUICK)
+    assert_same_result(next(results), model.transcribe(SHORT, **QUICK))
+    live.comes.set()
+    assert_same_result(next(results), model.transcribe(LONG, **QUICK))
+    assert list(results) == []
+
+
+def test_what_was_given_before_an_error_of_the_source_has_its_results(model: Whisper) -> None:
+    def broken() -> Iterator[AudioSource]:
+        yield SHORT
+        yield b"no sound"
+        raise LookupError("no more")
+
+    results = model.transcribe_many(broken(), **QUICK)
+    assert isinstance(next(results), Transcription)
+    assert isinstance(next(results), AudioDecodeError)
+    with pytest.raises(LookupError, match="no more"):
+        next(results)
+
+
+def test_what_cannot_be_iterated_is_raised_where_results_are_asked_for(model: Whisper) -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        next(model.transcribe_many(None, **QUICK))  # type: ignore[arg-type]
+
+
+def test_leaving_early_cancels_what_was_handed_in(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Job] = []
+    submit = Crew.submit
+
+    def watched(self: Crew, *arguments: Any) -> Job:
+        jobs.append(submit(self, *arguments))
+        return jobs[-1]
+
+    monkeypatch.setattr(Crew, "submit", watched)
+    with model.pool(1) as pool:
+        results = pool.transcribe_many([SHORT] + [LONG] * 20, **QUICK)
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+        assert "whisperlite-feed" not in pool_threads()
+        assert len(jobs) > 1
+        assert all(job._token.is_cancelled for job in jobs[1:])
+
+
+def test_leaving_an_interrupted_wait_cancels_the_job_that_was_waited_for(
+    model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted: list[Job] = []
+
+    def interrupt(self: Job, timeout: float | None = None) -> Transcription:  # noqa: ARG001
+        interrupted.append(self)
+        raise KeyboardInterrupt
+
+    steps.may_go.clear()
+    with model.pool(1) as pool:
+        monkeypatch.setattr(Job, "result", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            next(pool.transcribe_many([SHORT], **QUICK))
+        assert interrupted[0]._token.is_cancelled
+        steps.may_go.set()
+
+
+def test_leaving_while_the_source_waits_leaves_no_more_than_that(model: Whisper) -> None:
+    live = Live()
+    results = model.transcribe_many(live, **QUICK)
+    next(results)
+    assert live.asked.wait(PATIENCE_S)
+    results.close()  # type: ignore[attr-defined]
+    assert pool_threads() == ["whisperlite-feed"]
+    live.comes.set()  # and that ends too
+
+
+def test_a_source_that_is_left_is_let_go_and_closed(model: Whisper) -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[AudioSource]:
+        try:
+            while True:
+                yield SHORT
+        finally:
+            closed.set()
+
+    results = model.transcribe_many(endless(), batch_size=1, **QUICK)
+    next(results)
+    del results
+    gc.collect()
+    assert closed.wait(PATIENCE_S)
+
+
+# Who has handed something in may change it
+
+Handed = np.ndarray[Any, Any] | torch.Tensor | bytearray
+
+
+def full() -> list[Handed]:
+    return [SHORT.copy(), (SHORT * 32767).astype(np.int16), torch.from_numpy(SHORT.copy()), bytearray(WAV)]
+
+
+KINDS = ["float32", "int16", "tensor", "bytes"]
+
+
+def overwrite(audio: Handed) -> None:
+    audio[:] = type(audio)(len(audio)) if isinstance(audio, bytearray) else 0  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("audio", full(), ids=KINDS)
+def test_what_is_submitted_is_what_it_was_then(model: Whisper, steps: Steps, audio: Handed) -> None:
+    expected = model.transcribe(audio, **QUICK)
+    steps.may_go.clear()
+    with model.pool(1) as pool:
+        before = [pool.submit(Upload(WAV), **QUICK) for _ in range(3)]  # as many as there is room for
+        job = pool.submit(memoryview(audio) if isinstance(audio, bytearray) else audio, **QUICK)
+        overwrite(audio)
+        steps.may_go.set()
+        assert_same_result(job.result(PATIENCE_S), expected)
+    assert all(each.done for each in before)
+
+
+def test_a_generator_may_fill_one_buffer_again_and_again(model: Whisper) -> None:
+    sounds = [noise(3, seed) * level for seed, level in enumerate((0.01, 1.0, 5.0, 0.3, 1.0))]
+    buffer = np.empty_like(sounds[0])
+
+    def refilled() -> Iterator[AudioSource]:
+        for sound in sounds:
+            buffer[:] = sound
+            yield buffer
+
+    expected = [model.transcribe(sound, **QUICK) for sound in sounds]
+    assert len({each.segments[0].avg_logprob for each in expected}) == len(sounds)
+    for found, alone in zip(model.transcribe_many(refilled(), **QUICK), expected, strict=True):
+        assert_same_result(found, alone)
+
+
+@pytest.mark.parametrize("audio", full()[:3], ids=KINDS[:3])
+def test_segments_one_by_one_are_of_the_samples_as_they_were(model: Whisper, audio: Any) -> None:
+    expected = model.transcribe(audio, **QUICK)
+    segments = model.iter_segments(audio, **QUICK)
+    overwrite(audio)
+    assert_same_result(segments.result, expected)
+
+
+# One in place of many
+
+ONE: list[Any] = [
+    "talk.mp3",
+    Path("talk.mp3"),
+    b"sound",
+    bytearray(b"sound"),
+    memoryview(b"sound"),
+    io.BytesIO(b"sound"),
+    SHORT,
+    np.ones(()),
+    torch.from_numpy(SHORT),
+]
+
+
+@pytest.mark.parametrize("one", ONE, ids=lambda one: type(one).__name__)
+def test_one_recording_in_place_of_many_is_refused(model: Whisper, one: Any) -> None:
+    with model.pool() as pool:
+        for transcribe_many in (model.transcribe_many, pool.transcribe_many):
+            with pytest.raises(OptionError, match="put it into a list") as caught:
+                transcribe_many(one)
+            assert caught.value.option == "audios"
+
+
+def test_rows_of_samples_and_an_array_of_paths_are_many(model: Whisper) -> None:
+    rows = np.stack([noise(2, 1), noise(2, 2)])
+    assert [each.duration for each in model.transcribe_many(rows, **QUICK)] == [2.0, 2.0]  # type: ignore[union-attr]
+    found = list(model.transcribe_many(np.array(["no such file.wav"] * 2), **QUICK))
+    assert [type(each) for each in found] == [AudioNotFoundError] * 2
+
+
+def test_wrong_options_are_refused_before_anything_is_iterated(model: Whisper) -> None:
+    with model.pool() as pool:
+        for transcribe_many in (model.transcribe_many, pool.transcribe_many):
+            with pytest.raises(OptionError, match="beam_size"):
+                transcribe_many([], beam_sise=3)  # type: ignore[call-arg]
+            with pytest.raises(LanguageError, match="yue"):
+                transcribe_many([], **quick(language="yue"))
+    with pytest.raises(ValueError, match="closed"):
+        pool.transcribe_many([])
