@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import whisperlite
-from whisperlite.decoding.asks import Decode, Greedy
+from benchmarks.speed.summary import about_now
+from whisperlite.checkpoints.parameters import huggingface_name
+from whisperlite.decoding.asks import Decode, Decoded, Greedy
 from whisperlite.decoding.engine import Engine, as_window
 from whisperlite.nn.build import build_network, expected_shapes
 from whisperlite.nn.config import ModelDimensions
@@ -43,28 +49,34 @@ Row = dict[str, Any]
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=other_device(), help="as for the tests: the first of cuda, xpu and mps")
     parser.add_argument("--dtype", default="float16", choices=("float32", "float16", "bfloat16"))
     parser.add_argument("--shape", action="append", choices=tuple(SHAPES), help="may be repeated (default: large ones)")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 32], help="windows at a time")
-    parser.add_argument("--tokens", type=int, default=TOKENS)
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="of each window, 8 or more")
     parser.add_argument("--out", type=Path, help="folder to write device.md and device.json into")
     values = parser.parse_args(arguments)
+    if values.device is None:
+        print("There is no device but the CPU, so nothing is timed; --device cpu times that.")
+        return 0
     device, dtype = torch.device(values.device), getattr(torch, values.dtype)
     limits = measure_limits(device, dtype)
     rows: list[Row] = []
     for shape in values.shape or ["turbo", "large-v3"]:
-        network = random_network(SHAPES[shape], device, dtype)
-        peer = transformers_model(SHAPES[shape], device, dtype)
+        tensors = random_tensors(SHAPES[shape], device, dtype)
+        peer = transformers_model(SHAPES[shape], tensors, device, dtype)
+        network = build_network(SHAPES[shape], tensors, device=device, dtype=dtype)
         for slots in values.slots:
             row = {"shape": shape, "dtype": values.dtype, "slots": slots}
             row |= measure(network, slots, values.tokens, limits) | compare(network, peer, slots, values.tokens)
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
-        del network, peer
+        del network, peer, tensors
     report = {
         "device": name_of(device),
+        **measured(),
         "torch": torch.__version__,
+        "transformers": version_of("transformers"),
         "tokens": values.tokens,
         "limits": limits,
         "rows": rows,
@@ -75,6 +87,27 @@ def main(arguments: list[str] | None = None) -> int:
         (values.out / "device.md").write_text(page(report), encoding="utf-8")
     print(page(report))
     return 0
+
+
+def other_device() -> str | None:
+    """The device to look at: $WHISPERLITE_DEVICE, or the first of those that torch finds; None: there is none."""
+    if named := os.environ.get("WHISPERLITE_DEVICE"):
+        return named
+    there = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}
+    return next((name for name, module in there.items() if module.is_available()), None)
+
+
+def measured() -> dict[str, str]:
+    """Of which commit, and when; nothing where there is no git."""
+    with suppress(OSError):
+        return about_now()
+    return {}
+
+
+def version_of(package: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return None
 
 
 def name_of(device: torch.device) -> str:
@@ -110,14 +143,16 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
 
 def settle(device: torch.device) -> None:
     """Wait for what was begun."""
-    if device.type != "cpu":
+    if device.type == "mps":
+        torch.mps.synchronize()
+    elif device.type != "cpu":
         torch.get_device_module(device).synchronize(device)
 
 
 # Ours
 
 
-def random_network(dims: ModelDimensions, device: torch.device, dtype: torch.dtype) -> Network:
+def random_tensors(dims: ModelDimensions, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
     generator = torch.Generator(device).manual_seed(0)
     tensors = {}
     for name, shape in expected_shapes(dims).items():
@@ -125,7 +160,7 @@ def random_network(dims: ModelDimensions, device: torch.device, dtype: torch.dty
         fan_in = shape[1] * (shape[2] if len(shape) > 2 else 1) if len(shape) > 1 else 1
         is_scale = "ln" in name and name.endswith("weight")
         tensors[name] = (noise * (fan_in**-0.5 if len(shape) > 1 else 0.1) + float(is_scale)).to(dtype)
-    return build_network(dims, tensors, device=device, dtype=dtype)
+    return tensors
 
 
 def measure(network: Network, slots: int, tokens: int, limits: dict[str, float]) -> Row:
@@ -184,8 +219,10 @@ def step_bytes(network: Network, slots: int, length: int) -> int:
 # transformers
 
 
-def transformers_model(dims: ModelDimensions, device: torch.device, dtype: torch.dtype) -> Any:
-    """The same shape with random weights; None where transformers is not installed."""
+def transformers_model(
+    dims: ModelDimensions, tensors: dict[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> Any:
+    """The same weights; None where transformers is not installed."""
     try:
         from transformers import WhisperConfig, WhisperForConditionalGeneration
     except ImportError:
@@ -203,45 +240,62 @@ def transformers_model(dims: ModelDimensions, device: torch.device, dtype: torch
     )
     with torch.device(device):
         model: Any = WhisperForConditionalGeneration(config)
+    named = {huggingface_name(name): tensor for name, tensor in tensors.items()}
+    missing, unexpected = model.load_state_dict(named, strict=False)
+    assert not unexpected, unexpected
+    assert set(missing) <= {"proj_out.weight"}, missing  # which is the embedding
     return model.to(dtype).eval()
 
 
 def compare(network: Network, peer: Any, slots: int, tokens: int) -> Row:
-    """Seconds from features to tokens of so many windows, ours and theirs taking turns."""
+    """Seconds from features to tokens of so many windows, ours and theirs taking turns, and whether they agree."""
     device = network.device
     engine, work = new_engine(network, slots), asks(network, slots, tokens)
 
-    def ours() -> object:
-        return engine.run(work)
+    def ours() -> list[tuple[int, ...]]:
+        return [answer.tokens for answer in engine.run(work) if isinstance(answer, Decoded)]
 
     if peer is None:
-        return {"ours_s": round(median(timed(ours, device) for _ in range(_REPEATS)), 4)}
+        return spread("ours_s", [timed(ours, device) for _ in range(_REPEATS)])
     from transformers import GenerationMixin
 
-    features = torch.rand((slots, network.dims.n_mels, 2 * network.dims.n_audio_ctx)).to(device, network.dtype)
+    features = torch.stack([ask.window() for ask in work]).to(device, network.dtype)
     start = torch.tensor([work[0].prompt.tokens] * slots, device=device)
+    options = {
+        "min_new_tokens": tokens,
+        "max_new_tokens": tokens,
+        "do_sample": False,
+        "num_beams": 1,
+        "suppress_tokens": sorted(work[0].suppressed),
+    }
 
     @torch.inference_mode()
-    def theirs() -> object:
+    def theirs() -> list[tuple[int, ...]]:
         # The loop on which its own long-form code rests, without that code.
-        return GenerationMixin.generate(
-            peer,
-            features,
-            decoder_input_ids=start,
-            min_new_tokens=tokens,
-            max_new_tokens=tokens,
-            do_sample=False,
-            num_beams=1,
-        )
+        found = GenerationMixin.generate(peer, features, decoder_input_ids=start, **options)
+        return [tuple(row[-tokens:]) for row in found.tolist()]
 
-    for call in (ours, theirs):
-        call()
+    pairs = [pair for mine, other in zip(ours(), theirs(), strict=True) for pair in zip(mine, other, strict=True)]
     times = [(timed(ours, device), timed(theirs, device)) for _ in range(_REPEATS)]
-    our_s, their_s = (median(column) for column in zip(*times, strict=True))
-    return {"ours_s": round(our_s, 4), "transformers_s": round(their_s, 4), "ratio": round(their_s / our_s, 2)}
+    mine, other = ([*column] for column in zip(*times, strict=True))
+    return {
+        **spread("ours_s", mine),
+        **spread("transformers_s", other),
+        "ratio": round(median(other) / median(mine), 2),
+        "same_tokens": round(sum(one == two for one, two in pairs) / len(pairs), 3),
+    }
+
+
+def spread(name: str, times: list[float]) -> Row:
+    return {name: round(median(times), 4), f"{name}_from_to": [round(min(times), 4), round(max(times), 4)]}
 
 
 # The page
+
+_COLUMNS = (
+    *("shape", "precision", "windows", "encoding, ms", "reached", "step, ms", "reached"),
+    *("whole, s", "transformers, s", "ratio", "same tokens"),
+)
 
 
 def page(report: Row) -> str:
@@ -254,11 +308,12 @@ def page(report: Row) -> str:
         f"in a copy, {multiplying:.1f} TFLOP/s in a large product. Random weights in the shape of published models, "
         f"greedy, {report['tokens']} tokens a window. *Reached*: of what these limits allow. Made by `make device`.",
         "",
-        "| shape | precision | windows | encoding, ms | reached | step, ms | reached | whole, s | transformers, s | |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---|---|" + "---:|" * (len(_COLUMNS) - 2),
     ]
     for row in report["rows"]:
-        theirs = (f"{row['transformers_s']}", f"{row['ratio']}") if "ratio" in row else ("—", "—")
+        has_peer = "ratio" in row
+        theirs = (f"{row['transformers_s']}", f"{row['ratio']}", f"{row['same_tokens']:.0%}") if has_peer else "———"
         cells = (
             *(row["shape"], row["dtype"], f"{row['slots']}"),
             *(f"{row['encoding_ms']}", f"{row['encoding_reached']:.0%}"),

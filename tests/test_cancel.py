@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
 import os
 import pickle
+import sys
 import threading
 import time
 import wave
@@ -480,6 +482,31 @@ def test_the_result_does_what_is_left_and_leaves_segments_to_be_taken(
     assert segments.result.text == whole.text
     assert (first, *segments) == whole.segments
     assert segments.result is segments.result
+
+
+def test_a_token_can_be_cancelled_while_it_is_being_cancelled() -> None:
+    """As a signal does, or the garbage collector, which may come between any two lines."""
+    token = CancelToken()
+
+    def interrupt(*_: object) -> object:
+        token.cancel()
+        return interrupt
+
+    def cancel() -> None:
+        sys.settrace(interrupt)
+        token.cancel()
+
+    thread = threading.Thread(target=cancel, daemon=True)
+    thread.start()
+    thread.join(20.0)
+    assert not thread.is_alive()
+    assert token.is_cancelled
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda again: again.__name__)
+def test_a_token_cannot_be_copied_since_the_copy_would_stop_nothing(again: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="within one process"):
+        again(CancelToken())
 
 
 def test_an_iterator_that_fails_says_so_again(model: whisperlite.Whisper, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,13 @@ ORDER = (
     "model.safetensors.index.fp16.json",
     "model.fp32.safetensors",
     "model.safetensors.index.fp32.json",
-    "model.bf16.safetensors",
     "model.bin",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "pytorch_model.fp32.bin",
     "pytorch_model.bin.index.fp32.json",
+    "model.ema.safetensors",
+    "pytorch_model.ema.bin",
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.scripted import SILENT, Said, drive, spans, spoken
+from whisperlite.audio.mel import Window
 from whisperlite.decoding.asks import Align, Decode
 from whisperlite.transcription.pauses import Pauses
 
@@ -99,6 +100,25 @@ def test_the_times_of_an_attempt_that_failed_are_no_reason_to_hear_it_again() ->
     failed = Said(spoken(0, " One.", 0.5), avg_logprob=-1.1)
     rest = Said(spoken(0, " Two.", 30))
     assert seeks([failed, rest], [], temperature=(0.0,)) == [0, 3000]
+
+
+def test_a_window_that_is_decoded_again_without_its_silence_is_no_window_before() -> None:
+    """Its hallucination says nothing of what follows, so what the next one leaves out is decoded once more."""
+
+    def improbable_at_first(ask: Align) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        assert isinstance(ask.window, Window)
+        is_first, count = ask.window.start_frame == 0, len(ask.tokens)
+        return tuple(float(place + 3 * is_first) for place in range(count + 1)), (0.01 if is_first else 0.9,) * count
+
+    script = [Said(spoken(3, " Bye.", 5)), EARLY, Said(spoken(0, " Two.", 30)), Said(spoken(0, " Three.", 26))]
+    found = seeks(
+        script,
+        [(0.0, 2.9)],
+        times=improbable_at_first,
+        word_timestamps=True,
+        hallucination_silence_threshold=2.0,
+    )
+    assert found == [0, 300, 400, 3400]
 
 
 def test_words_of_such_a_window_end_where_its_output_does() -> None:

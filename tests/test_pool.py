@@ -201,7 +201,7 @@ def test_an_abandoned_iterator_leaves_no_thread(model: Whisper) -> None:
     assert pool_threads() == []
 
 
-@pytest.mark.parametrize("where", ["pool", "reader"])
+@pytest.mark.parametrize("where", ["pool", "reader", "feed"])
 def test_an_iterator_that_is_collected_by_a_thread_of_its_own_leaves_no_thread(
     model: Whisper, steps: Steps, where: str
 ) -> None:
@@ -218,9 +218,15 @@ def test_an_iterator_that_is_collected_by_a_thread_of_its_own_leaves_no_thread(
         assert abandoned.wait(PATIENCE_S)
         collect()
 
-    sources = [SHORT] + ([Upload(WAV, read) for _ in range(9)] if where == "reader" else [endless] * 9)
+    def given() -> Iterator[AudioSource]:
+        yield SHORT
+        if where == "feed":
+            read()
+        for _ in range(9):
+            yield Upload(WAV, read) if where == "reader" else endless
+
     steps.before = lambda _: collect() if where == "pool" and abandoned.is_set() else None
-    cycle: list[Any] = [model.transcribe_many(sources, batch_size=8, **QUICK)]
+    cycle: list[Any] = [model.transcribe_many(given(), batch_size=8, **QUICK)]
     next(cycle[0])
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("whisperlite-")]
     cycle.append(cycle)

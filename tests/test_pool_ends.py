@@ -40,7 +40,9 @@ from whisperlite import (
     Transcription,
     Whisper,
 )
+from whisperlite.api.crew import Crew
 from whisperlite.audio.ffmpeg import OwnThread
+from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import Features
 from whisperlite.cancel import Stop
 from whisperlite.decoding.engine import Engine
@@ -397,6 +399,61 @@ def test_what_a_callback_raises_is_logged_wherever_it_is_called(
     job.add_callback(fail)
     assert len(caplog.records) == calls + 1
     assert "mine" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit("mine"), pytest.fail.Exception("mine")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("audio", [SHORT, b"no sound"], ids=["decoder", "reader"])
+def test_whatever_a_callback_raises_it_ends_no_thread_of_the_pool(
+    model: Whisper,
+    alone: list[Transcription],
+    steps: Steps,
+    audio: AudioSource,
+    error: BaseException,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    may_read = threading.Event()
+
+    def fail(_: Job) -> None:
+        raise error
+
+    steps.may_go.clear()
+    pool = model.pool(2)
+    held = Upload(audio if isinstance(audio, bytes) else WAV, lambda: may_read.wait(PATIENCE_S))
+    job, other = pool.submit(held, **QUICK), pool.submit(LONG, **QUICK)
+    job.add_callback(fail)
+    may_read.set()
+    steps.may_go.set()
+    closing = threading.Thread(target=pool.close, daemon=True)
+    closing.start()
+    closing.join(PATIENCE_S)
+    assert not closing.is_alive()
+    assert job.done
+    assert_same_result(other.result(0), alone[0])
+    assert "A callback of a job failed." in caplog.text
+
+
+def test_an_interrupt_in_a_callback_that_is_called_at_once_is_raised(model: Whisper) -> None:
+    def interrupt(_: Job) -> None:
+        raise KeyboardInterrupt
+
+    with model.pool() as pool:
+        job = pool.submit(SHORT, **QUICK)
+        job.result(PATIENCE_S)
+        with pytest.raises(KeyboardInterrupt):
+            job.add_callback(interrupt)
+
+
+def test_readers_that_end_before_their_time_do_not_keep_the_pool(
+    model: Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(_: Crew) -> bool:
+        raise SystemExit
+
+    monkeypatch.setattr(Crew, "_read_next", end)
+    closing = threading.Thread(target=model.pool().close, daemon=True)
+    closing.start()
+    closing.join(PATIENCE_S)
+    assert not closing.is_alive()
 
 
 # An engine that breaks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -25,15 +26,17 @@ from tests.pooled import (
 from tests.small_whisper import small_whisper
 from tests.test_pool_ends import watch_engines
 from whisperlite import DeviceError, Job, MemoryExceededError, Options, Transcription, Whisper
-from whisperlite.api.failures import named
+from whisperlite.api.failures import computes, named
 from whisperlite.decoding.engine import Engine
 
+CPU = torch.device("cpu")
 OF_MEMORY = [
     torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of …"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to …"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:98] data. DefaultCPUAllocator: not enough memory: you tried to …"),
     RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 384 KB, max allowed: 9 GB)."),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
     RuntimeError("CUDA error: out of memory"),
     MemoryError("Unable to allocate 3.00 GiB for an array"),
 ]
@@ -57,6 +60,12 @@ def _threads_end() -> Iterator[None]:
 
 
 @pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device does not compute any more."""
+    monkeypatch.setattr("whisperlite.api.failures.computes", lambda _: False)
+
+
+@pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
     yield from watch_steps(monkeypatch)
 
@@ -66,7 +75,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
 
 @pytest.mark.parametrize("error", OF_MEMORY, ids=str)
 def test_short_memory_is_told_with_what_to_do(error: Exception) -> None:
-    found = named(error)
+    found = named(error, CPU)
     assert isinstance(found, MemoryExceededError)
     assert isinstance(found, MemoryError)
     assert "batch_size or beam_size, or load a smaller model" in str(found)
@@ -77,18 +86,37 @@ def test_short_memory_is_told_with_what_to_do(error: Exception) -> None:
 def test_torch_says_so_in_these_words() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 50, device="cpu")
-    assert isinstance(named(caught.value), MemoryExceededError)
+    assert isinstance(named(caught.value, CPU), MemoryExceededError)
 
 
 @pytest.mark.parametrize("error", OF_DEVICES, ids=lambda error: type(error).__name__)
+@pytest.mark.usefixtures("lost")
 def test_a_device_that_fails_is_told_from_other_errors(error: Exception) -> None:
-    assert isinstance(named(error), DeviceError)
-    assert "\n" not in str(named(error))
+    found = named(error, CPU)
+    assert isinstance(found, DeviceError)
+    assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize("error", OF_DEVICES, ids=lambda error: type(error).__name__)
+def test_an_error_of_a_device_that_still_computes_is_what_it_is(error: Exception) -> None:
+    assert named(error, CPU) is None
+
+
+@pytest.mark.parametrize(("error", "expected"), [(OF_DEVICES[0], False), (OF_MEMORY[0], True)], ids=str)
+def test_a_device_computes_unless_it_fails_for_want_of_more_than_memory(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: bool
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    assert computes(CPU)
+    monkeypatch.setattr(torch, "zeros", fail)
+    assert computes(CPU) is expected
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the sizes differ"), ValueError("out of memory"), DeviceError("mine")])
 def test_other_errors_are_what_they_are(error: Exception) -> None:
-    assert named(error) is None
+    assert named(error, CPU) is None
 
 
 # Memory
@@ -127,6 +155,60 @@ def test_where_memory_is_short_what_is_decoded_fails_and_half_of_it_goes_on(
             assert pool.slots == slots
         assert_same_result(pool.submit(SHORT, **QUICK).result(PATIENCE_S), expected)
         assert not pool.is_broken
+
+
+def test_slots_double_again_after_steps_without_an_error_and_later_each_time(
+    model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("whisperlite.api.crew._CALM_STEPS", 4)
+    slots: list[int] = []
+    with model.pool(3) as pool:
+        for calm in (4, 8):
+            fails_once(steps, OF_MEMORY[0])
+            with pytest.raises(MemoryExceededError):
+                pool.submit(SHORT, **QUICK).result(PATIENCE_S)
+            slots.clear()
+            steps.before = lambda _: slots.append(pool.slots)
+            jobs = [pool.submit(LONG, **QUICK) for _ in range(3)]
+            for job in jobs:
+                assert_same_result(job.result(PATIENCE_S), model.transcribe(LONG, **QUICK))
+            first = [each for each in slots if each < 3]
+            assert first == [1] * calm + [2] * calm
+            assert pool.slots == 3
+    assert "3 in place of 2 slots" in caplog.text
+
+
+def test_as_many_windows_are_decoded_as_there_are_slots_again(
+    model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whisperlite.api.crew._CALM_STEPS", 2)
+    active: set[int] = set()
+    with model.pool(4) as pool:
+        fails_once(steps, OF_MEMORY[0])
+        with pytest.raises(MemoryExceededError):
+            pool.submit(SHORT, **QUICK).result(PATIENCE_S)
+        steps.may_go.clear()
+        steps.before = lambda _: active.add(pool.active_slots)
+        jobs = [pool.submit(LONG, **QUICK) for _ in range(6)]
+        wait_until(lambda: all(job.progress[1] > 0 for job in jobs))
+        steps.may_go.set()
+        assert [job.result(PATIENCE_S).duration for job in jobs] == [65.0] * 6
+    assert max(active) == 4
+
+
+def test_memory_that_is_short_while_a_recording_is_read_is_its_result(model: Whisper) -> None:
+    def fail() -> None:
+        raise MemoryError("Unable to allocate 3.00 GiB for an array")
+
+    found = list(model.transcribe_many([SHORT, Upload(WAV, fail), SHORT], **QUICK))
+    assert [type(each) for each in found] == [Transcription, MemoryExceededError, Transcription]
+    assert str(found[1]) == (
+        "There is not enough memory to read a recording: split it, or read fewer recordings at a time "
+        "(MemoryError: Unable to allocate 3.00 GiB for an array)."
+    )
+    with pytest.raises(MemoryExceededError, match="read a recording"):
+        model.transcribe(Upload(WAV, fail), **QUICK)
 
 
 def test_who_keeps_the_error_does_not_keep_the_engine(
@@ -179,6 +261,7 @@ def test_a_single_encoding_says_so_too(model: Whisper, monkeypatch: pytest.Monke
 # A device that fails
 
 
+@pytest.mark.usefixtures("lost")
 def test_a_pool_whose_device_has_failed_is_broken(model: Whisper, steps: Steps) -> None:
     """What is decoded, what was read and what waits, which is not read any more, all fail; nothing more is taken."""
     steps.may_go.clear()
@@ -201,12 +284,23 @@ def test_a_pool_whose_device_has_failed_is_broken(model: Whisper, steps: Steps) 
             pool.transcribe_many([SHORT], **QUICK)
 
 
+def test_a_pool_whose_device_still_computes_goes_on(model: Whisper, steps: Steps) -> None:
+    fails_once(steps, OF_DEVICES[0])
+    with model.pool(1) as pool:
+        with pytest.raises(RuntimeError, match="^CUDA error"):
+            pool.submit(SHORT, **QUICK).result(PATIENCE_S)
+        assert pool.submit(SHORT, **QUICK).result(PATIENCE_S).duration == 3.0
+        assert not pool.is_broken
+
+
+@pytest.mark.usefixtures("lost")
 def test_a_device_that_fails_is_no_result_of_a_recording(model: Whisper, steps: Steps) -> None:
     fails_once(steps, OF_DEVICES[0])
     with pytest.raises(DeviceError):
         list(model.transcribe_many([SHORT] * 3, **QUICK))
 
 
+@pytest.mark.usefixtures("lost")
 def test_a_single_call_tells_of_the_device(model: Whisper, steps: Steps) -> None:
     fails_once(steps, OF_DEVICES[0])
     with pytest.raises(DeviceError, match="start a new one"):

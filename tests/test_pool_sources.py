@@ -6,6 +6,7 @@ import gc
 import io
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,16 @@ from tests.pooled import (
     watch_steps,
 )
 from tests.small_whisper import small_whisper
-from whisperlite import AudioDecodeError, AudioNotFoundError, Job, LanguageError, OptionError, Transcription, Whisper
+from whisperlite import (
+    AudioDecodeError,
+    AudioNotFoundError,
+    Job,
+    LanguageError,
+    OptionError,
+    Pool,
+    Transcription,
+    Whisper,
+)
 from whisperlite.api.crew import Crew
 from whisperlite.audio.load import AudioSource
 
@@ -137,6 +147,58 @@ def test_leaving_while_the_source_waits_leaves_no_more_than_that(model: Whisper)
     results.close()  # type: ignore[attr-defined]
     assert pool_threads() == ["whisperlite-feed"]
     live.comes.set()  # and that ends too
+
+
+def test_leaving_while_the_caller_holds_what_is_needed_to_submit_ends(
+    model: Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the garbage collector closes it in the middle of a submission to the same pool."""
+    live, submitting, submit = Live(), threading.Event(), Crew.submit
+
+    def watched(self: Crew, *arguments: Any) -> Job:
+        submitting.set()
+        return submit(self, *arguments)
+
+    monkeypatch.setattr("whisperlite.api.feed._END_S", 0.1)
+    with model.pool(1) as pool:
+        results = pool.transcribe_many(live, **QUICK)
+        next(results)
+        monkeypatch.setattr(Crew, "submit", watched)
+
+        def leave() -> None:
+            with pool._crew._changed:
+                live.comes.set()
+                assert submitting.wait(PATIENCE_S)
+                results.close()  # type: ignore[attr-defined]
+
+        leaving = threading.Thread(target=leave, daemon=True)
+        leaving.start()
+        leaving.join(PATIENCE_S)
+        assert not leaving.is_alive()
+
+
+def test_a_source_may_have_a_pool_of_its_own_and_leaving_that_waits(model: Whisper, steps: Steps) -> None:
+    pools: list[Pool] = []
+    was_done: list[bool] = []
+    left = threading.Event()
+
+    def by_another_pool() -> Iterator[AudioSource]:
+        with model.pool(1) as inner:
+            pools.append(inner)
+            job = inner.submit(SHORT, **QUICK)
+        was_done.append(job.done)
+        left.set()
+        yield SHORT
+
+    steps.may_go.clear()
+    results = model.transcribe_many(by_another_pool(), **QUICK)
+    with ThreadPoolExecutor(1) as caller:
+        found = caller.submit(list, results)
+        wait_until(lambda: bool(pools) and pools[0]._crew.is_closed)
+        assert not left.wait(0.2)
+        steps.may_go.set()
+        assert len(found.result(PATIENCE_S)) == 1
+    assert was_done == [True]
 
 
 def test_a_source_that_is_left_is_let_go_and_closed(model: Whisper) -> None:

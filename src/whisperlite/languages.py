@@ -7,12 +7,9 @@ languages (all before large-v3) have the table without its last row. The table i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from whisperlite.errors import LanguageError
 
-_LANGUAGES = {
+LANGUAGES: dict[str, str] = {
     "en": "english",
     "zh": "chinese",
     "de": "german",
@@ -114,8 +111,6 @@ _LANGUAGES = {
     "su": "sundanese",
     "yue": "cantonese",
 }
-LANGUAGES: Mapping[str, str] = MappingProxyType(_LANGUAGES)
-"""Read-only: a change would be one for the whole process."""
 
 # Further English names that people use for the same codes.
 ALIASES: dict[str, str] = {

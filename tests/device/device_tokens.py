@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import whisperlite
+from benchmarks.device import other_device
 from tests.conftest import DATA
 from whisperlite import OptionsDict, Transcription
 
@@ -28,14 +29,7 @@ OPTIONS: list[OptionsDict] = [
 ]
 
 
-def device_to_test() -> str | None:
-    if named := os.environ.get("WHISPERLITE_DEVICE"):
-        return named
-    found = [each for each in ("cuda", "xpu", "mps") if getattr(torch, each).is_available()]
-    return found[0] if found else None
-
-
-DEVICE = device_to_test()
+DEVICE = other_device()
 pytestmark = pytest.mark.skipif(DEVICE is None, reason="there is no device but the CPU: $WHISPERLITE_DEVICE names one")
 
 

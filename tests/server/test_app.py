@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -19,14 +20,14 @@ import pytest
 from starlette.applications import Starlette
 
 import whisperlite
-from tests.pooled import PATIENCE_S, WAV
+from tests.pooled import PATIENCE_S, WAV, wait_until
 from tests.server.serving import FORM, INFERENCE, Running, new_token, running
 from tests.small_whisper import small_whisper
 from whisperlite import OptionError, Whisper
 from whisperlite.decoding.engine import Engine
 from whisperlite.server import auth
 from whisperlite.server.app import OPEN, check_startable, create_app, kept_secret
-from whisperlite.server.auth import Gatekeeper, add_token, hash_of, read_hashes
+from whisperlite.server.auth import Gatekeeper, add_token, hash_of, read_hashes, three_quarters
 from whisperlite.server.logs import REQUEST_ID, JsonFormatter, log
 from whisperlite.server.settings import Settings
 
@@ -143,6 +144,59 @@ def test_whoever_adds_a_token_waits_for_who_does_already_and_sees_what_that_wrot
     assert file.read_text().count("anna") == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_token_is_added_where_the_file_system_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    import fcntl
+
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    token = add_token(tmp_path / "tokens", "anna")
+    assert read_hashes(tmp_path / "tokens") == {"anna": hash_of(token)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
+def test_a_lock_that_fails_otherwise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        add_token(tmp_path / "tokens", "anna")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
+def test_a_token_goes_into_the_file_that_has_been_put_in_place_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As editors do, while whoever adds one waits for the lock of the old file."""
+    import fcntl
+
+    file, new = tmp_path / "tokens", tmp_path / "tokens.new"
+    add_token(file, "old")
+    add_token(new, "berta")
+
+    def replace_then_lock(lines: Any, how: int) -> None:
+        if new.exists():
+            new.replace(file)
+        flock(lines, how)
+
+    flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", replace_then_lock)
+    add_token(file, "anna")
+    assert list(read_hashes(file)) == ["berta", "anna"]
+
+
+def test_one_of_several_owners_leaves_a_place_wherever_there_is_more_than_one() -> None:
+    assert [three_quarters(places) for places in (1, 2, 3, 4, 5, 8, 1000)] == [1, 1, 2, 3, 3, 6, 750]
+
+
 def test_a_file_that_is_no_text_is_no_file_of_tokens(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_bytes(bytes(range(256)))
     with pytest.raises(OptionError, match="line 1: expected a name and a hash"):
@@ -197,6 +251,66 @@ def test_a_file_of_tokens_that_is_deleted_lets_nobody_in_until_it_is_back(
     assert gatekeeper.owner(token)
 
 
+def test_a_file_of_tokens_that_is_empty_for_a_moment_shuts_nobody_out(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one is that an editor writes in place."""
+    file = tmp_path / "tokens"
+    token = bearer(add_token(file))["Authorization"]
+    gatekeeper, content = Gatekeeper(file), file.read_bytes()
+    assert gatekeeper.owner(token)
+    file.write_bytes(b"")
+    clock.now = 0.9
+    assert gatekeeper.owner(token)
+    file.write_bytes(content)
+    clock.now = 5.0
+    assert gatekeeper.owner(token)
+    assert caplog.text == ""
+    file.write_bytes(b"")
+    clock.now = 6.1
+    assert gatekeeper.owner(token) is None
+    assert caplog.text.count("gone or empty") == 1
+
+
+def test_a_file_of_tokens_that_could_not_be_read_is_read_once_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever made it unreadable, as nothing about the file need have changed."""
+    file = tmp_path / "tokens"
+    anna = bearer(add_token(file, "anna"))["Authorization"]
+    gatekeeper = Gatekeeper(file)
+    assert gatekeeper.owner(anna)
+    berta = bearer(add_token(file, "berta"))["Authorization"]
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Path, "read_bytes", refuse)
+        for _ in range(2):
+            assert gatekeeper.owner(anna)
+            assert gatekeeper.owner(berta) is None
+    assert caplog.text.count("tokens cannot be read") == 1
+    assert gatekeeper.owner(berta)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such time there")
+def test_a_file_of_tokens_that_keeps_its_age_and_size_is_read_again(tmp_path: Path) -> None:
+    file, other = tmp_path / "tokens", tmp_path / "other"
+    anna, berta = (bearer(add_token(path, name))["Authorization"] for path, name in ((file, "anna"), (other, "bert")))
+    gatekeeper, before = Gatekeeper(file), file.stat()
+    assert gatekeeper.owner(anna)
+    file.write_bytes(other.read_bytes())
+
+    def has_another_change_time() -> bool:
+        os.utime(file, ns=(before.st_mtime_ns, before.st_mtime_ns))
+        return file.stat().st_ctime_ns != before.st_ctime_ns
+
+    wait_until(has_another_change_time)  # the clock of files ticks slowly
+    assert gatekeeper.owner(berta)
+    assert gatekeeper.owner(anna) is None
+
+
 @pytest.mark.usefixtures("clock")
 def test_a_file_of_tokens_may_go_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks at it, and between a look and the reading."""
@@ -220,7 +334,7 @@ def test_a_file_of_tokens_may_go_at_any_moment(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patches:
         patches.setattr(Path, "stat", sometimes)
         assert [gatekeeper.owner(token) for _ in range(4)] == [owner] * 4
-    file.write_text("")
+    file.write_text("# nobody\n")
     with monkeypatch.context() as patches:
         patches.setattr(Path, "read_bytes", never)
         assert gatekeeper.owner(token) == owner
@@ -320,6 +434,7 @@ def test_it_says_when_the_device_has_failed(model: Whisper, tmp_path: Path, monk
     def fail(_: Engine) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
+    monkeypatch.setattr("whisperlite.api.failures.computes", lambda _: False)
     with running(model, tmp_path) as service:
         assert service.client.get("/readyz").status_code == 200
         monkeypatch.setattr(Engine, "step", fail)

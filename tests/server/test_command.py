@@ -86,6 +86,21 @@ def test_who_lets_everyone_in_from_elsewhere_is_told(
     assert ("without a token" in caplog.text) == is_told
 
 
+def test_zero_threads_are_the_default_as_for_transcribing(
+    tmp_path: Path, configurations: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, given = small_whisper(), list[Any]()
+
+    def load(*_: object, cpu_threads: int | None, **__: object) -> whisperlite.Whisper:
+        given.append(cpu_threads)
+        return model
+
+    monkeypatch.setattr(whisperlite, "load_model", load)
+    for threads in ("0", "2"):
+        serve(tmp_path, "--threads", threads)
+    assert (given, len(configurations)) == ([None, 2], 2)
+
+
 def test_a_token_is_made_as_often_as_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert command.token(["--data-dir", str(tmp_path)]) == 0

@@ -278,6 +278,86 @@ def test_recordings_that_wait_are_bounded_in_size(
         received(receiver)
 
 
+def test_recordings_of_one_token_leave_the_others_some_disk_space(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    anna, berta = (add_token(tmp_path / "tokens", name) for name in ("anna", "berta"))
+    steps.may_go.clear()
+    room_mb = 4.4 * len(WAV) / 1e6
+    settings: dict[str, Any] = {"max_stored_mb": room_mb, "webhook_allow_hosts": (receiver.host,)}
+    with running(model, tmp_path, no_auth=False, **settings) as service:
+        service.client.headers["Authorization"] = f"Bearer {anna}"
+        answers = [service.post(WAV, webhook=receiver.url) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
+        assert "of yours" in answers[-1].json()["detail"]
+        service.client.headers["Authorization"] = f"Bearer {berta}"
+        assert [service.post(WAV, webhook=receiver.url).status_code for _ in range(2)] == [202, 503]
+        steps.may_go.set()
+        received(receiver, 4)
+
+
+def test_one_whose_requests_run_in_all_places_leaves_the_others_one(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    anna, berta = (add_token(tmp_path / "tokens", name) for name in ("anna", "berta"))
+    steps.may_go.clear()
+    settings: dict[str, Any] = {"batch_size": 2, "webhook_allow_hosts": (receiver.host,)}
+    with running(model, tmp_path, no_auth=False, **settings) as service:
+
+        def post() -> str:
+            return str(service.post(WAV, webhook=receiver.url).json()["request_id"])
+
+        def status(request_id: str) -> str:
+            return str(state(service, request_id)["inference_status"]["status"])
+
+        service.client.headers["Authorization"] = f"Bearer {anna}"
+        first, second, third = (post() for _ in range(3))
+        wait_until(lambda: status(first) == status(second) == "running")
+        service.client.headers["Authorization"] = f"Bearer {berta}"
+        others = [post(), post()]
+        wait_until(lambda: status(others[0]) == "running")
+        wait_until(lambda: service.service.pool.jobs == 3)
+        assert status(others[1]) == "queued"
+        service.client.headers["Authorization"] = f"Bearer {anna}"
+        assert status(third) == "queued"
+        steps.may_go.set()
+        received(receiver, 5)
+
+
+def test_one_is_tried_again_after_memory_was_short(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Perhaps for another's recording, as all that are being decoded end then."""
+
+    def fail_first(number: int) -> None:
+        if number == 1:
+            raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("whisperlite.server.background._AGAIN_S", 0.01)
+    steps.before = fail_first
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        (result,) = received(receiver)
+    assert result["inference_status"]["status"] == "succeeded"
+    assert len(receiver.messages) == 1
+
+
+def test_one_for_which_memory_is_always_short_is_told_so_in_the_end(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("whisperlite.server.background._AGAIN_S", 0.01)
+    monkeypatch.setattr("whisperlite.server.background._MOST_STARTS", 3)
+    steps.before = fail
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        (result,) = received(receiver)
+    assert (result["inference_status"]["status"], steps.count) == ("failed", 3)
+    assert "not enough memory" in result["problem"]["detail"]
+
+
 def test_what_is_not_done_when_it_stops_is_done_after_the_next_start(
     model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
 ) -> None:

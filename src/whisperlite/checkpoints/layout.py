@@ -7,7 +7,7 @@ and readers both choose here, so what is fetched is what is read.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ CTRANSLATE2 = "model.bin"
 ADAPTER = "adapter_config.json"  # in a folder that has an adapter instead of weights
 
 _SHARD = re.compile(r"-\d+-of-\d+\.")
-_VARIANTS = ("fp16", "fp32")  # these come before others
+_VARIANTS = ("fp16", "fp32")
 
 # The files of a vocabulary: those that all have to be there, and those that are read with them if they are there.
 _Set = tuple[tuple[str, ...], tuple[str, ...]]
@@ -41,10 +41,13 @@ _VOCABULARIES: dict[Format, tuple[_Set, ...]] = {
 def weights_file(names: Collection[str]) -> str | None:
     """The file that holds or lists the weights; None if there is none that can be read.
 
-    safetensors come before CTranslate2's file, and that before pickles. Variants, such as large-v3's
-    `model.fp32-….safetensors`, count only if they are all there is.
+    safetensors come before CTranslate2's file, and that before pickles. fp16 and fp32, of which large-v3's repository
+    has one, come after the file without a variant; of other variants nobody knows what they are, so they come last.
     """
-    order = (*_named("model", "safetensors", names), CTRANSLATE2, *_named("pytorch_model", "bin", names))
+    plain, other = zip(
+        *(_named(*each, names) for each in (("model", "safetensors"), ("pytorch_model", "bin"))), strict=True
+    )
+    order = (*plain[0], CTRANSLATE2, *plain[1], *other[0], *other[1])
     return next((name for name in order if name in names), None)
 
 
@@ -81,14 +84,15 @@ def adapter_message(where: str) -> str:
     )
 
 
-def _named(stem: str, suffix: str, names: Collection[str]) -> list[str]:
-    """`model.safetensors` and its index, then both of each variant that is there."""
+def _named(stem: str, suffix: str, names: Collection[str]) -> tuple[list[str], list[str]]:
+    """`model.safetensors` and its index, then both of fp16 and fp32; and of each other variant that is there."""
     file = re.compile(rf"{stem}\.([^/]+)\.{suffix}")
     index = re.compile(rf"{stem}\.{suffix}\.index\.([^/]+)\.json")
     whole = [name for name in names if not _SHARD.search(name)]
     found = {match[1] for name in whole for pattern in (file, index) if (match := pattern.fullmatch(name))}
-    variants = sorted(found, key=lambda variant: (variant not in _VARIANTS, variant))
-    return [
-        *(f"{stem}.{suffix}", f"{stem}.{suffix}.index.json"),
-        *(name for each in variants for name in (f"{stem}.{each}.{suffix}", f"{stem}.{suffix}.index.{each}.json")),
-    ]
+
+    def both(variants: Iterable[str]) -> list[str]:
+        return [f for each in variants for f in (f"{stem}.{each}.{suffix}", f"{stem}.{suffix}.index.{each}.json")]
+
+    plain = [f"{stem}.{suffix}", f"{stem}.{suffix}.index.json", *both(_VARIANTS)]
+    return plain, both(sorted(found.difference(_VARIANTS)))

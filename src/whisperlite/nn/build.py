@@ -133,7 +133,7 @@ class _Builder:
         has_own_head = HEAD in self.tensors
         weight = self.tensors.pop(HEAD, embedding).to(self.device, self.dtype)
         head = linear(weight, None, few_rows=True, int8=self.int8)
-        # Off a CPU the head keeps its weights as they are, and what looks tokens up can share them.
+        # Off a CPU the head, unless it is rounded, keeps its weights as they are, and what looks tokens up shares them.
         embedding = embedding if self.device.type == "cpu" or has_own_head else weight
         del weight  # before all others are placed
         blocks = tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer))

@@ -205,6 +205,7 @@ class _Session:
             outcome = yield from self._until_change(outcome, change_s)
         if self._is_multilingual and not is_silent(outcome.decoded, self.options):
             outcome = yield from self._in_its_language(outcome)
+        went_on = self.goes_on
         outcome = self._ended_where_speech_does(outcome)
         place, moved = outcome.place, outcome.moved
 
@@ -222,6 +223,8 @@ class _Session:
                 accepted = self.record.accept(drafts, outcome)
                 tokens = [token for each in accepted for token in each.tokens]
                 self.history.add(tokens, outcome.last_temperature, place.language)
+            else:
+                self.goes_on = went_on
         # The rules make timestamps advance, so that 0 cannot come from decoding; words may end where the window begins
         # (correction 24). Then the window is passed.
         moved = moved if moved > 0 else place.n_frames

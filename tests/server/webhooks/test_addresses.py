@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Any
 
@@ -16,7 +17,14 @@ from hypothesis import strategies as st
 
 from tests.server.webhooks.receiver import running_receiver
 from whisperlite.server.webhooks import addresses as addresses_module
-from whisperlite.server.webhooks.addresses import Addresses, CheckedBackend, WebhookRefusedError, is_public, parse_url
+from whisperlite.server.webhooks.addresses import (
+    Addresses,
+    CheckedBackend,
+    LookUpError,
+    WebhookRefusedError,
+    is_public,
+    parse_url,
+)
 
 NOT_PUBLIC_IPV4 = [
     "0.0.0.0/8",
@@ -342,6 +350,44 @@ def test_look_ups_that_hang_count_after_nobody_waits_for_them(monkeypatch: pytes
     finally:
         answer.set()
     assert asked == ["one.test"]
+
+
+def test_look_ups_that_hang_for_the_only_owner_leave_it_the_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, public = threading.Event(), Names(["8.8.8.8"])
+
+    def look_up(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        if host.startswith("slow"):
+            answer.wait(5.0)
+        return public(host, port)
+
+    async def resolve_all() -> None:
+        addresses = Addresses(has_many=lambda: False)
+        slow = asyncio.ensure_future(addresses.resolve("slow.test", 443))
+        await asyncio.sleep(0)  # it begins
+        try:
+            assert await addresses.resolve("hooks.test", 443) == ["8.8.8.8"]
+        finally:
+            answer.set()
+        assert await slow == ["8.8.8.8"]
+
+    monkeypatch.setattr(addresses_module, "_MOST_LOOKUPS", 2)
+    monkeypatch.setattr(addresses_module, "_MOST_OF_ONE", 1)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    asyncio.run(resolve_all())
+
+
+def test_a_look_up_for_which_no_thread_can_be_started_counts_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(addresses_module, "_MOST_OF_ONE", 1)
+    monkeypatch.setattr(socket, "getaddrinfo", Names(["8.8.8.8"]))
+    addresses = Addresses()
+    with monkeypatch.context() as patches:
+        patches.setattr(ThreadPoolExecutor, "submit", fail)
+        with pytest.raises(LookUpError, match="could not be looked up"):
+            asyncio.run(addresses.resolve("hooks.test", 443, "anna"))
+    assert asyncio.run(addresses.resolve("hooks.test", 443, "anna")) == ["8.8.8.8"]
 
 
 def connected_to(monkeypatch: pytest.MonkeyPatch, fails: frozenset[str] = frozenset()) -> list[str]:

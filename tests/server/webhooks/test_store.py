@@ -68,6 +68,7 @@ def test_owners_take_turns_in_the_queue_however_much_one_has_in_it(store: Store)
     for created, id in enumerate(("a1", "a2", "a3", "b1", "c1", "b2")):
         store.add(replace(REQUEST, id=id, owner=id[0], created=float(created)))
     assert store.queued() == ["a1", "b1", "c1", "a2", "b2", "a3"]
+    assert list(store.queued_owners()) == store.queued()
 
 
 def test_each_start_is_counted_and_stored(store: Store) -> None:
