@@ -23,6 +23,7 @@ from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
 from whisperlite import Whisper
 from whisperlite.server.auth import add_token, hash_of
+from whisperlite.server.background import Background
 from whisperlite.server.fields import read_fields
 from whisperlite.server.webhooks.addresses import Addresses
 from whisperlite.server.webhooks.store import Store, StoredRequest, StoreError
@@ -399,11 +400,11 @@ def test_ends_in_good_order_count_against_no_request_and_kills_do(
 def test_when_nothing_runs_them_any_more_none_is_accepted(
     model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Store) -> None:
+    async def fail(_: Background) -> None:
         raise StoreError("damaged")
 
     with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
-        monkeypatch.setattr(Store, "queued", fail)
+        monkeypatch.setattr(Background, "_start_what_fits", fail)
         service.post(WAV, webhook=receiver.url)
         wait_until(lambda: service.client.get("/readyz").status_code == 503)
         assert service.post(WAV, webhook=receiver.url).status_code == 503
@@ -411,11 +412,17 @@ def test_when_nothing_runs_them_any_more_none_is_accepted(
 
 
 def test_what_a_device_fails_is_done_after_the_next_start(
-    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps, caplog: pytest.LogCaptureFixture
+    model: Whisper,
+    tmp_path: Path,
+    receiver: Receiver,
+    steps: Steps,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(_: int) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
+    monkeypatch.setattr("whisperlite.api.failures.computes", lambda _: False)
     steps.before = fail
     with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
         request_id = service.post(WAV, webhook=receiver.url).json()["request_id"]
@@ -446,6 +453,15 @@ def test_look_ups_are_counted_to_the_token_that_asked(
         assert service.post(WAV, webhook=receiver.url).status_code == 202
         received(receiver)
     assert owners == [hash_of(token)] * 2
+
+
+def test_look_ups_of_who_is_alone_are_not_held_back(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whisperlite.server.webhooks.addresses._MOST_OF_ONE", 0)
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        received(receiver)
 
 
 def test_one_that_ends_the_service_again_and_again_is_given_up(

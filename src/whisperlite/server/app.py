@@ -120,7 +120,7 @@ def check_startable(settings: Settings) -> tuple[Gatekeeper, Addresses, bytes | 
         OSError: if the file of tokens cannot be read.
     """
     try:
-        addresses = Addresses(frozenset(settings.webhook_allow_hosts))
+        addresses = Addresses(frozenset(settings.webhook_allow_hosts), lambda: gatekeeper.has_many)
     except ValueError as error:
         raise OptionError(str(error), option="webhook_allow_hosts") from error
     try:
@@ -128,7 +128,8 @@ def check_startable(settings: Settings) -> tuple[Gatekeeper, Addresses, bytes | 
         secret = parse_secret(given) if given else None
     except ValueError as error:
         raise OptionError(f"WHISPERLITE_WEBHOOK_SECRET: {error}") from error
-    return _gatekeeper(settings), addresses, secret
+    gatekeeper = _gatekeeper(settings)
+    return gatekeeper, addresses, secret
 
 
 def _gatekeeper(settings: Settings) -> Gatekeeper:

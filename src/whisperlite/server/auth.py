@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import itertools
@@ -25,7 +26,9 @@ if sys.platform != "win32":
 ENVIRONMENT = "environment"  # the name of the token that comes from there
 _PREFIX = "wl_"
 _DEFAULT_NAME = "default"
-_MOMENT_S = 1.0  # an editor may take a file away and put a new one in its place
+_MOMENT_S = 1.0  # an editor may take a file away, or empty it, before it writes the new one
+_MOST_OPENINGS = 10  # of a file that is replaced again and again
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})")
 
 
@@ -71,13 +74,33 @@ def add_token(file: Path, name: str | None = None) -> str:
 def _locked(file: Path) -> Iterator[BinaryIO]:
     """The file, created for this user alone if it is missing, to read from and to append to.
 
-    Whoever else wants it so waits, also in another process; Windows has no such lock.
+    Whoever else wants it so waits, also in another process; Windows and some file systems have no such lock.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "ab+") as lines:
-        if sys.platform != "win32":
-            fcntl.flock(lines, fcntl.LOCK_EX)  # until the file is closed, and all is written by then
-        yield lines
+    for opening in range(1, _MOST_OPENINGS + 1):
+        with os.fdopen(os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "ab+") as lines:
+            _lock(lines)
+            if opening == _MOST_OPENINGS or _is_at(lines, file):
+                yield lines
+                return
+
+
+def _lock(lines: BinaryIO) -> None:
+    """Until the file is closed, and all is written by then."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(lines, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+
+
+def _is_at(lines: BinaryIO, file: Path) -> bool:
+    """Whether an open file still has its path: an editor may have renamed a new one into its place."""
+    try:
+        return os.path.samestat(os.fstat(lines.fileno()), file.stat())
+    except FileNotFoundError:
+        return False
 
 
 def read_hashes(file: Path) -> dict[str, str]:
@@ -102,11 +125,17 @@ def _parse_hashes(content: bytes, file: Path) -> dict[str, str]:
     return hashes
 
 
+def three_quarters(places: int) -> int:
+    """Of so many places: the most that one of several owners may hold."""
+    return max(1, places * 3 // 4)
+
+
 class Gatekeeper:
     """Knows the tokens. A file that changes is read again, so that a token can be added or withdrawn at any time.
 
     A file that is damaged while the service runs changes nothing: the tokens read before stay valid. A file that is
-    deleted withdraws all of its tokens, one second after it was last seen: until then an editor may be replacing it.
+    deleted or emptied withdraws all of its tokens, one second after it was last seen: until then an editor may be
+    replacing it.
 
     Args:
         file: of the hashes; None: everyone is let in.
@@ -116,7 +145,8 @@ class Gatekeeper:
     def __init__(self, file: Path | None, extra: dict[str, str] | None = None) -> None:
         self._file = file
         self._extra = extra or {}
-        self._found: tuple[int, int, int] | None = None  # of the file that was read
+        self._found: tuple[int, ...] | None = None  # of the file that was read
+        self._told: tuple[int, ...] | None = None  # of the one that could not be read, in the log
         self._seen = float("-inf")
         self._read: dict[str, str] = {}
 
@@ -130,26 +160,29 @@ class Gatekeeper:
         now = time.monotonic()
         try:
             state = file.stat()
-            found = (state.st_mtime_ns, state.st_size, state.st_ino)
+            found = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
             if found != self._found:
-                self._read = self._read_again(file)
-                self._found = found
+                self._read_again(file, found)
             self._seen = now
         except OSError as error:
             if now - self._seen <= _MOMENT_S:
                 return
             if self._read:
-                log("the file of tokens is gone, and its tokens with it", logging.ERROR, error=str(error))
+                log("the file of tokens is gone or empty, and so are its tokens", logging.ERROR, error=str(error))
             self._found, self._read = None, {}
 
-    def _read_again(self, file: Path) -> dict[str, str]:
+    def _read_again(self, file: Path, found: tuple[int, ...]) -> None:
         try:
-            return read_hashes(file)
+            content = file.read_bytes()
+            if not content:
+                raise FileNotFoundError(f"{file} is empty")
+            self._read, self._found = _parse_hashes(content, file), found
         except FileNotFoundError:
             raise
-        except (OptionError, OSError) as error:  # those that were good go on being so
-            log("the file of tokens cannot be read", logging.ERROR, error=str(error))
-            return self._read
+        except (OptionError, OSError) as error:  # those that were good go on being so; it is read until it can be
+            if found != self._told:
+                log("the file of tokens cannot be read", logging.ERROR, error=str(error))
+            self._told = found
 
     @property
     def has_many(self) -> bool:
@@ -158,7 +191,7 @@ class Gatekeeper:
 
     def share(self, places: int) -> int:
         """How many of so many places one token may hold: all of them if it is the only one, else three quarters."""
-        return places - (places // 4 if self.has_many else 0)
+        return three_quarters(places) if self.has_many else places
 
     def owner(self, authorization: str | None) -> str | None:
         """The hash of the token in an `Authorization` header, by which its owner is known; None: it is not valid."""

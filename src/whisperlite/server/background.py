@@ -7,9 +7,11 @@ import contextlib
 import logging
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
+from whisperlite.errors import MemoryExceededError
 from whisperlite.options import Options
 from whisperlite.server.answers import failed_answer, inference_answer, waiting_answer
 from whisperlite.server.auth import Gatekeeper
@@ -23,11 +25,15 @@ from whisperlite.server.webhooks.store import StorageFullError, Store, StoredReq
 
 _MOST_STARTS = 10  # of one request, before it is taken for what the service dies of
 _FORGET_EVERY_S = 600.0
-_AGAIN_S = 5.0  # after which a result that the disk had no room for is stored again
+_AGAIN_S = 5.0  # after which what the disk or the memory had no room for is tried again
 
 
 class Background:
-    """Runs what is stored, as many at a time as the pool has slots. Owners take turns; of each, the oldest is first."""
+    """Runs what is stored, as many at a time as the pool has slots. Owners take turns; of each, the oldest is first.
+
+    Where there are several tokens, a few more may run, so that an owner of whom nothing runs need not wait for another
+    whose recordings have all the places.
+    """
 
     def __init__(
         self,
@@ -78,9 +84,13 @@ class Background:
         most = self._gatekeeper.share(settings.max_stored)
         if await asyncio.to_thread(self._store.pending, owner) >= most:
             raise busy(f"{most} requests of yours wait for their webhooks, and no more are taken: try again.", 429)
-        stored = await asyncio.to_thread(self._stored_bytes)
-        if stored + upload.stat().st_size > settings.max_stored_mb * 1e6:
+        stored, own = await asyncio.to_thread(self._stored_bytes, owner)
+        size, most = upload.stat().st_size, round(settings.max_stored_mb * 1e6)
+        if stored + size > most:
             raise busy(f"{settings.max_stored_mb:g} MB of recordings wait, and no more are taken: try again.")
+        most = self._gatekeeper.share(most)
+        if own + size > most:
+            raise busy(f"{most / 1e6:g} MB of recordings of yours wait, and no more are taken: try again.", 429)
         request = StoredRequest(
             id=request_id,
             owner=owner,
@@ -114,13 +124,14 @@ class Background:
                 raise busy("The service is stopping: try again.") from error
             raise
 
-    def _stored_bytes(self) -> int:
-        total = 0
+    def _stored_bytes(self, owner: str) -> tuple[int, int]:
+        """Of all recordings that wait, and of one owner's."""
+        owners, sizes = self._store.queued_owners(), Counter[str | None]()
         with os.scandir(self._folder) as files:
             for file in files:
                 with contextlib.suppress(FileNotFoundError):  # its request has just been finished
-                    total += file.stat().st_size
-        return total
+                    sizes[owners.get(file.name)] += file.stat().st_size  # a recording has the id of its request
+        return sizes.total(), sizes[owner]
 
     async def find(self, request_id: str, owner: str) -> dict[str, Any] | None:
         """The answer as far as it is known, to the token that asked for it; None: there is no such request of it."""
@@ -163,12 +174,16 @@ class Background:
             await self._wake.wait()
 
     async def _start_what_fits(self) -> None:
-        free = self._service.settings.batch_size - len(self._running)
-        if free <= 0 or self._service.is_stopping or self._service.is_broken:
+        places = self._service.settings.batch_size
+        most = 2 * places - self._gatekeeper.share(places)  # those beyond the places: for owners of whom nothing runs
+        if len(self._running) >= most or self._service.is_stopping or self._service.is_broken:
             return
-        queued = await asyncio.to_thread(self._store.queued)
-        for request_id in [each for each in queued if each not in self._running][:free]:
-            self._running[request_id] = asyncio.ensure_future(self._run_one(request_id))
+        owners = await asyncio.to_thread(self._store.queued_owners)
+        busy_owners = {owners[each] for each in self._running if each in owners}
+        for request_id, owner in owners.items():
+            if request_id not in self._running and len(self._running) < (places if owner in busy_owners else most):
+                self._running[request_id] = asyncio.ensure_future(self._run_one(request_id))
+                busy_owners.add(owner)
 
     async def _run_one(self, request_id: str) -> None:
         REQUEST_ID.set(request_id)
@@ -185,12 +200,20 @@ class Background:
         except StorageFullError as error:
             log("there is no room to begin a request", logging.ERROR, error=error)
             await asyncio.sleep(_AGAIN_S)
+        except MemoryExceededError as error:
+            log("there was not enough memory for a request, which is tried again", logging.ERROR, error=error)
+            await asyncio.sleep(_AGAIN_S)
         finally:
             del self._running[request_id]
             self._wake.set()
 
     async def _answer(self, request: StoredRequest) -> tuple[dict[str, Any], Literal["done", "failed"]]:
-        """The body of its answer, and whether it is "done" or "failed"."""
+        """The body of its answer, and whether it is "done" or "failed".
+
+        Raises:
+            MemoryExceededError: perhaps for what another needed, as it ends all that are being decoded; not the last
+                time.
+        """
         file = self._folder / request.audio
         options: Options | None = None
         try:
@@ -201,6 +224,8 @@ class Background:
             options = checked_options(request.fields, self._service.settings)
             result = await self._service.transcribe(file, options)
         except Exception as error:
+            if isinstance(error, MemoryExceededError) and request.starts < _MOST_STARTS:
+                raise
             problem = problem_of(error) if options is None else self._service.problem(error, file, options)
             self._service.metrics.failures.labels(problem.kind).inc()
             if problem.status == 500:

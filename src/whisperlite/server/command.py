@@ -64,7 +64,7 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
         values["model"],
         device=values["device"],
         compute_type=values["compute_type"],
-        cpu_threads=values["threads"],
+        cpu_threads=values["threads"] or None,  # 0: as for `whisperlite`
         cache_dir=values["model_dir"],
         local_files_only=values["local_files_only"],
     )

@@ -15,7 +15,7 @@ import whisperlite
 from whisperlite import Job, Segment, Transcription, Whisper
 from whisperlite.errors import AudioTooLongError
 from whisperlite.options import Options
-from whisperlite.server.auth import Gatekeeper
+from whisperlite.server.auth import Gatekeeper, three_quarters
 from whisperlite.server.metrics import Metrics
 from whisperlite.server.problems import Problem, broken, busy, problem_of
 from whisperlite.server.settings import Settings
@@ -63,7 +63,8 @@ class Service:
         self.json_turn = asyncio.Lock()
         self._served, self._served_of = 0, Counter[str]()  # in all, and by owner
         # What is served, and as many again of those with a webhook as are run at a time. Last: it has threads.
-        self.pool = model.pool(settings.batch_size, recordings=settings.max_requests + settings.batch_size)
+        in_background = 2 * settings.batch_size - three_quarters(settings.batch_size)
+        self.pool = model.pool(settings.batch_size, recordings=settings.max_requests + in_background)
         watch = self.metrics.watch
         watch("whisperlite_requests_served", "Requests that are being served.", lambda: self._served)
         watch("whisperlite_jobs", "Recordings submitted and not done.", lambda: self.pool.jobs)

@@ -62,7 +62,10 @@ class Settings:
         "there are several tokens, each can have three quarters of these places (429).",
     )
     max_stored_mb: float = option(
-        10_000.0, number(0.001, finite=True), "Disk space for the recordings of waiting webhook requests, in MB (503)."
+        10_000.0,
+        number(0.001, finite=True),
+        "Disk space for the recordings of waiting webhook requests, in MB (503). If there are several tokens, each can "
+        "have three quarters of it (429).",
     )
     max_upload_mb: float = option(200.0, number(0.001, finite=True), "Largest request, in MB (413).")
     max_duration_s: float = option(

@@ -10,7 +10,7 @@ import re
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -22,7 +22,7 @@ import httpcore2
 _LONGEST_URL = 2048
 _RESOLVE_S = 5.0
 _MOST_LOOKUPS = 32  # at a time
-_MOST_OF_ONE = 8  # of them for one owner
+_MOST_OF_ONE = 8  # of them for one owner of several
 _TURN_S = 0.02  # how often one that waits for its turn looks
 _MOST_TRIED = 3  # addresses of one host that a connection is tried to
 
@@ -102,13 +102,15 @@ class Addresses:
 
     Args:
         allowed: from the operator: "host" for all its ports, or "host:port"; IPv6 as "[::1]" or "[::1]:8080".
+        has_many: whether there are several owners, who leave each other some threads for look-ups.
 
     Raises:
         ValueError: one of them is neither.
     """
 
-    def __init__(self, allowed: frozenset[str] = frozenset()) -> None:
+    def __init__(self, allowed: frozenset[str] = frozenset(), has_many: Callable[[], bool] = lambda: True) -> None:
         self._allowed = frozenset(_host_and_port(one) for one in allowed)
+        self._has_many = has_many
         self._threads = _new_threads()
         self._running = Counter[str]()  # look-ups, by owner; one that hangs goes on after nobody waits for it any more
         self._lock = threading.Lock()
@@ -137,13 +139,17 @@ class Addresses:
 
         Raises:
             WebhookRefusedError: one of them is not public, or there is none.
-            LookUpError: it took longer than 5 s, or no name server answered.
+            LookUpError: it took longer than 5 s, no name server answered, or no thread could be started.
         """
         try:
             with anyio.fail_after(_RESOLVE_S):
                 while not self._may_begin(owner):
                     await anyio.sleep(_TURN_S)
-                looking = self._threads.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+                try:
+                    looking = self._threads.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+                except RuntimeError as error:  # no thread can be started
+                    self._has_ended(owner)
+                    raise LookUpError(f"The webhook's host {host!r} could not be looked up.") from error
                 looking.add_done_callback(lambda _: self._has_ended(owner))  # also where it was cancelled
                 found = await asyncio.wrap_future(looking)
         except TimeoutError as error:
@@ -161,8 +167,9 @@ class Addresses:
 
     def _may_begin(self, owner: str) -> bool:
         """Whether there is a thread for one more look-up of an owner; if so it is counted from now on."""
+        most = _MOST_OF_ONE if self._has_many() else _MOST_LOOKUPS
         with self._lock:
-            has_room = self._running[owner] < _MOST_OF_ONE
+            has_room = self._running[owner] < most
             self._running[owner] += has_room
             return has_room
 

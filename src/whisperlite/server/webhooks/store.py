@@ -170,10 +170,14 @@ class Store:
 
     def queued(self) -> list[str]:
         """The ids of what has not been transcribed. Owners take turns; of one owner, the oldest comes first."""
+        return list(self.queued_owners())
+
+    def queued_owners(self) -> dict[str, str]:
+        """The owner of each request that has not been transcribed, by its id; in the order of `queued`."""
         found = self._read(
             """
-            SELECT id FROM (
-                SELECT id, created, rowid AS number, ROW_NUMBER() OVER (
+            SELECT id, owner FROM (
+                SELECT id, owner, created, rowid AS number, ROW_NUMBER() OVER (
                     PARTITION BY owner ORDER BY created, rowid
                 ) AS turn
                 FROM requests WHERE status = 'queued'
@@ -181,7 +185,7 @@ class Store:
             ORDER BY turn, created, number
             """
         )
-        return [id for (id,) in found]
+        return dict(found)
 
     def begin(self, id: str) -> StoredRequest:
         """Note that a request is transcribed from now on, and return it: `starts` counts this one too.
