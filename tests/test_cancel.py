@@ -488,7 +488,7 @@ def test_a_token_can_be_cancelled_while_it_is_being_cancelled() -> None:
     """As a signal does, or the garbage collector, which may come between any two lines."""
     token = CancelToken()
 
-    def interrupt(*_: object) -> object:
+    def interrupt(*_: object) -> Any:
         token.cancel()
         return interrupt
 

@@ -443,6 +443,7 @@ def test_an_interrupt_in_a_callback_that_is_called_at_once_is_raised(model: Whis
             job.add_callback(interrupt)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_readers_that_end_before_their_time_do_not_keep_the_pool(
     model: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from tests.test_pool_ends import watch_engines
 from whisperlite import DeviceError, Job, MemoryExceededError, Options, Transcription, Whisper
 from whisperlite.api.failures import computes, named
 from whisperlite.decoding.engine import Engine
+from whisperlite.decoding.lane import Lane
 
 CPU = torch.device("cpu")
 OF_MEMORY = [
@@ -162,6 +163,7 @@ def test_slots_double_again_after_steps_without_an_error_and_later_each_time(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("whisperlite.api.crew._CALM_STEPS", 4)
+    expected = model.transcribe(LONG, **QUICK)
     slots: list[int] = []
     with model.pool(3) as pool:
         for calm in (4, 8):
@@ -172,9 +174,8 @@ def test_slots_double_again_after_steps_without_an_error_and_later_each_time(
             steps.before = lambda _: slots.append(pool.slots)
             jobs = [pool.submit(LONG, **QUICK) for _ in range(3)]
             for job in jobs:
-                assert_same_result(job.result(PATIENCE_S), model.transcribe(LONG, **QUICK))
-            first = [each for each in slots if each < 3]
-            assert first == [1] * calm + [2] * calm
+                assert_same_result(job.result(PATIENCE_S), expected)
+            assert [each for each in slots if each < 3] == [1] * calm + [2] * calm
             assert pool.slots == 3
     assert "3 in place of 2 slots" in caplog.text
 
@@ -184,12 +185,18 @@ def test_as_many_windows_are_decoded_as_there_are_slots_again(
 ) -> None:
     monkeypatch.setattr("whisperlite.api.crew._CALM_STEPS", 2)
     active: set[int] = set()
+    lane_step = Lane.step
+
+    def watched(self: Lane) -> None:
+        active.add(len(self.slots))
+        lane_step(self)
+
+    monkeypatch.setattr(Lane, "step", watched)
     with model.pool(4) as pool:
         fails_once(steps, OF_MEMORY[0])
         with pytest.raises(MemoryExceededError):
             pool.submit(SHORT, **QUICK).result(PATIENCE_S)
         steps.may_go.clear()
-        steps.before = lambda _: active.add(pool.active_slots)
         jobs = [pool.submit(LONG, **QUICK) for _ in range(6)]
         wait_until(lambda: all(job.progress[1] > 0 for job in jobs))
         steps.may_go.set()
@@ -226,10 +233,10 @@ def test_who_keeps_the_error_does_not_keep_the_engine(
 
 
 def test_short_memory_is_the_result_of_a_recording_and_the_next_ones_go_on(model: Whisper, steps: Steps) -> None:
-    """Three are in memory when the first is decoded, and may fail with it."""
+    """At most three are in memory at the first step, and which of them is decoded is up to the readers."""
     fails_once(steps, OF_MEMORY[0])
     found = list(model.transcribe_many([SHORT] * 6, batch_size=1, **QUICK))
-    assert isinstance(found[0], MemoryExceededError)
+    assert MemoryExceededError in [type(each) for each in found[:3]]
     assert [type(each) for each in found[3:]] == [Transcription] * 3
 
 
@@ -287,7 +294,7 @@ def test_a_pool_whose_device_has_failed_is_broken(model: Whisper, steps: Steps) 
 def test_a_pool_whose_device_still_computes_goes_on(model: Whisper, steps: Steps) -> None:
     fails_once(steps, OF_DEVICES[0])
     with model.pool(1) as pool:
-        with pytest.raises(RuntimeError, match="^CUDA error"):
+        with pytest.raises(RuntimeError, match=r"^CUDA error"):
             pool.submit(SHORT, **QUICK).result(PATIENCE_S)
         assert pool.submit(SHORT, **QUICK).result(PATIENCE_S).duration == 3.0
         assert not pool.is_broken

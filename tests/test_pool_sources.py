@@ -41,6 +41,7 @@ from whisperlite import (
     Whisper,
 )
 from whisperlite.api.crew import Crew
+from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 
 
@@ -153,28 +154,27 @@ def test_leaving_while_the_caller_holds_what_is_needed_to_submit_ends(
     model: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the garbage collector closes it in the middle of a submission to the same pool."""
-    live, submitting, submit = Live(), threading.Event(), Crew.submit
+    live, submitting, submit, join = Live(), threading.Event(), Crew.submit, OwnThread.join
+    limits: list[float | None] = []
 
     def watched(self: Crew, *arguments: Any) -> Job:
         submitting.set()
         return submit(self, *arguments)
 
-    monkeypatch.setattr("whisperlite.api.feed._END_S", 0.1)
+    def limited(self: OwnThread, timeout: float | None = None) -> None:
+        limits.append(timeout)
+        join(self, 0.1)
+
     with model.pool(1) as pool:
         results = pool.transcribe_many(live, **QUICK)
         next(results)
-        monkeypatch.setattr(Crew, "submit", watched)
-
-        def leave() -> None:
-            with pool._crew._changed:
-                live.comes.set()
-                assert submitting.wait(PATIENCE_S)
-                results.close()  # type: ignore[attr-defined]
-
-        leaving = threading.Thread(target=leave, daemon=True)
-        leaving.start()
-        leaving.join(PATIENCE_S)
-        assert not leaving.is_alive()
+        with monkeypatch.context() as patched, pool._crew._changed:
+            patched.setattr(Crew, "submit", watched)
+            patched.setattr(OwnThread, "join", limited)
+            live.comes.set()
+            assert submitting.wait(PATIENCE_S)
+            results.close()  # type: ignore[attr-defined]
+        assert limits == [1.0]
 
 
 def test_a_source_may_have_a_pool_of_its_own_and_leaving_that_waits(model: Whisper, steps: Steps) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
+from typing import NoReturn
 
 from whisperlite.errors import CancelledError, TimeoutExceededError
 
@@ -16,16 +16,19 @@ class CancelToken:
     """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_cancelled = False  # no lock: a signal or the garbage collector may cancel in the middle of anything
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A CancelToken works within one process: it cannot be copied or pickled.")
 
     def cancel(self) -> None:
         """Stop the calls; calling it again does nothing."""
-        self._event.set()
+        self._is_cancelled = True
 
     @property
     def is_cancelled(self) -> bool:
         """Whether `cancel` was called."""
-        return self._event.is_set()
+        return self._is_cancelled
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@
     ├── CancelledError                          a `CancelToken` was cancelled
     │   └── TimeoutExceededError (TimeoutError) `timeout_s` was over
     ├── DecodingError                           the network gave no usable answer
-    ├── MemoryExceededError (MemoryError)       there is not enough memory to decode
+    ├── MemoryExceededError (MemoryError)       there is not enough memory to decode, or to read a recording
     ├── DeviceError                             the device failed: nothing more can be computed on it
     └── LanguageError (ValueError)              a language that Whisper, or this model, does not have
 
@@ -89,7 +89,7 @@ class DecodingError(WhisperliteError):
 
 
 class MemoryExceededError(WhisperliteError, MemoryError):
-    """There is not enough memory to decode, on the device or the host."""
+    """There is not enough memory to decode, on the device or the host, or to read a recording."""
 
 
 class DeviceError(WhisperliteError):

@@ -15,7 +15,7 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from whisperlite.api.failures import named
+from whisperlite.api.failures import again, named
 from whisperlite.api.heap import Heap, trim
 from whisperlite.api.job import Job, check_process
 from whisperlite.audio.ffmpeg import OwnThread
@@ -37,6 +37,8 @@ _LOG = logging.getLogger("whisperlite")
 _READERS = 2  # recordings that are read at a time, while others are decoded
 _MOST_READERS = 8  # of a pool that takes more recordings than slots: long ones are not to hold up short ones
 AHEAD = 2  # recordings that wait, read, beyond those that are being decoded
+_CALM_STEPS = 1000  # without an error, after which slots that memory was short for are tried again
+_MOST_CALM_STEPS = 1_000_000  # each time that memory is short it takes twice as many, up to this
 _TURN_S = 0.05  # how often one that waits looks whether it has to stop
 _IDLE_TURN_S = 0.5  # the same, where nothing waits
 _STEP_S = 30.0  # how long the end of the program waits for a step of the model: torch must not be interrupted in one
@@ -58,7 +60,7 @@ class Crew:
     """Does the work of a pool, and knows nothing of the pool: when that is gone, it finishes and ends.
 
     Attributes:
-        slots: windows that are decoded together.
+        slots: windows that are decoded together, fewer after memory was short.
         process: whose threads they are.
         is_closed: it takes nothing more.
         failure: of the device; nothing is decoded any more.
@@ -69,6 +71,8 @@ class Crew:
         self.is_closed = False
         self.failure: DeviceError | None = None
         self._model = model
+        self._most_slots = engine.slots
+        self._n_calm, self._calm_steps = 0, _CALM_STEPS // 2
         self._engine: Engine | None = engine
         self._changed = threading.Condition()  # whoever holds it may be interrupted by a collection that takes it too
         self._waiting: deque[_Waiting] = deque()
@@ -161,13 +165,15 @@ class Crew:
     # On the readers' threads
 
     def _read_all(self) -> None:
-        while self._read_next():
-            pass
-        with self._changed:
-            self._n_reading -= 1
-            is_last = self._n_reading == 0
-        if is_last:
-            self._inbox.put(None)
+        try:
+            while self._read_next():
+                pass
+        finally:  # however it ends, the decoder is not to wait for it
+            with self._changed:
+                self._n_reading -= 1
+                is_last = self._n_reading == 0
+            if is_last:
+                self._inbox.put(None)
 
     def _read_next(self) -> bool:
         """Read the first that waits, as soon as there is room for it; False: nothing more comes."""
@@ -246,8 +252,18 @@ class Crew:
             self._end_stopped()
             while self._more_comes and (driver.is_idle or not self._inbox.empty()):
                 self._take_in(driver)
+            self._n_calm += not driver.is_idle
             self._tell(driver.step())
+            self._grow(driver.engine)
             heap.give_back()
+
+    def _grow(self, engine: Engine) -> None:
+        """Try more slots, after memory was short and then sufficed for a while."""
+        if self.slots == self._most_slots or self._n_calm < self._calm_steps:
+            return
+        slots, self.slots = self.slots, min(self.slots * 2, self._most_slots)
+        engine.slots, self._n_calm = self.slots, 0
+        _LOG.info("The pool goes on with %d in place of %d slots: memory may suffice again.", self.slots, slots)
 
     def _broke(self, error: BaseException) -> None:
         """The engine is in an unknown state: what it had ends with the error, and a new one goes on.
@@ -255,8 +271,10 @@ class Crew:
         Where memory was short the new one is smaller; where the device has failed there is none.
         """
         clear_frames(error.__traceback__)  # whoever keeps the error is not to keep the tensors of all
-        failure = named(error)
+        failure = named(error, self._model.device)
+        self._n_calm = 0
         if isinstance(failure, MemoryExceededError):
+            self._calm_steps = min(self._calm_steps * 2, _MOST_CALM_STEPS)
             slots, self.slots = self.slots, max(self.slots // 2, 1)
             _LOG.warning("%s The pool goes on with %d in place of %d slots.", failure, self.slots, slots)
         if isinstance(failure, DeviceError):
@@ -267,7 +285,7 @@ class Crew:
         broken, self._decoding = self._decoding, {}
         for job in broken.values():
             self._make_room()
-            self._end(job, named(error) or error)
+            self._end(job, error if failure is None else again(failure))
 
     def _refuse_next(self) -> None:
         arrived = self._inbox.get()

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from whisperlite.api.job import Job, check_process
@@ -14,7 +14,7 @@ from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.decoding.threads import ending_workers
 
-_END_S = 1.0  # for how long the end waits for an iterable that is being asked
+_END_S = 1.0  # for how long the end waits for the thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,34 @@ class _End:
     """There are no more jobs."""
 
     error: BaseException | None = None
+
+
+class _FeedThread(OwnThread):
+    """Asks for recordings.
+
+    Attributes:
+        is_asking: it runs the code of whoever gives them, which may wait as it may on any other thread.
+    """
+
+    is_asking = False
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """That code."""
+        self.is_asking = True
+        try:
+            yield
+        finally:
+            self.is_asking = False
+
+
+def may_wait() -> bool:
+    """Whether the calling thread may wait for a pool: one of our own might wait for itself, or hold what others need.
+
+    It may be in the middle of anything, since an iterator that was abandoned is closed by the garbage collector.
+    """
+    thread = threading.current_thread()
+    return thread.is_asking if isinstance(thread, _FeedThread) else not isinstance(thread, OwnThread)
 
 
 class Feed:
@@ -40,10 +68,10 @@ class Feed:
         self._room: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[Job | _End] = queue.SimpleQueue()
         self._process = os.getpid()
-        self._is_asking, self._is_over = True, False
+        self._is_over = False
         for _ in range(room):
             self.make_room()
-        self._thread = OwnThread("feed", self._work)
+        self._thread = _FeedThread("feed", self._work)
         self._thread.start()
 
     def next(self) -> Job | None:
@@ -69,7 +97,10 @@ class Feed:
         self._room.put(True)
 
     def end(self) -> None:
-        """Ask for no more, cancel the jobs that nobody took, and wait for the thread, if the iterable lets it end."""
+        """Ask for no more, cancel the jobs that nobody took, and wait for the thread, though not for long.
+
+        The iterable may block; and where garbage is collected, the calling thread may hold what the other waits for.
+        """
         self._is_over = True
         self._room.put(False)
         with suppress(queue.Empty):
@@ -77,35 +108,33 @@ class Feed:
                 found = self._jobs.get_nowait()
                 if isinstance(found, Job):
                     found.cancel()
-        if os.getpid() == self._process and not isinstance(threading.current_thread(), OwnThread):
-            self._thread.join(_END_S if self._is_asking else None)
+        if os.getpid() == self._process and threading.current_thread() is not self._thread and may_wait():
+            self._thread.join(_END_S)
 
     # On its thread
 
     def _work(self) -> None:
         try:
-            sources = iter(self._audios)
-            self._is_asking = False
+            with self._thread.asking():
+                sources = iter(self._audios)
             while self._room.get() and self._hand_in(sources):
                 pass
             self._jobs.put(_End())
         except BaseException as error:  # it is raised where the results are asked for
             self._jobs.put(_End(error))
         finally:
-            self._is_asking = True  # a generator is closed
+            self._thread.is_asking = True  # a generator is closed
             del self._audios, self._submit
 
     def _hand_in(self, sources: Iterator[AudioSource]) -> bool:
         """Whether there was one more to hand in."""
-        self._is_asking = True
-        if self._has_ended():  # asked after that, so that `end` knows of an iterable that blocks
+        if self._has_ended():
             return False
         try:
-            with ending_workers():
+            with ending_workers(), self._thread.asking():
                 audio = next(sources)
         except StopIteration:
             return False
-        self._is_asking = False
         if self._has_ended():
             return False
         job = self._submit(audio)

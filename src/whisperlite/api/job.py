@@ -73,7 +73,7 @@ class Job:
         For programs that wait for many jobs at once, such as those that run an event loop. It is called on a thread of
         the pool, which does nothing else meanwhile, so it should return at once. If the job has segments already, or is
         done, it is also called here, before this returns; the pool may call it at the same moment. What it raises is
-        logged, in either place.
+        logged; what is not an `Exception`, such as `KeyboardInterrupt`, is raised if it was called here.
 
         Raises:
             ValueError: the job is not done, and never will be in this process, which was forked from the pool's.
@@ -83,7 +83,7 @@ class Job:
             self._callbacks.append(callback)
             happened = self._has_more(0)
         if happened:
-            self._call(callback)
+            self._call(callback, Exception)
 
     def cancel(self) -> None:
         """Stop it, within one step of the model; `result` raises `CancelledError`."""
@@ -144,12 +144,12 @@ class Job:
             self._changed.notify_all()
             callbacks = list(self._callbacks)
         for callback in callbacks:
-            self._call(callback)
+            self._call(callback, BaseException)  # the thread is the pool's: nothing may end it
 
-    def _call(self, callback: Callable[[Job], object]) -> None:
+    def _call(self, callback: Callable[[Job], object], logged: type[BaseException]) -> None:
         try:
             callback(self)
-        except Exception:  # of the caller's code; the other jobs are not to suffer from it
+        except logged:  # of the caller's code; the other jobs are not to suffer from it
             _LOG.exception("A callback of a job failed.")
 
 

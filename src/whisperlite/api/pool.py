@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from typing_extensions import Unpack
 
 from whisperlite.api.crew import AHEAD, NOT_CLOSED, Crew
-from whisperlite.api.feed import Feed
+from whisperlite.api.feed import Feed, may_wait
 from whisperlite.api.job import Job, check_process
 from whisperlite.api.sources import own_copy, refuse_one
-from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.decoding.engine import Engine
 from whisperlite.errors import DeviceError, WhisperliteError
@@ -42,8 +41,9 @@ class Pool:
     `ValueError`.
 
     An error during a step of the model ends the recordings that are being decoded, and the pool continues. If memory
-    was short (`MemoryExceededError`), it continues with half of its slots; if the device failed (`DeviceError`), the
-    pool is broken, and everything submitted to it fails.
+    was short (`MemoryExceededError`), it continues with half of its slots, and doubles them again, up to `batch_size`,
+    after a thousand steps without an error, or more if memory has been short before. If the device failed
+    (`DeviceError`), the pool is broken, and everything submitted to it fails.
     """
 
     def __init__(self, model: Whisper, engine: Engine, recordings: int | None = None) -> None:
@@ -129,7 +129,10 @@ class Pool:
         return self._results(audios, sampling_rate, chosen)
 
     def close(self, *, cancel: bool = False) -> None:
-        """Take nothing more, and wait for what was submitted; on one of the pool's own threads, do not wait.
+        """Take nothing more, and wait for what was submitted.
+
+        It does not wait in a job's callback, or in the `read` of a file object, which run on a pool's own threads. It
+        does in an iterable that was given to `transcribe_many`.
 
         Args:
             cancel: stop it instead; its jobs raise `CancelledError`.
@@ -138,9 +141,7 @@ class Pool:
             ValueError: the pool is of another process.
         """
         check_process(self._crew.process)
-        if isinstance(threading.current_thread(), OwnThread):
-            # A callback; or an iterator was left to the garbage collector, which runs on any thread. None can wait for
-            # its own end, nor for what it may be in the middle of.
+        if not may_wait():
             threading.Thread(target=self.close, kwargs={"cancel": cancel}).start()
             return
         self._crew.finish(cancel=cancel)

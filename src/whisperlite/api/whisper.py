@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from whisperlite.api.failures import naming_failures, naming_failures_of
+from whisperlite.api.failures import READING, naming_failures, naming_failures_of, naming_its_failures
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
 from whisperlite.api.sources import own_copy, refuse_one
@@ -239,7 +239,7 @@ class Whisper:
 
         return results()
 
-    @naming_failures()
+    @naming_its_failures
     @ending_workers()
     def detect_language(
         self,
@@ -309,7 +309,7 @@ class Whisper:
                 message = f"{name} holds {foreign[0]}, but the ids of this model end at {last}."
                 raise OptionError(message, option=name)
 
-    @naming_failures()
+    @naming_its_failures
     @ending_workers()
     def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.
@@ -326,7 +326,7 @@ class Whisper:
         """
         return self._engine().encode([as_window(self._checked(window)) for window in windows])
 
-    @naming_failures()
+    @naming_its_failures
     @ending_workers()
     def decode(
         self, windows: Sequence[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
@@ -413,22 +413,23 @@ class Whisper:
         slots = slots_for(options, batch_size)
         stop = Stop.after(options.timeout_s, cancel)
         recording, duration = self._recording(audio, options, sampling_rate, stop)
-        return naming_failures_of(drive(recording, self._engine(slots=slots))), duration
+        return naming_failures_of(drive(recording, self._engine(slots=slots)), self.device), duration
 
     def _recording(
         self, audio: AudioSource, options: Options, sampling_rate: int | None, stop: Stop
     ) -> tuple[Recording, float]:
         """A recording that is ready to be driven, and its duration in seconds."""
-        return start_recording(
-            audio,
-            options,
-            self.tokenizer,
-            n_mels=self.dims.n_mels,
-            sampling_rate=sampling_rate,
-            model=self.name,
-            warnings=self._warnings(options),
-            stop=stop,
-        )
+        with naming_failures(self.device, READING):
+            return start_recording(
+                audio,
+                options,
+                self.tokenizer,
+                n_mels=self.dims.n_mels,
+                sampling_rate=sampling_rate,
+                model=self.name,
+                warnings=self._warnings(options),
+                stop=stop,
+            )
 
     def _warnings(self, options: Options) -> tuple[str, ...]:
         """What this model does not do well."""
