@@ -167,9 +167,10 @@ def measure(network: Network, slots: int, tokens: int, limits: dict[str, float])
     """Encoding and a decode step, and what each reaches of what the device could do."""
     device, dims = network.device, network.dims
     engine = new_engine(network, slots)
-    windows = [ask.window for ask in asks(network, slots, tokens)]
+    work = asks(network, slots, tokens)
+    windows = [ask.window for ask in work]
     encoding_s = median(timed(lambda: engine.encode(windows), device) for _ in range(_REPEATS))
-    for ask in asks(network, slots, tokens):
+    for ask in work:
         engine.submit(ask)
     engine.step()  # admits them all
     times = []
@@ -187,14 +188,18 @@ def measure(network: Network, slots: int, tokens: int, limits: dict[str, float])
 
 
 def new_engine(network: Network, slots: int) -> Engine:
+    return Engine(network, tokenizer_of(network), slots=slots)
+
+
+def tokenizer_of(network: Network) -> Tokenizer:
     tokenizer = Tokenizer.of_published_size(network.dims.n_vocab)
     assert tokenizer is not None, "the shapes are published ones"
-    return Engine(network, tokenizer, slots=slots)
+    return tokenizer
 
 
 def asks(network: Network, count: int, tokens: int) -> list[Decode]:
     """Windows that are decoded until their limit: their end is never chosen."""
-    tokenizer = new_engine(network, 1).tokenizer
+    tokenizer = tokenizer_of(network)
     prompt = build_prompt(tokenizer, language="en", task="transcribe", without_timestamps=True)
     mel = torch.rand((network.dims.n_mels, 2 * network.dims.n_audio_ctx), generator=torch.Generator().manual_seed(0))
     special = frozenset(range(tokenizer.eot, network.dims.n_vocab))

@@ -73,6 +73,15 @@ class Steps:
         assert self.may_go.wait(PATIENCE_S)
         self.before(self.count)
 
+    def fail_once(self, error: Exception) -> None:
+        """The next step raises it."""
+
+        def fail(_: int) -> None:
+            self.before = lambda _: None
+            raise error
+
+        self.before = fail
+
 
 def watch_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
     """For a fixture."""

@@ -407,11 +407,7 @@ def test_base64_may_have_lines(model: Whisper, service: Running) -> None:
 def test_a_recording_that_leaves_no_numbers_is_no_error_of_the_service(
     model: Whisper, tmp_path: Path, steps: Steps
 ) -> None:
-    def fail(_: int) -> None:
-        steps.before = lambda _: None
-        raise DecodingError("The network gave no usable answer.")
-
-    steps.before = fail
+    steps.fail_once(DecodingError("The network gave no usable answer."))
     with running(model, tmp_path) as service:
         answer = service.post(WAV)
     assert (answer.status_code, "no usable answer for this recording" in answer.text) == (422, True)
@@ -610,11 +606,7 @@ def test_a_request_that_takes_too_long_is_ended(model: Whisper, tmp_path: Path, 
 
 
 def test_where_memory_is_short_it_says_when_to_come_again(model: Whisper, tmp_path: Path, steps: Steps) -> None:
-    def fail(_: int) -> None:
-        steps.before = lambda _: None
-        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    steps.before = fail
+    steps.fail_once(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     with running(model, tmp_path) as service:
         refused = service.post(WAV)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
@@ -625,11 +617,7 @@ def test_where_memory_is_short_it_says_when_to_come_again(model: Whisper, tmp_pa
 def test_an_engine_that_breaks_is_an_error_of_the_service_that_says_nothing(
     model: Whisper, tmp_path: Path, steps: Steps
 ) -> None:
-    def fail(_: int) -> None:
-        steps.before = lambda _: None
-        raise RuntimeError("the allocator is empty")
-
-    steps.before = fail
+    steps.fail_once(RuntimeError("the allocator is empty"))
     with running(model, tmp_path) as service:
         answer = service.post(WAV)
         assert answer.status_code == 500
