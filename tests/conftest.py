@@ -1,13 +1,16 @@
-"""The real models and the real recording, each read once."""
+"""What many tests take: the real models and the real recording, each read once; a small model; a watched engine."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 import whisperlite
+from tests.pooled import Steps, pool_threads, wait_until, watch_steps
+from tests.small_whisper import small_whisper
 from whisperlite.audio.load import read_audio
 from whisperlite.audio.mel import Samples
 from whisperlite.nn.linear import multiplies
@@ -30,3 +33,28 @@ def tiny_en() -> whisperlite.Whisper:
 def librivox() -> Samples:
     """24.73 s of English speech, 16 kHz."""
     return read_audio(DATA / "librivox.wav").samples
+
+
+@pytest.fixture(scope="session")
+def model() -> whisperlite.Whisper:
+    """A small one with random weights."""
+    return small_whisper()
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    yield from watch_steps(monkeypatch)
+
+
+@pytest.fixture
+def no_thread_stays() -> Iterator[None]:
+    """Pools that were left have no threads any more."""
+    yield
+    assert pool_threads() == []
+
+
+@pytest.fixture
+def threads_end() -> Iterator[None]:
+    """Those of pools end, though not at once: one may wait for what somebody else gives."""
+    yield
+    wait_until(lambda: pool_threads() == [])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from whisperlite.decoding.asks import LazyMel
 from whisperlite.nn.build import build_network, expected_shapes
-from whisperlite.nn.cache import Cache, CrossKeysValues
+from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.network import Decoder, Encoder, Network
 from whisperlite.text import vocabulary as names
@@ -133,6 +133,18 @@ class TableDecoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden.clone()
+
+    def next_logits(self, tokens: Tensor, cache: FixedCache) -> Tensor:
+        """Nothing is known of rows that hold nothing yet: nobody is to look at theirs."""
+        logits = torch.full((len(tokens), self.table.n_vocab), torch.nan)
+        queries = len(tokens) // cache.cross.keys.shape[1]
+        for row, length in enumerate(cache.lengths.tolist()):
+            if length:
+                windows = (x[:, row // queries :][:, :1] for x in (cache.cross.keys, cache.cross.values))
+                keys, values = (x[:, row : row + 1] for x in (cache.keys, cache.values))
+                one = Cache(keys, values, CrossKeysValues(*windows), (length,))
+                logits[row] = self.hidden(tokens[row, None, None], one)[0][0, 0]
+        return logits
 
     def cross(self, encoded: Tensor) -> CrossKeysValues:
         number = encoded[None, :, None]  # (1, B, 1, S, D)

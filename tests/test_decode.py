@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from tests.pooled import SHORT, noise
-from tests.small_whisper import small_whisper
 from tests.test_cancel import Countdown
 from whisperlite import (
     AudioTooLongError,
@@ -23,11 +22,6 @@ from whisperlite import (
 )
 
 WINDOWS = torch.zeros(2, 80, 3000)
-
-
-@pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
 
 
 def keeps_cross(encoding: object) -> bool:

@@ -26,10 +26,7 @@ from tests.pooled import (
     noise,
     pool_threads,
     quick,
-    wait_until,
-    watch_steps,
 )
-from tests.small_whisper import small_whisper
 from whisperlite import (
     AudioDecodeError,
     AudioFormatError,
@@ -46,24 +43,11 @@ from whisperlite.audio.load import AudioSource
 
 
 @pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
-
-
-@pytest.fixture(scope="module")
 def alone(model: Whisper) -> list[Transcription]:
     return [model.transcribe(each, **QUICK) for each in RECORDINGS]
 
 
-@pytest.fixture(autouse=True)
-def _threads_end() -> Iterator[None]:
-    yield
-    wait_until(lambda: pool_threads() == [])
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    yield from watch_steps(monkeypatch)
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 
 # What each gets

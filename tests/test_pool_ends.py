@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,9 +27,7 @@ from tests.pooled import (
     pool_threads,
     quick,
     wait_until,
-    watch_steps,
 )
-from tests.small_whisper import small_whisper
 from tests.test_cancel import assert_is_a_prefix
 from whisperlite import (
     CancelledError,
@@ -49,24 +46,11 @@ from whisperlite.decoding.engine import Engine
 
 
 @pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
-
-
-@pytest.fixture(scope="module")
 def alone(model: Whisper) -> list[Transcription]:
     return [model.transcribe(each, **QUICK) for each in RECORDINGS]
 
 
-@pytest.fixture(autouse=True)
-def _threads_end() -> Iterator[None]:
-    yield
-    assert pool_threads() == []
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    yield from watch_steps(monkeypatch)
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 # Stopping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,11 +19,8 @@ from tests.pooled import (
     Steps,
     Upload,
     assert_same_result,
-    pool_threads,
     wait_until,
-    watch_steps,
 )
-from tests.small_whisper import small_whisper
 from tests.test_pool_ends import watch_engines
 from whisperlite import DeviceError, Job, MemoryExceededError, Options, Transcription, Whisper
 from whisperlite.api.failures import computes, named
@@ -49,26 +46,13 @@ if hasattr(torch, "AcceleratorError"):
     OF_DEVICES.append(torch.AcceleratorError("an error of a device without a name"))
 
 
-@pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
-
-
-@pytest.fixture(autouse=True)
-def _threads_end() -> Iterator[None]:
-    yield
-    assert pool_threads() == []
+pytestmark = pytest.mark.usefixtures("no_thread_stays")
 
 
 @pytest.fixture
 def lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device does not compute any more."""
     monkeypatch.setattr("whisperlite.api.failures.computes", lambda _: False)
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    yield from watch_steps(monkeypatch)
 
 
 # Which error is which

@@ -27,9 +27,7 @@ from tests.pooled import (
     pool_threads,
     quick,
     wait_until,
-    watch_steps,
 )
-from tests.small_whisper import small_whisper
 from whisperlite import (
     AudioDecodeError,
     AudioNotFoundError,
@@ -44,21 +42,7 @@ from whisperlite.api.crew import Crew
 from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 
-
-@pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
-
-
-@pytest.fixture(autouse=True)
-def _threads_end() -> Iterator[None]:
-    yield
-    wait_until(lambda: pool_threads() == [])
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    yield from watch_steps(monkeypatch)
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 
 # Who gives recordings may take his time

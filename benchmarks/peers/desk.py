@@ -24,7 +24,6 @@ from benchmarks.source import source_sha256
 from benchmarks.word_errors import WordErrors
 from whisperlite.checkpoints.embedded import installed_weights
 
-SEEDS = range(3)
 REQUIREMENTS = ROOT / "tests/peers/requirements.txt"
 
 
@@ -35,10 +34,12 @@ class Desk:
     Attributes:
         cache: the folder.
         threads: of each library; one library works at a time.
+        seeds: how often a library that sampled answers, with seeds from 0 on.
     """
 
     cache: Path
     threads: int = 1
+    seeds: int = 3
 
     @cached_property
     def place(self) -> Workplace:
@@ -83,7 +84,7 @@ class Desk:
         repeated: list[Request] = []
         for request in requests:
             answer = self.find(request)
-            seeds = SEEDS if answer is not None and answer["fell_back"] else range(1)
+            seeds = range(self.seeds) if answer is not None and answer["fell_back"] else range(1)
             repeated += [replace(request, seed=seed) for seed in seeds]
         return repeated
 

@@ -27,10 +27,11 @@ NAMES = {setting: name for name, setting in SETTINGS.items()}
 def main() -> None:
     parser = parser_of("silence", __doc__, LIBRARIES)
     parser.add_argument("--clip", default="", help="only recordings whose path contains this")
+    parser.add_argument("--seeds", type=int, default=10, help="answers of a library that samples (default: 10)")
     arguments = parser.parse_args()
     if arguments.eval is None:
         raise SystemExit("Recordings with their texts are needed: --eval FOLDER with a manifest.jsonl.")
-    desk = Desk(arguments.cache, arguments.threads)
+    desk = Desk(arguments.cache, arguments.threads, arguments.seeds)
     desk.prepare()
     clips = [clip for clip in find_clips(arguments.eval, desk) if arguments.clip in clip.file]
     requests = desk.answer(choose_requests(clips, arguments.library), cached=arguments.cached)
@@ -41,7 +42,7 @@ def main() -> None:
         (library, setting): desk.seconds(each for each in requests if _key(each) == (library, setting))
         for library, setting in {_key(request) for request in requests}
     }
-    summary = summarise(counted, seconds, same_texts(desk, requests))
+    summary = summarise(counted, seconds, same_texts(desk, requests), arguments.seeds)
     page = as_markdown(summary)
     print(page)
     for row in summary["rows"]:

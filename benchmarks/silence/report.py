@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from benchmarks.peers.desk import SEEDS, version_of
+from benchmarks.peers.desk import version_of
 from benchmarks.peers.requests import BEST_OF, HALLUCINATION_SILENCE_S, LIBRARIES, Library
 from benchmarks.silence.clips import LANGUAGES, LONGEST_SOUND_S, SHORT_CLIPS, SOUNDS, Clip
 from benchmarks.word_errors import WordErrors
@@ -30,7 +30,7 @@ class Counted:
 
 
 def summarise(
-    counted: Sequence[Counted], seconds: Mapping[tuple[Library, str], float], same_texts: Sequence[bool]
+    counted: Sequence[Counted], seconds: Mapping[tuple[Library, str], float], same_texts: Sequence[bool], seeds: int
 ) -> dict[str, Any]:
     """Rows, and what fails.
 
@@ -38,6 +38,7 @@ def summarise(
         counted: a clip with several seeds counts once, with the average of its errors.
         seconds: (library, setting) → time that its first seed took.
         same_texts: of each answer for which openai-whisper sampled, whether ours with its seed is the same text.
+        seeds: of an answer that was sampled, at most.
     """
     groups: dict[tuple[Library, str], dict[str, list[Counted]]] = {}
     for each in counted:
@@ -49,7 +50,7 @@ def summarise(
     failures = find_failures(rows)
     return {
         "model": "base, float32, greedy",
-        "seeds": len(SEEDS),
+        "seeds": seeds,
         "versions": {library: version_of(library) for library in LIBRARIES if library != "whisperlite"},
         "passes": not failures,
         "failures": failures,

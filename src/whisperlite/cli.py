@@ -26,6 +26,13 @@ from whisperlite.errors import CancelledError, DecodingError, OptionError, Whisp
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
 from whisperlite.kinds import FLAG, argument_of, parser_of
+from whisperlite.model_flags import (
+    add_download_flags,
+    add_model_dir,
+    add_model_flags,
+    download_arguments,
+    load_arguments,
+)
 from whisperlite.options import Options, make_options
 from whisperlite.results import ModelInfo, Segment, Transcription
 
@@ -68,13 +75,7 @@ def _transcribe_all(arguments: list[str]) -> int:
                 parser.error(f"--{name} requires --word_timestamps True")
         outputs = _outputs(values["audio"], Path(values["output_dir"]), formats)
         Path(values["output_dir"]).mkdir(parents=True, exist_ok=True)
-        model = whisperlite.load_model(
-            values["model"],
-            device=values["device"],
-            compute_type=values["compute_type"],
-            cpu_threads=values["threads"] or None,  # 0, openai-whisper's default, leaves the number alone
-            **_download_options(values),
-        )
+        model = whisperlite.load_model(values["model"], **load_arguments(values))
         model.check_options(chosen)
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
@@ -119,25 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "audio", nargs="+", metavar="FILE", help="One or more recordings, in any format that ffmpeg reads."
     )
-    parser.add_argument(
-        "--model",
-        default="base",
-        help="Model: a name, organisation/repository on the Hugging Face Hub, or a path. (default: base)",
-    )
-    _add_download_flags(parser)
-    parser.add_argument("--device", default=None, help="Device: cpu, cuda, … (default: cuda if available, else cpu)")
-    parser.add_argument(
-        "--compute_type",
-        default="auto",
-        help="Precision: float32, float16, bfloat16 or int8; auto is float16 on cuda, float32 elsewhere. "
-        "(default: auto)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=None,
-        help="CPU threads. (default: those that torch would use, but no more than the cores available)",
-    )
+    add_model_flags(parser)
     parser.add_argument(
         "--batch_size", type=int, default=None, help="Chunks decoded together with --chunking vad. (default: 8)"
     )
@@ -169,23 +152,6 @@ def _parser() -> argparse.ArgumentParser:
 def _add_options(group: argparse._ArgumentGroup, options: type[Options | SubtitleOptions]) -> None:
     for definition in fields(options):
         group.add_argument(f"--{definition.name}", **argument_of(definition))
-
-
-def _add_download_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--revision", default=None, help="Branch, tag or commit on the Hub. (default: main)")
-    _add_model_dir(parser)
-    parser.add_argument("--local_files_only", action="store_true", help="Never download anything.")
-
-
-def _add_model_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model_dir", default=None, metavar="DIR", help="Folder for downloads. (default: the Hugging Face cache)"
-    )
-
-
-def _download_options(values: dict[str, Any]) -> dict[str, Any]:
-    names = {"revision": "revision", "cache_dir": "model_dir", "local_files_only": "local_files_only"}
-    return {name: values[flag] for name, flag in names.items()}
 
 
 _FORMATS = (*WRITERS, "all")
@@ -326,7 +292,7 @@ def _models(arguments: list[str]) -> int:
         "those that would be downloaded.",
     )
     parser.add_argument("--json", action="store_true", help="Print everything that is known, as JSON.")
-    _add_model_dir(parser)
+    add_model_dir(parser)
     values = parser.parse_args(arguments)
     try:
         found = whisperlite.available_models(cache_dir=values.model_dir)
@@ -366,12 +332,12 @@ def _convert(arguments: list[str]) -> int:
         "source", metavar="SOURCE", help="Model: a name, organisation/repository on the Hugging Face Hub, or a path."
     )
     parser.add_argument("destination", metavar="DESTINATION", help="Folder to write: a new one, or an empty one.")
-    _add_download_flags(parser)
+    add_download_flags(parser)
     parser.add_argument("--overwrite", action="store_true", help="Replace a model at DESTINATION.")
     values = vars(parser.parse_args(arguments))
     try:
         folder = whisperlite.convert_model(
-            values["source"], values["destination"], overwrite=values["overwrite"], **_download_options(values)
+            values["source"], values["destination"], overwrite=values["overwrite"], **download_arguments(values)
         )
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

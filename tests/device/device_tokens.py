@@ -17,6 +17,7 @@ import whisperlite
 from benchmarks.device import other_device
 from tests.conftest import DATA
 from whisperlite import OptionsDict, Transcription
+from whisperlite.nn.graphs import SWITCH
 from whisperlite.nn.linear import multiplies
 
 RECORDING = DATA / "librivox.wav"
@@ -72,6 +73,18 @@ def test_recordings_get_together_what_each_gets_alone(model: whisperlite.Whisper
     with model.pool(batch_size=3) as pool:
         jobs = [pool.submit(piece, **each) for piece, each in zip(pieces, OPTIONS, strict=True)]
         assert [tokens(job.result()) for job in jobs] == alone
+
+
+def test_steps_that_are_replayed_give_what_calling_their_operators_gives(
+    model: whisperlite.Whisper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if model.device.type != "cuda":
+        pytest.skip("only CUDA has graphs")
+    replayed = [model.transcribe(RECORDING, **options) for options in OPTIONS]
+    assert caplog.records == []  # they work, and all could be recorded
+    monkeypatch.setenv(SWITCH, "0")
+    for options, found in zip(OPTIONS, replayed, strict=True):
+        assert tokens(found) == tokens(model.transcribe(RECORDING, **options))
 
 
 def test_samples_drawn_with_one_seed_are_the_same(model: whisperlite.Whisper) -> None:

@@ -22,7 +22,6 @@ from starlette.applications import Starlette
 import whisperlite
 from tests.pooled import PATIENCE_S, WAV, wait_until
 from tests.server.serving import FORM, INFERENCE, Running, new_token, running
-from tests.small_whisper import small_whisper
 from whisperlite import OptionError, Whisper
 from whisperlite.decoding.engine import Engine
 from whisperlite.server import auth
@@ -30,11 +29,6 @@ from whisperlite.server.app import OPEN, check_startable, create_app, kept_secre
 from whisperlite.server.auth import Gatekeeper, add_token, hash_of, read_hashes, three_quarters
 from whisperlite.server.logs import REQUEST_ID, JsonFormatter, log
 from whisperlite.server.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
 
 
 @pytest.fixture(scope="module")

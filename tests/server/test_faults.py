@@ -16,25 +16,14 @@ import httpx2
 import numpy as np
 import pytest
 
-from tests.pooled import PATIENCE_S, RECORDINGS, WAV, Steps, wait_until, watch_steps
+from tests.pooled import PATIENCE_S, RECORDINGS, WAV, wait_until
 from tests.server.serving import FORM, INFERENCE, running, serving
 from tests.server.test_inference import WAVS, wav
 from tests.server.webhooks.receiver import running_receiver
-from tests.small_whisper import small_whisper
 from whisperlite import Whisper
 from whisperlite.server.webhooks.store import StorageFullError, Store
 
 TINY = INFERENCE.replace("small", "tiny.en")
-
-
-@pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    yield from watch_steps(monkeypatch)
 
 
 def test_a_full_disk_is_told_and_is_no_lasting_harm(tmp_path: Path) -> None:

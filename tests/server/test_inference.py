@@ -19,9 +19,8 @@ import jsonschema_rs
 import numpy as np
 import pytest
 
-from tests.pooled import QUICK, RECORDINGS, SHORT, WAV, Steps, noise, quick, wait_until, watch_steps
+from tests.pooled import QUICK, RECORDINGS, SHORT, WAV, Steps, noise, quick, wait_until
 from tests.server.serving import FORM, INFERENCE, Running, in_threads, running
-from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
 from whisperlite import DecodingError, OptionError, Options, Transcription, Whisper
 from whisperlite.audio import ffmpeg
@@ -35,20 +34,10 @@ from whisperlite.vad_options import VadOptions
 
 
 @pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
-
-
-@pytest.fixture(scope="module")
 def service(model: Whisper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("service")
     with running(model, folder, max_upload_mb=4, max_duration_s=100, upload_timeout_s=0.5, max_beams=5) as found:
         yield found
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    yield from watch_steps(monkeypatch)
 
 
 def wav(samples: Any) -> bytes:

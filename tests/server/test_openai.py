@@ -17,7 +17,7 @@ import openai
 import pytest
 
 import whisperlite
-from tests.pooled import PATIENCE_S, WAV, Steps, wait_until, watch_steps
+from tests.pooled import PATIENCE_S, WAV, Steps, wait_until
 from tests.server.serving import Process, Running, in_threads, new_token, running, serving
 from tests.server.test_inference import WAVS
 from tests.small_whisper import small_whisper
@@ -168,11 +168,6 @@ def test_who_has_no_token_is_told_so(token_and_service: tuple[str, Process], rec
 
 
 # On a small model
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    yield from watch_steps(monkeypatch)
 
 
 @pytest.fixture(scope="module")

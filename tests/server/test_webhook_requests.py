@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from standardwebhooks import Webhook
 
-from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, pool_threads, quick, wait_until, watch_steps
+from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, pool_threads, quick, wait_until
 from tests.server.serving import FORM, INFERENCE, Process, Running, in_threads, running, serving
 from tests.server.webhooks.receiver import Receiver, running_receiver
-from tests.small_whisper import small_whisper
 from tests.test_cancel import wav_of
 from whisperlite import Whisper
 from whisperlite.server.auth import add_token, hash_of
@@ -33,20 +32,10 @@ LONG = wav_of(np.asarray(np.resize(SHORT, 300 * 16000) * 32767, np.int16))
 LONGER = wav_of(np.asarray(np.resize(SHORT, 60 * 16000) * 32767, np.int16))
 
 
-@pytest.fixture(scope="module")
-def model() -> Whisper:
-    return small_whisper()
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with running_receiver() as found:
         yield found
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    yield from watch_steps(monkeypatch)
 
 
 def received(receiver: Receiver, count: int = 1) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from whisperlite.api.failures import READING, naming_failures, naming_failures_o
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
 from whisperlite.api.sources import own_copy, refuse_one
+from whisperlite.api.windows import refuse_options_of_recordings
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features
 from whisperlite.audio.speech import check_installed
@@ -34,9 +35,9 @@ from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.network import Network
 from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
-from whisperlite.text.prompt import MAX_NEW_TOKENS, build_prompt
+from whisperlite.text.prompt import build_prompt
 from whisperlite.text.tokenizer import Tokenizer
-from whisperlite.transcription.fallback import strategy_at
+from whisperlite.transcription.fallback import attempt
 from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.languages import among, likeliest
 from whisperlite.transcription.pool import drive
@@ -46,20 +47,6 @@ from whisperlite.transcription.start import start_recording
 from whisperlite.transcription.suppression import suppressed_tokens
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
-
-# Options that belong to a whole recording: `decode`, which makes one attempt at each window, refuses them.
-_OF_RECORDINGS = (
-    *("word_timestamps", "vad_filter", "multilingual", "language_detection_segments", "prompt_reset_on_temperature"),
-    *("chunk_length", "chunking", "clip_timestamps", "timeout_s", "max_duration_s"),
-)
-# The same, but for the value that says what `decode` does anyway.
-_OFF = {
-    "condition_on_previous_text": False,
-    "temperature_increment_on_fallback": None,
-    "compression_ratio_threshold": None,
-    "logprob_threshold": None,
-    "no_speech_threshold": None,
-}
 
 
 class Recipe(Protocol):
@@ -353,7 +340,7 @@ class Whisper:
         if len(chosen) != len(windows):
             raise OptionError(f"{len(windows)} windows were given with {len(chosen)} options; give one, or one each.")
         for each in chosen:
-            _refuse_options_of_recordings(each)
+            refuse_options_of_recordings(each)
             self.check_options(each)
         engine = self._engine(slots=max(min(len(windows), _MOST_SLOTS), 1))
         encodings = [window if isinstance(window, Encoding) else None for window in windows]
@@ -385,19 +372,14 @@ class Whisper:
             previous=History(options, self.tokenizer, Prompts.of(options, self.tokenizer)).previous(language or "en"),
             prefix=options.prefix,
         )
-        return Decode(
-            window=encoding.window,
-            prompt=prompt,
-            strategy=strategy_at(options.temperatures[0], options),
-            max_new_tokens=options.max_new_tokens or MAX_NEW_TOKENS,
+        return attempt(
+            encoding.window,
+            prompt,
+            options.temperatures[0],
+            options,
             suppressed=suppressed_tokens(options, self.tokenizer),
-            suppress_blank=options.suppress_blank,
-            timestamps=not options.without_timestamps,
-            max_initial_timestamp=options.max_initial_timestamp,
             seed=(options.seed,),
             encoding=encoding,
-            repetition_penalty=options.repetition_penalty,
-            no_repeat_ngram_size=options.no_repeat_ngram_size,
         )
 
     def _windows(
@@ -482,15 +464,3 @@ class Whisper:
         if tuple(window.shape) != expected:
             raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
         return window
-
-
-def _refuse_options_of_recordings(options: Options) -> None:
-    """An option that cannot apply is refused, never ignored."""
-    defaults = Options()
-    for name in (*_OF_RECORDINGS, *_OFF):
-        value, default = getattr(options, name), getattr(defaults, name)
-        if value not in (default, _OFF.get(name, default)):
-            raise OptionError(f"{name}={value!r} is for whole recordings: leave it out, or transcribe.", option=name)
-    if isinstance(options.temperature, tuple) and len(options.temperature) > 1:
-        message = f"temperature={options.temperature!r} is several attempts, and decode makes one: give one number."
-        raise OptionError(message, option="temperature")

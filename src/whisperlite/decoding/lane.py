@@ -10,7 +10,7 @@ Axes: W slots, K queries, R = W·K rows, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -37,10 +37,15 @@ from whisperlite.decoding.search import (
     draw_uniforms,
     places,
 )
-from whisperlite.nn.cache import Cache, CrossKeysValues
+from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
+from whisperlite.nn.graphs import recorder_for
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.text.vocabulary import TIMESTAMP_SECONDS
+
+# A recorded step is for so many positions of the text, so many slots, or a multiple: what is too much is computed with
+# weights of 0, or for nobody, and there are few different ones.
+_POSITIONS, _SLOTS = 128, 8
 
 
 @dataclass(slots=True)
@@ -93,6 +98,15 @@ class Lane:
         # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
         self.keys, self.values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
         self.cross: CrossKeysValues | None = None
+        self._recorder = recorder_for(device, network.dtype)
+        self._replays: dict[tuple[int, int], Callable[[], Tensor]] = {}  # by slots and positions
+        recorded_rows = rows if self._recorder is not None else 0  # all replays write into one result
+        self._logits = torch.empty((recorded_rows, dims.n_vocab), dtype=torch.float32, device=device)
+        self._keeps_cross = width > 1 or self._recorder is not None
+        # Asking the host for each row's length would mean waiting for what the device has to do.
+        self._is_remote = device.type != "cpu" or self._recorder is not None
+        self.written = torch.ones(rows, dtype=torch.long, device=device)  # as `Slot.written`
+        self.before = torch.zeros(rows, dtype=torch.long, device=device)  # positions of the prompt before the answer
         self.tokens = torch.zeros((rows, capacity), dtype=torch.long, device=device)
         self.last = torch.zeros(rows, dtype=torch.long, device=device)
         self.sums = torch.zeros(rows, dtype=torch.float32, device=device)
@@ -122,7 +136,8 @@ class Lane:
     @property
     def _by_row(self) -> tuple[Tensor, ...]:
         """What is known of each row besides its keys and values."""
-        return self.tokens, self.last, self.sums, self.done, self.timed, self.text_until, self.state.data
+        counted = (self.written, self.before) if self._is_remote else ()
+        return self.tokens, self.last, self.sums, self.done, self.timed, self.text_until, self.state.data, *counted
 
     @property
     def _rows(self) -> int:
@@ -150,7 +165,7 @@ class Lane:
         ask, encoding = slot.ask, slot.encoding
         rows = slice(self._rows - self.queries, self._rows)
         self._place_cross(len(self.slots) - 1, encoding.cross)
-        if self.width > 1 and self.network.device.type != "cpu":
+        if self._keeps_cross and self.network.device.type != "cpu":
             encoding.forget_cross()  # a copy is here; a second attempt computes it again, since memory is dearer there
         at_start, logits = self._read_prompt(ask, rows.start)
         slot.no_speech_prob = at_start.softmax(-1)[self.tokenizer.no_speech].item()
@@ -159,6 +174,7 @@ class Lane:
         self.tokens[rows, : len(forced)] = torch.tensor(forced, dtype=torch.long, device=device)
         fresh = TimestampState.after(forced, begin, rows=self.queries, device=device)
         self.state.data[rows] = fresh.data
+        self.written[rows], self.before[rows] = len(forced), len(ask.prompt.tokens) - len(forced)
         self.sums[rows], self.done[rows], self.timed[rows] = 0.0, False, ask.timestamps
         self.text_until[rows] = round(ask.text_until / TIMESTAMP_SECONDS) if ask.timestamps else 0
         mask = suppression_mask(
@@ -172,8 +188,34 @@ class Lane:
     @torch.inference_mode()
     def step(self) -> None:
         """One more token in every active row."""
-        logits, _ = self.network.decoder(self.last[: self._rows, None], self._cache())
-        self._choose(logits[:, 0], range(len(self.slots)))
+        if self._recorder is None:
+            logits = self.network.decoder(self.last[: self._rows, None], self._cache())[0][:, 0]
+        else:
+            logits = self._replayed()[: self._rows]
+        self._choose(logits, range(len(self.slots)))
+
+    def _replayed(self) -> Tensor:
+        """The logits (R, V) of a step that is recorded when it is first made, with rows behind the active ones."""
+        count, longest = len(self.slots), max(slot.length for slot in self.slots)
+        slots = 1 << (count - 1).bit_length() if count <= _SLOTS else _multiple(count, _SLOTS)
+        size = min(slots, self.width), min(_multiple(longest + 1, _POSITIONS), self.keys.shape[3])
+        if size not in self._replays:
+            assert self._recorder is not None, "the caller has looked"
+            replay = self._recorder.record(lambda: self._next_logits(*size))
+            if replay is None:
+                return self._next_logits(*size)
+            self._replays[size] = replay
+        return self._replays[size]()
+
+    def _next_logits(self, slots: int, positions: int) -> Tensor:
+        """Nothing in it depends on what the host knows of the slots; what the unused ones get nobody looks at."""
+        rows = slots * self.queries
+        assert self.cross is not None, "a lane with slots has keys to look at"
+        keys, values = (x[:, :rows, :, :positions] for x in (self.keys, self.values))
+        cross = CrossKeysValues(self.cross.keys[:, :slots], self.cross.values[:, :slots])
+        lengths = self.before[:rows] + self.written[:rows] - 1
+        logits = self.network.decoder.next_logits(self.last[:rows], FixedCache(keys, values, cross, lengths))
+        return self._logits[:rows].copy_(logits)
 
     @torch.inference_mode()
     def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
@@ -212,7 +254,7 @@ class Lane:
         return limit, uniforms.to(self.network.device)
 
     def _place_cross(self, index: int, cross: CrossKeysValues) -> None:
-        if self.width == 1:
+        if not self._keeps_cross:
             self.cross = cross  # one window at a time: no copy
             return
         if self.cross is None:
@@ -373,12 +415,14 @@ class Lane:
 
     def _append(self, rows: slice | Tensor, tokens: Tensor, slots: list[int]) -> None:
         counts = [self.slots[index].written for index in slots]
-        if len(set(counts)) == 1:
+        if not self._is_remote and len(set(counts)) == 1:
             self.tokens[rows, counts[0]] = tokens
         else:
-            columns = torch.tensor(counts, device=tokens.device).repeat_interleave(self.queries)
-            chosen = torch.arange(self._rows, device=tokens.device)[rows]
-            self.tokens[chosen, columns] = tokens
+            counted = torch.tensor(counts, device="cpu").repeat_interleave(self.queries)
+            columns = self.written[rows] if self._is_remote else counted
+            self.tokens[torch.arange(self._rows, device=tokens.device)[rows], columns] = tokens
+        if self._is_remote:
+            self.written[rows] += 1
         self.last[rows] = tokens
         advanced = self.state.of(rows).advanced(tokens, self.tokenizer.timestamp_begin)
         self.state.data[rows] = advanced.data
@@ -431,10 +475,17 @@ class Lane:
             for tensor in self._by_row:
                 tensor[target] = tensor[source]
             self.suppressed[index] = self.suppressed[end]
-            if self.cross is not None and self.width > 1:
+            if self.cross is not None and self._keeps_cross:
                 for storage in (self.cross.keys, self.cross.values):
                     storage[:, index] = storage[:, end]
             self.slots[index] = self.slots[end]
         self.slots.pop()
-        if not self.slots and self.width == 1:
+        if self._is_remote:
+            self.written[source], self.before[source] = 1, 0
+        if not self.slots and not self._keeps_cross:
             self.cross = None
+
+
+def _multiple(count: int, of: int) -> int:
+    """The first multiple that is not below a number."""
+    return -(-count // of) * of

@@ -77,3 +77,21 @@ class Cache:
             for part in parts:
                 part[:, : len(rows)] = part.index_select(1, rows)
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class FixedCache:
+    """The memory of a step of one token in each row, which the host knows nothing of but where it lies and its size.
+
+    So the step can be recorded and replayed when what is in it has changed.
+
+    Attributes:
+        keys, values: of the text, (L, R, H, end, D).
+        cross: of the audio, one entry a window.
+        lengths: (R,) how many positions of each row are valid, fewer than `end`.
+    """
+
+    keys: Tensor
+    values: Tensor
+    cross: CrossKeysValues
+    lengths: Tensor

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisperlite.nn.cache import Cache, CrossKeysValues
+from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.linear import Linear
 
@@ -71,15 +71,25 @@ class Decoder:
 
     def hidden(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only."""
-        x, step = self._begin(tokens, cache)
+        step = _Step.of(cache, tokens, self.rows_at_once, self.positions.dtype)
+        return self._through(tokens, step), cache.advanced(tokens.shape[1])
+
+    def next_logits(self, tokens: Tensor, cache: FixedCache) -> Tensor:
+        """One token (R,) of each row → logits (R, V) in float32; its keys and values are written into the cache.
+
+        The host learns nothing and is asked for nothing: this can be recorded (see `whisperlite.nn.graphs`).
+        """
+        step = _Step.fixed(cache, self.rows_at_once, self.positions.dtype)
+        return self.logits(self._through(tokens[:, None], step))[:, 0]
+
+    def _through(self, tokens: Tensor, step: _Step) -> Tensor:
+        x = self._begin(tokens, step)
         for block, memory in zip(self.blocks, step.layers, strict=True):
             x = block(x, memory, step)
-        return step.unlisted(self.norm(x)), cache.advanced(tokens.shape[1])
+        return step.unlisted(self.norm(x))
 
-    def _begin(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, _Step]:
-        step = _Step.of(cache, tokens, self.rows_at_once, self.positions.dtype)
-        x = self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions]
-        return step.listed(x), step
+    def _begin(self, tokens: Tensor, step: _Step) -> Tensor:
+        return step.listed(self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, C) → (…, V) in float32."""
@@ -95,7 +105,8 @@ class Decoder:
         Returns:
             (1, T, C), and scores before the softmax, (N, T, S), in the order of `heads`.
         """
-        x, step = self._begin(tokens, cache)
+        step = _Step.of(cache, tokens, self.rows_at_once, self.positions.dtype)
+        x = self._begin(tokens, step)
         scores: dict[tuple[int, int], Tensor] = {}
         for layer, (block, memory) in enumerate(zip(self.blocks, step.layers, strict=True)):
             x = block.look_back(x, memory, step)
@@ -130,6 +141,12 @@ class _Memory:
     audio_keys: Tensor
     audio_values: Tensor
 
+    @staticmethod
+    def of_layers(keys: Tensor, values: Tensor, cross: CrossKeysValues, new: slice) -> tuple[_Memory, ...]:
+        """Of each layer; where rows are unequally long nothing goes to `new`."""
+        parts = (keys, values, keys[:, :, :, new], values[:, :, :, new], cross.keys, cross.values)
+        return tuple(_Memory(*each) for each in zip(*(part.unbind(0) for part in parts), strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -153,21 +170,28 @@ class _Step:
         if count == 1 and device.type == "cpu":
             end = min(-(-end // _AT_ONCE) * _AT_ONCE, cache.keys.shape[3])
         keys, values = (x[:, : len(cache.lengths), :, :end] for x in (cache.keys, cache.values))
-        parts = (keys, values, keys[:, :, :, new], values[:, :, :, new], cache.cross.keys, cache.cross.values)
-        layers = tuple(_Memory(*each) for each in zip(*(part.unbind(0) for part in parts), strict=True))
-        rows = mask = hidden = None
-        if min(cache.lengths) == longest:
-            positions = torch.arange(new.start, new.stop, device=device)
-            if count > 1 or end > new.stop:
-                hidden = (torch.arange(end, device=device) > positions[:, None])[None, None]
-        else:
+        layers = _Memory.of_layers(keys, values, cache.cross, new)
+        if min(cache.lengths) < longest:
             positions = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(count, device=device)
-            rows = torch.arange(len(positions), device=device)[:, None]
-            hidden = (torch.arange(end, device=device) > positions[..., None])[:, None]
-            hidden = hidden.expand(-1, keys.shape[2], -1, -1)
-        if hidden is not None:
-            mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
-        return _Step(tokens.shape, -tokens.numel() % rows_at_once, positions, rows, mask, layers)
+            return _Step.of_unequal_rows(positions, -tokens.numel() % rows_at_once, layers, dtype)
+        positions, mask = torch.arange(new.start, new.stop, device=device), None
+        if count > 1 or end > new.stop:
+            mask = _mask((torch.arange(end, device=device) > positions[:, None])[None, None], dtype)
+        return _Step(tokens.shape, -tokens.numel() % rows_at_once, positions, None, mask, layers)
+
+    @staticmethod
+    def fixed(cache: FixedCache, rows_at_once: int, dtype: torch.dtype) -> _Step:
+        """One token of each row."""
+        layers = _Memory.of_layers(cache.keys, cache.values, cache.cross, slice(1))
+        return _Step.of_unequal_rows(cache.lengths[:, None], -len(cache.lengths) % rows_at_once, layers, dtype)
+
+    @staticmethod
+    def of_unequal_rows(positions: Tensor, missing: int, layers: tuple[_Memory, ...], dtype: torch.dtype) -> _Step:
+        heads, end = layers[0].keys.shape[1:3]
+        rows = torch.arange(len(positions), device=positions.device)[:, None]
+        hidden = (torch.arange(end, device=positions.device) > positions[..., None])[:, None]
+        mask = _mask(hidden.expand(-1, heads, -1, -1), dtype)
+        return _Step(positions.shape, missing, positions, rows, mask, layers)
 
     def listed(self, x: Tensor) -> Tensor:
         """(R, T, C) → (N', C)"""
@@ -178,6 +202,11 @@ class _Step:
         """(N', C) → (R, T, C)"""
         x = x[: -self.missing] if self.missing else x
         return x.view(*self.shape, -1)
+
+
+def _mask(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: minus infinity where something is hidden."""
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
 
 
 # Positions of the text are looked at in such numbers, with weights of 0 behind a row's own. A processor adds up so many

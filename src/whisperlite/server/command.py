@@ -13,6 +13,7 @@ from typing import Any
 import whisperlite
 from whisperlite.errors import WhisperliteError
 from whisperlite.kinds import FLAG, argument_of
+from whisperlite.model_flags import add_model_flags, load_arguments
 from whisperlite.server.auth import add_token
 from whisperlite.server.settings import Settings
 
@@ -60,14 +61,7 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
     log_to_stderr(settings.log_level)
     if settings.no_auth and not _is_loopback(settings.host):
         log("everyone who can reach this address is let in, without a token", logging.WARNING, host=settings.host)
-    model = whisperlite.load_model(
-        values["model"],
-        device=values["device"],
-        compute_type=values["compute_type"],
-        cpu_threads=values["threads"] or None,  # 0: as for `whisperlite`
-        cache_dir=values["model_dir"],
-        local_files_only=values["local_files_only"],
-    )
+    model = whisperlite.load_model(values["model"], **load_arguments(values))
     log("model loaded", model=model.name, device=str(model.device), compute_type=values["compute_type"])
     app = create_app(model, settings)
 
@@ -113,35 +107,7 @@ def _serve_parser() -> argparse.ArgumentParser:
         prog="whisperlite serve",
         description="Serve a model over HTTP: an inference API with webhooks, OpenAI's API, and metrics.",
     )
-    parser.add_argument(
-        "--model",
-        default="base",
-        help="Model: a name, organisation/repository on the Hugging Face Hub, or a path. (default: base)",
-    )
-    parser.add_argument("--device", default=None, help="Device: cpu, cuda, … (default: cuda if available, else cpu)")
-    parser.add_argument(
-        "--compute-type",
-        "--compute_type",
-        default="auto",
-        help="Precision: float32, float16, bfloat16 or int8; auto is float16 on cuda, float32 elsewhere. "
-        "(default: auto)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=None,
-        help="CPU threads. (default: those that torch would use, but no more than the cores available)",
-    )
-    parser.add_argument(
-        "--model-dir",
-        "--model_dir",
-        default=None,
-        metavar="DIR",
-        help="Folder for downloads. (default: the Hugging Face cache)",
-    )
-    parser.add_argument(
-        "--local-files-only", "--local_files_only", action="store_true", help="Never download anything."
-    )
+    add_model_flags(parser, dashes=True)
     group = parser.add_argument_group("service")
     for definition in fields(Settings):
         flags = dict.fromkeys([f"--{definition.name.replace('_', '-')}", f"--{definition.name}"])

@@ -5,12 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from whisperlite.decoding.asks import Beam, Decoded, Greedy, Sample, Strategy
+from whisperlite.decoding.asks import Beam, Decode, Decoded, Greedy, LazyMel, Sample, Strategy
+from whisperlite.decoding.encoding import Encoding
 from whisperlite.errors import DecodingError
 from whisperlite.options import Options
+from whisperlite.text.prompt import MAX_NEW_TOKENS, Prompt
 
 
-def strategy_at(temperature: float, options: Options) -> Strategy:
+def attempt(
+    window: LazyMel,
+    prompt: Prompt,
+    temperature: float,
+    options: Options,
+    *,
+    suppressed: frozenset[int],
+    seed: tuple[int, ...],
+    encoding: Encoding | None,
+    text_until: float = 0.0,
+) -> Decode:
+    """One attempt at a window with the options of its recording; `Decode` says what the rest is."""
+    return Decode(
+        window=window,
+        prompt=prompt,
+        strategy=_strategy_at(temperature, options),
+        max_new_tokens=options.max_new_tokens or MAX_NEW_TOKENS,
+        suppressed=suppressed,
+        suppress_blank=options.suppress_blank,
+        timestamps=not options.without_timestamps,
+        max_initial_timestamp=options.max_initial_timestamp,
+        seed=seed,
+        encoding=encoding,
+        repetition_penalty=options.repetition_penalty,
+        no_repeat_ngram_size=options.no_repeat_ngram_size,
+        text_until=text_until,
+    )
+
+
+def _strategy_at(temperature: float, options: Options) -> Strategy:
     """How tokens are chosen at a temperature: searched at 0, drawn above."""
     if temperature > 0:
         return Sample(temperature, options.best_of or 1, options.length_penalty)

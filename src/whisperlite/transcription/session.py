@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, Features
-from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded
+from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decoded
 from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.options import APPENDED, PREPENDED, Options
 from whisperlite.results import Segment, Transcription
-from whisperlite.text.prompt import MAX_NEW_TOKENS, Prompt, build_prompt
+from whisperlite.text.prompt import Prompt, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.bounds import Bounds, Clip
-from whisperlite.transcription.fallback import best_attempt, failed_thresholds, is_silent, strategy_at
+from whisperlite.transcription.fallback import attempt, best_attempt, failed_thresholds, is_silent
 from whisperlite.transcription.hallucination import Verdict, View, without_hallucinations
 from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.listening import Listening
@@ -274,19 +274,14 @@ class _Session:
         tried: list[Decoded] = []
         failures: list[tuple[str, ...]] = []
         for rung, temperature in enumerate(self.options.temperatures):
-            answer = yield Decode(
-                window=window,
-                prompt=prompt,
-                strategy=strategy_at(temperature, self.options),
-                max_new_tokens=self.options.max_new_tokens or MAX_NEW_TOKENS,
+            answer = yield attempt(
+                window,
+                prompt,
+                temperature,
+                self.options,
                 suppressed=self.suppressed,
-                suppress_blank=self.options.suppress_blank,
-                timestamps=not self.options.without_timestamps,
-                max_initial_timestamp=self.options.max_initial_timestamp,
                 seed=(self.options.seed, place.seek, rung),
                 encoding=encoding,
-                repetition_penalty=self.options.repetition_penalty,
-                no_repeat_ngram_size=self.options.no_repeat_ngram_size,
                 text_until=text_until,
             )
             assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"

@@ -1,0 +1,71 @@
+"""What every command that loads a model asks about it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_model_flags(parser: argparse.ArgumentParser, *, dashes: bool = False) -> None:
+    """Which model, and how it is loaded.
+
+    Args:
+        dashes: names are spelled with - as well as with _.
+    """
+    parser.add_argument(
+        "--model",
+        default="base",
+        help="Model: a name, organisation/repository on the Hugging Face Hub, or a path. (default: base)",
+    )
+    add_download_flags(parser, dashes=dashes)
+    parser.add_argument("--device", default=None, help="Device: cpu, cuda, … (default: cuda if available, else cpu)")
+    parser.add_argument(
+        *_spelled("compute_type", dashes=dashes),
+        default="auto",
+        help="Precision: float32, float16, bfloat16 or int8; auto is float16 on cuda, float32 elsewhere. "
+        "(default: auto)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=None,
+        help="CPU threads. (default: those that torch would use, but no more than the cores available)",
+    )
+
+
+def add_download_flags(parser: argparse.ArgumentParser, *, dashes: bool = False) -> None:
+    """From where, and to where."""
+    parser.add_argument("--revision", default=None, help="Branch, tag or commit on the Hub. (default: main)")
+    add_model_dir(parser, dashes=dashes)
+    parser.add_argument(
+        *_spelled("local_files_only", dashes=dashes), action="store_true", help="Never download anything."
+    )
+
+
+def add_model_dir(parser: argparse.ArgumentParser, *, dashes: bool = False) -> None:
+    parser.add_argument(
+        *_spelled("model_dir", dashes=dashes),
+        default=None,
+        metavar="DIR",
+        help="Folder for downloads. (default: the Hugging Face cache)",
+    )
+
+
+def load_arguments(values: dict[str, Any]) -> dict[str, Any]:
+    """Of `load_model`, besides the model, from the values of `add_model_flags`."""
+    return {
+        "device": values["device"],
+        "compute_type": values["compute_type"],
+        "cpu_threads": values["threads"] or None,  # 0, openai-whisper's default, leaves the number alone
+        **download_arguments(values),
+    }
+
+
+def download_arguments(values: dict[str, Any]) -> dict[str, Any]:
+    """From the values of `add_download_flags`."""
+    names = {"revision": "revision", "cache_dir": "model_dir", "local_files_only": "local_files_only"}
+    return {name: values[flag] for name, flag in names.items()}
+
+
+def _spelled(name: str, *, dashes: bool) -> list[str]:
+    return [f"--{name.replace('_', '-')}", f"--{name}"] if dashes else [f"--{name}"]
