@@ -122,17 +122,23 @@ def as_markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Padding of the last window",
         "",
+        "This page shows what would change if whisperlite filled the last window with silence instead of zeros. Made "
+        "by `make bench`; [all numbers](padding.json).",
+        "",
         "A recording rarely ends where a window of 30 s ends. openai-whisper fills the rest with 0 *in log-mel space*, "
-        "which is not what silence looks like; whisperlite does the same, because its tokens are to be the same "
-        "(correction 10). This is what silence would change: wrong words over all recordings of a language "
-        f"(`{summary['model']}`, language given; characters in ja and zh). Made by `make bench`.",
+        "which is louder than silence. whisperlite does the same, so that its tokens are the same ([correction "
+        "10](../design.md#the-reference-and-where-we-differ)).",
+        "",
+        "The table counts wrong words (in Japanese and Chinese, characters) over all recordings of a language that has "
+        f"{FEWEST_CLIPS} or more, and words hallucinated in recordings without speech (`{summary['model']}`, language "
+        "given).",
         "",
         "| language | recordings | words | texts that differ | wrong with zeros | wrong with silence |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for row in summary["rows"]:
         lines.append(
-            f"| {row['language'] or 'nobody speaks'} | {row['recordings']} | {row['words']} | "
+            f"| {row['language'] or 'no speech'} | {row['recordings']} | {row['words']} | "
             f"{row['texts_that_differ']} | {row['zeros']} | {row['silence']} |"
         )
     return "\n".join(lines) + "\n"

@@ -22,7 +22,16 @@ from benchmarks.joined import Utterance, find_speech, join, overlap
 from benchmarks.parity.store import Answer, read_lines
 from benchmarks.peers.command import parser_of, publish
 from benchmarks.peers.desk import Desk, version_of
-from benchmarks.peers.requests import LIBRARIES, SAMPLING_RATE, Library, Recording, Request, Setting
+from benchmarks.peers.requests import (
+    HALLUCINATION_SILENCE_S,
+    LIBRARIES,
+    SAMPLING_RATE,
+    Library,
+    Recording,
+    Request,
+    Setting,
+)
+from benchmarks.word_errors import PHRASE
 
 PLAN = (  # language, folder of the sentences, sound of the pauses
     ("en", "en/librispeech_test-other", "digital silence"),
@@ -55,6 +64,8 @@ SETTINGS: dict[Library, dict[str, Setting]] = {
 AROUND_S = 0.3  # that a sentence alone has before and after it
 NEAR_S = 1.0  # text within it of a sentence belongs to it
 ALLOWED_S = 0.5
+
+_COUNTED = {"lost": "sentences lost", "made_up": "words hallucinated"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +291,7 @@ def find_failures(rows: Sequence[dict[str, Any]]) -> list[str]:
     failures = []
     for row in rows:
         if row["library"] == "whisperlite" and row["setting"].startswith("vad"):
-            failures += [f"{row['setting']}: {row[name]:g} {name}" for name in ("lost", "made_up") if row[name]]
+            failures += [f"{row['setting']}: {row[name]:g} {what}" for name, what in _COUNTED.items() if row[name]]
             if row["within"] < 100:
                 failures.append(
                     f"{row['setting']}: {row['within']} % of the starts are right, worst {row['worst_s']} s"
@@ -292,7 +303,7 @@ def describe(outcome: Outcome) -> list[str]:
     """What is wrong in one answer, a line each."""
     title = f"{outcome.setting:18} {outcome.talk.name}"
     lines = [f"{title}: lost {text!r}" for text in outcome.lost]
-    lines += [f"{title}: {outcome.made_up} words made up"] if outcome.made_up else []
+    lines += [f"{title}: {outcome.made_up} words hallucinated"] if outcome.made_up else []
     for sentence, error in zip(outcome.talk.sentences, outcome.starts, strict=True):
         if error is None or abs(error) > ALLOWED_S:
             found = "no segment" if error is None else f"{error:+.2f} s"
@@ -306,19 +317,36 @@ def as_markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Pauses",
         "",
-        f"{summary['recordings']} recordings, {summary['minutes']:.0f} minutes, of sentences with pauses of "
-        f"{PAUSE_S[0]:.0f} to {PAUSE_S[1]:.0f} s between them: digital silence, noise at {NOISE_DB:.0f} dB or a dial "
-        f"tone, one language each. {' and '.join(libraries)} with the same weights on the same samples "
-        f"(`{summary['model']}`, language given, each library's own voice activity detection with its defaults). "
-        "Made by `make pauses`.",
+        "This page shows what becomes of sentences with long pauses between them: how many are lost, how many words "
+        "are hallucinated, and whether segments start where speech starts. Made by `make pauses`; [all "
+        "numbers](pauses.json).",
         "",
-        "*Lost*: sentences of which less than half of the words are found in their place, although the model finds "
-        "them when it is given the sentence alone. *Made up*: words away from "
-        "every sentence, and phrases of three words or more that nobody says. *Inserted*: all words that the truth has "
-        f"nothing for. *Starts*: how many sentences have their first segment within {ALLOWED_S} s of where speech "
-        "begins, which is known from its energy, and the worst of them.",
+        f"{_listed(libraries)} transcribe the same samples with the same weights (`{summary['model']}`), with the "
+        f"language given: {summary['recordings']} recordings, {summary['minutes']:.0f} minutes, in one language each. "
+        f"Sentences are joined with pauses of {PAUSE_S[0]:.0f} to {PAUSE_S[1]:.0f} s, which are digital silence, "
+        f"noise at {NOISE_DB:.0f} dB or a dial tone. Recordings of the evaluation folder that have pauses already are "
+        "used as they are. The settings:",
         "",
-        "| library | setting | sentences | lost | made up | inserted | starts | worst |",
+        "- *vad*: with voice activity detection, each library's own, with its defaults. openai-whisper has none.",
+        "- *vad, words*: the same, with word timestamps.",
+        "- *vad+hallucination*: the same as *vad, words*, with "
+        f"`hallucination_silence_threshold={HALLUCINATION_SILENCE_S}`.",
+        "- *hallucination*: word timestamps and that threshold, without voice activity detection.",
+        "",
+        "The columns:",
+        "",
+        "- *lost*: sentences of which less than half of the words are found in their place, although the model finds "
+        "half of them or more when it is given the sentence alone.",
+        f"- *hallucinated*: words that are {NEAR_S:g} s or more away from every sentence, and phrases of {PHRASE} "
+        "words or more near a sentence that nobody says.",
+        "- *inserted*: all words near a sentence that nobody says, such phrases included.",
+        f"- *starts*: sentences whose first segment starts within {ALLOWED_S} s of the start of speech, which is found "
+        "by its loudness. *worst* is the largest difference.",
+        "",
+        "Text that has no word timestamps is placed by its segment. Where a library samples, counts are averages over "
+        "several seeds.",
+        "",
+        "| library | setting | sentences | lost | hallucinated | inserted | starts | worst |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in summary["rows"]:
@@ -326,7 +354,17 @@ def as_markdown(summary: dict[str, Any]) -> str:
         lines.append(
             f"| {row['library']} | {row['setting']} | {counts} | {row['within']:g} % | {row['worst_s']:.2f} s |"
         )
+    missed = f"Missed: {'; '.join(summary['failures'])}" if summary["failures"] else "The target is met"
+    lines += [
+        "",
+        "Target: with voice activity detection, whisperlite loses no sentence, hallucinates no word, and starts every "
+        f"sentence within {ALLOWED_S} s. {missed}.",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _found(desk: Desk, request: Request) -> Answer:

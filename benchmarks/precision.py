@@ -97,11 +97,15 @@ def as_markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Word error rate by compute type",
         "",
-        f"`{summary['model']}` on a CPU, {summary['clips']} recordings in all languages of the set, eight at "
-        "a time, language given, with the ladder of temperatures. Whisper's own normaliser; in percent of the words "
-        "(characters in ja and zh). Made by `make bench`.",
+        "This page shows how many more words are wrong in coarser compute types than in float32, on the same "
+        "recordings. Made by `make bench`; [all numbers](precision.json).",
         "",
-        "| decoding | compute type | wrong | of words | rate | above float32 |",
+        f"`{summary['model']}` transcribes {summary['clips']} recordings in all languages of the evaluation folder on "
+        "a CPU, in batches of eight windows, with the language given and fallback to higher temperatures. Words are "
+        "compared after Whisper's normaliser; in Japanese and Chinese, characters are. *above float32* is in "
+        f"percentage points, of which at most {summary['allowed']:g} are allowed.",
+        "",
+        "| decoding | compute type | wrong words | words | rate, % | above float32 |",
         "|---|---|---:|---:|---:|---:|",
     ]
     for row in summary["rows"]:

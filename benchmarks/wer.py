@@ -142,19 +142,24 @@ def as_markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Word error rate",
         "",
-        f"`{summary['model']}`, language given, against {summary['reference']} on the same weights and recordings, for "
-        f"languages with {FEWEST_CLIPS} recordings or more. Whisper's own normaliser; in percent of the words "
-        "(characters in ja and zh). Made by `make bench`.",
+        f"This page compares the word error rates of whisperlite and {summary['reference']}, measured against human "
+        "transcripts. A negative difference means that whisperlite makes fewer errors. Made by `make bench`; [all "
+        "numbers](wer.json).",
         "",
-        "*Sampled* recordings hold a window that falls back to a temperature above 0. There the two libraries draw "
-        f"different random numbers, so their errors are averages over {summary['seeds']} seeds; all others are "
-        "deterministic on both sides.",
+        f"Both libraries transcribe the same recordings with the same weights (`{summary['model']}`), with the "
+        f"language given, in all languages with {FEWEST_CLIPS} recordings or more. Rates are in percent of the words "
+        "(in Japanese and Chinese, of the characters), after Whisper's normaliser; differences are in percentage "
+        f"points, of which whisperlite may have at most {ALLOWED:g} more.",
         "",
-        "| language | decoding | recordings | sampled | words | whisperlite | openai-whisper | difference |",
+        "*sampled*: recordings with a window that falls back to a temperature above 0. There the two libraries draw "
+        f"different random numbers, so the errors are averages over {summary['seeds']} seeds. Everything else is "
+        "deterministic in both libraries.",
+        "",
+        "| language | decoding | recordings | sampled | words | whisperlite, % | openai-whisper, % | difference |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in summary["rows"]:
-        decoding = row["setting"].split("/")[0]
+        decoding = row["setting"].split("/")[0].replace("beam", "beam ")
         lines.append(
             f"| {row['language']} | {decoding} | {row['clips']} | {row['sampled']} | {row['length']} | "
             f"{row['ours']:.2f} | {row['reference']:.2f} | {row['difference']:+.2f} |"

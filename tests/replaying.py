@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _python_dispatch
 from torch.utils._pytree import tree_leaves
 
-ASKING = ("_local_scalar_dense", "nonzero", "lift_fresh", "is_nonzero", "equal")
+ASKING = ("_local_scalar_dense", "nonzero", "lift_fresh", "equal", "masked_select", "_unique2", "repeat_interleave")
 
 
 @dataclass
@@ -27,10 +27,16 @@ class Operator:
 
     def replay(self) -> None:
         again = self.call(*self.args, **self.kwargs)
-        given = {memory(each) for each in tree_leaves((self.args, self.kwargs)) if isinstance(each, Tensor)}
+        made = {memory(each) for each in self.made()}
         for old, new in zip(tree_leaves(self.result), tree_leaves(again), strict=True):
-            if isinstance(old, Tensor) and memory(old) not in given:  # others are views of what is there
+            if isinstance(old, Tensor) and memory(old) in made:  # others are views of what is there
                 old.copy_(new)
+
+    def made(self) -> list[Tensor]:
+        """Results that are not views of what was given."""
+        given = {memory(each) for each in tree_leaves((self.args, self.kwargs)) if isinstance(each, Tensor)}
+        results = [each for each in tree_leaves(self.result) if isinstance(each, Tensor)]
+        return [each for each in results if memory(each) not in given]
 
 
 def memory(tensor: Tensor) -> int:
@@ -62,6 +68,9 @@ class Replayer:
             self.replayed += 1
             for operator in writing.operators:
                 operator.replay()
+            for each in (made for operator in writing.operators for made in operator.made()):
+                if each.is_floating_point() and each.layout == torch.strided:
+                    each.fill_(torch.nan)  # the memory between is shared with other graphs
             return result
 
         return replay
@@ -77,7 +86,9 @@ class _Writing(_Mode):  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
+        flags = [each for each in tree_leaves(args) if isinstance(each, Tensor) and each.dtype == torch.bool]
         assert name not in ASKING, f"{name} cannot be recorded"
+        assert not (name.startswith("index") and flags), "the number of flags would have to be known"
         result = func(*args, **(kwargs or {}))
         self.operators.append(Operator(func, args, kwargs or {}, result))
         return result

@@ -125,12 +125,13 @@ def test_truncating_never_makes_a_row_longer() -> None:
     assert cache.truncated((3, 9)).lengths == (3, 5)
 
 
-def test_reordered_rows_continue_what_their_sources_hold() -> None:
+def test_moved_rows_continue_what_their_sources_hold() -> None:
     network = random_network("base")
     tokens, new = random_tokens(network, 3, 6), random_tokens(network, 3, 2, seed=1)
     tokens[:, :4] = tokens[0, :4]  # what they all begin with stays in place
     _, cache = network.decoder(tokens, cache_of(network, 0, queries=3))
-    logits, _ = network.decoder(new, cache.reordered(torch.tensor([2, 0, 2]), start=4))
+    cache.move([0, 1], [2, 0], start=4)
+    logits, _ = network.decoder(new, cache)
     for row, source in enumerate([2, 0, 2]):
         close(logits[row], full_forward(network, 0, torch.cat([tokens[source], new[row]]))[-2:])
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.parity.compare import Outcome
+from benchmarks.parity.compare import ROUNDING, Outcome
 from benchmarks.parity.matrix import REFERENCE_VERSION
 
 REQUIRED_IDENTICAL = 0.98
@@ -65,16 +65,27 @@ def as_markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Parity with openai-whisper",
         "",
-        f"{summary['runs']} runs over {summary['clips']} recordings of speech, {summary['windows']} windows, against "
-        f"{summary['reference']} in float32 on the same weights and samples: **{share:.2f} % identical**, "
-        f"{summary['tie']} ties, {summary['differs']} outside the law. Made by `make parity ARGS=--all`.",
+        "This page shows how many transcriptions have exactly the tokens of openai-whisper, on the same weights and "
+        "samples, in float32. Made by `make parity ARGS=--all`; [all numbers](parity.json).",
         "",
-        "*Identical*: every token, segment, prompt and decision. *Tie*: at the first decision that differs, the "
-        "reference's own scores of the two candidates are less than 1e-3 apart, which is what the order of summation "
-        "in float32 can turn. A run that falls back is compared up to and including the first window that does "
-        f"({summary['fell_back']} runs).",
+        f"Of {summary['runs']} runs over {summary['clips']} recordings of speech ({summary['windows']} windows), "
+        f"compared with {summary['reference']}, **{share:.2f} % are identical**; {summary['tie']} are ties and "
+        f"{summary['differs']} differ otherwise.",
         "",
-        "| model and setting | runs | identical | ties | outside the law |",
+        "- *identical*: every token, segment, prompt and decision is the same.",
+        "- *ties*: where the first decision differs, the reference's own scores of the two candidates are less than "
+        f"{ROUNDING:g} apart, so that the order of summation in float32 can decide.",
+        f"- *different*: all other runs. There must be none, and {100 * REQUIRED_IDENTICAL:g} % of all runs must be "
+        "identical.",
+        "",
+        "A run in which a window falls back to a higher temperature is compared up to and including the first such "
+        f"window ({summary['fell_back']} runs), since the two libraries draw different random numbers after that.",
+        "",
+        "In *plain* the language is given and everything else has its default. The other settings change one thing: in "
+        "*detected* the language is detected, *prompt* has an `initial_prompt`, *no-timestamps* and *no-previous-text* "
+        'switch these off, and *translate* is `task="translate"`, for recordings that are not in English.',
+        "",
+        "| model and setting | runs | identical | ties | different |",
         "|---|---:|---:|---:|---:|",
         *(
             f"| {name} | {each['runs']} | {each['identical']} | {each['tie']} | {each['differs']} |"
@@ -82,10 +93,11 @@ def as_markdown(summary: dict[str, Any]) -> str:
         ),
         f"| **all** | {summary['runs']} | {summary['identical']} | {summary['tie']} | {summary['differs']} |",
         "",
-        f"Largest differences in windows with equal tokens: average log probability {largest['logprob_error']:.1e}, "
-        f"no-speech probability {largest['no_speech_error']:.1e}; of a detected language's probability "
-        f"{largest['language_error']:.1e}. {summary['clamped_segments']} segments end with the recording where the "
-        "reference lets them end behind it.",
+        f"The largest differences in windows with equal tokens are {largest['logprob_error']:.1e} for the average log "
+        f"probability and {largest['no_speech_error']:.1e} for the no-speech probability; for the probability of a "
+        f"detected language it is {largest['language_error']:.1e}. {summary['clamped_segments']} segments end at the "
+        "end of the recording, where the reference's end after it ([correction "
+        "9](../design.md#the-reference-and-where-we-differ)).",
     ]
     if summary["not_identical"]:
         lines += ["", "| not identical | kind | where |", "|---|---|---|"]

@@ -168,22 +168,23 @@ def as_markdown(summary: dict[str, Any]) -> str:
     short = sum(clip["seconds"] < SHORT_S for clip in clips)
     languages = ", ".join(sorted({clip["language"] for clip in clips}))
     commit = summary["commit"]
+    measured = {side for each in summary["compute_types"].values() for side in each["sides"]}
     lines = [
         "# The service under load",
         "",
-        f"`whisperlite serve` with {summary['clients']} clients that send one clip after the other for "
-        f"{summary['seconds']:g} s, over loopback; `transcribe_many` with the same clips in the same order "
-        "(`batch_size=8`); and a plain FastAPI service around faster-whisper, one model whose endpoint runs on "
-        "FastAPI's threads, with the same clients: as it comes, and *passive*, with `OMP_WAIT_POLICY=PASSIVE`, so that "
-        "its threads sleep while they wait for each other. The same weights and "
-        f"options everywhere (`{summary['model']}`), "
-        f"{summary['threads']} threads each, one side after the other in one run"
-        f"{'' if summary['repeats'] == 1 else ', ' + str(summary['repeats']) + ' times'}. On {summary['machine']}. "
-        "Made by `make load`; [all numbers](service.json).",
+        "This page shows how much audio `whisperlite serve` transcribes per second for many clients at a time, and "
+        "how long they wait, compared with `transcribe_many` and with a service around faster-whisper. Made by `make "
+        "load`; [all numbers](service.json).",
         "",
-        f"{short} clips under {SHORT_S:g} s in {languages}, and {len(clips) - short} of up to "
-        f"{max(clip['seconds'] for clip in clips):.0f} s, shuffled again and again. What has begun before the end is "
-        "waited for, and that time counts.",
+        *(f"- *{side}*: {text}" for side, text in _systems(summary).items() if side in measured),
+        "",
+        f"All have the same weights and options (`{summary['model']}`) and {summary['threads']} threads, and are "
+        f"measured one after the other{'' if summary['repeats'] == 1 else ', ' + str(summary['repeats']) + ' times'}. "
+        f"The machine: {summary['machine']}.",
+        "",
+        f"{short} clips are shorter than {SHORT_S:g} s, in {languages}; {len(clips) - short} are longer, up to "
+        f"{max(clip['seconds'] for clip in clips):.0f} s. They are shuffled again and again. Requests that have begun "
+        "when the time is over are completed, and the time that this takes counts.",
         "",
         *_verdicts(summary["compute_types"]),
         *(line for name, each in summary["compute_types"].items() for line in _of_one(name, each)),
@@ -191,6 +192,19 @@ def as_markdown(summary: dict[str, Any]) -> str:
         f"Measured {summary['date']}, commit {commit[:10]}{commit[40:]}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _systems(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What each side is."""
+    return {
+        SERVICE: f"`whisperlite serve` with {summary['clients']} clients over loopback, each of which sends one clip "
+        f"after the other for {summary['seconds']:g} s.",
+        "transcribe_many": "the loop of `transcribe_many` with `batch_size=8`, over the same clips in the same order, "
+        "each in its own language.",
+        "faster-whisper": "a plain FastAPI service around it, with the same clients: one model, whose endpoint runs on "
+        "FastAPI's threads.",
+        PASSIVE: "the same with `OMP_WAIT_POLICY=PASSIVE`, so that its threads sleep while they wait for each other.",
+    }
 
 
 def _of_one(compute_type: str, summary: Mapping[str, Any]) -> list[str]:
@@ -215,9 +229,10 @@ def _verdicts(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not table:
         return []
     return [
-        "Throughput of the service over that of the other side in the same precision, medians:",
+        "The ratio is the median throughput of whisperlite's service divided by that of the other, in the same "
+        "precision:",
         "",
-        *("| precision | against | required | measured |  |", "|---|---|---:|---:|---|", *table, ""),
+        *("| precision | compared with | required | ratio | result |", "|---|---|---:|---:|---|", *table, ""),
     ]
 
 
@@ -229,10 +244,11 @@ def _throughput(sides: Mapping[str, Row]) -> list[str]:
     lines = [
         "### Throughput",
         "",
-        "*Refused*: told to come again (429, 503), which the client did. *Lost*: no answer came. *Other texts*: not "
-        "that of `transcribe` with the same clip alone.",
+        "*refused*: answers 429 and 503, after which the client sent the request again. *lost*: requests without an "
+        "answer. *other texts*: answers whose text is not that of whisperlite's `transcribe` with the clip alone. "
+        "*time* ends with the last answer.",
         "",
-        "| side | requests | errors | refused | lost | other texts | audio, s | time, s | audio per time |",
+        "| system | requests | errors | refused | lost | other texts | audio, s | time, s | audio per second |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for side, row in sides.items():
@@ -249,9 +265,9 @@ def _latencies(sides: Mapping[str, Row]) -> list[str]:
     lines = [
         "### Latency",
         "",
-        "From the first byte that is sent to the last that is received, in seconds.",
+        "Seconds from the beginning of a request to the end of its answer, including repetitions after a refusal.",
         "",
-        f"| side | clips | {' | '.join(_SHARES)} |",
+        f"| system | clips | {' | '.join(_SHARES)} |",
         "|---|---|---:|---:|---:|",
     ]
     for side, row in asked.items():
@@ -265,10 +281,11 @@ def _memory(sides: Mapping[str, Row]) -> list[str]:
     lines = [
         "### Memory",
         "",
-        "Of the process and those beneath it, shared pages in parts (PSS), in MB: the median about "
-        f"{_WARM:.0%} of the time, when all is warm, and about its end, under load.",
+        "In MB, of the process and its child processes; a page that several share is counted in parts (PSS). The "
+        f"values are medians around two moments: {_WARM:.0%} of the time, when everything is warm, and its end, still "
+        f"under load. whisperlite's service may grow by {ALLOWED_GROWTH:.0%}.",
         "",
-        f"| side | at {_WARM:.0%} | at the end | growth |",
+        f"| system | MB at {_WARM:.0%} | MB at the end | growth |",
         "|---|---:|---:|---:|",
     ]
     for side, row in sides.items():
@@ -280,11 +297,11 @@ def _memory(sides: Mapping[str, Row]) -> list[str]:
 
 
 def _failures(failures: Sequence[str]) -> list[str]:
-    return ["### Not as it should be", "", *(f"- {failure}" for failure in failures), ""] if failures else []
+    return ["### Targets missed", "", *(f"- {failure}" for failure in failures), ""] if failures else []
 
 
 def _versions(versions: Mapping[str, Mapping[str, str]]) -> list[str]:
-    lines = ["## Versions", "", "| side | versions |", "|---|---|"]
+    lines = ["## Versions", "", "| system | versions |", "|---|---|"]
     for side, packages in versions.items():
         lines.append(f"| {side} | {', '.join(f'{name} {version}' for name, version in packages.items())} |")
     return [*lines, ""]

@@ -17,6 +17,8 @@ COUNTED = (*SOUNDS, "made up", "inserted", "hallucinated", "lost", "substituted"
 COMPARED = (*SOUNDS, "made up", "inserted", "hallucinated", "lost")
 ALLOWED_LOSS = 0.002  # of the words, by voice activity detection
 
+_TITLES = {"made up": "no speech"}  # of columns that the page names otherwise
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -88,17 +90,18 @@ def find_failures(rows: Sequence[Row]) -> list[str]:
         theirs = by_name.get(("openai-whisper", setting))
         if theirs is not None:
             failures += [
-                f"{setting}: {column} {row[column]:g}, openai-whisper {theirs[column]:g}"
+                f"{setting}: {_TITLES.get(column, column)} {row[column]:g}, openai-whisper {theirs[column]:g}"
                 for column in COMPARED
                 if row[column] > theirs[column]
             ]
     for setting in (name for name in ours if name.startswith("vad")):
         best = min(row["made up"] for row in rows)
         if ours[setting]["made up"] > best:
-            failures.append(f"{setting}: {ours[setting]['made up']:g} words made up, the best of all {best:g}")
+            found = ours[setting]["made up"]
+            failures.append(f"{setting}: {found:g} words where nobody speaks, the best of all {best:g}")
         without = ours.get("thresholds")
         if without and ours[setting]["lost"] > without["lost"] + ALLOWED_LOSS * without["words"]:
-            failures.append(f"{setting}: {ours[setting]['lost']:g} words lost, without {without['lost']:g}")
+            failures.append(f"{setting}: {ours[setting]['lost']:g} words lost, {without['lost']:g} with thresholds")
     return failures
 
 
@@ -109,34 +112,49 @@ def as_markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Silence",
         "",
-        "Words that are written where nobody speaks, and words that are lost where somebody does: whisperlite, "
-        f"{versions} with the same weights on the same samples (`{summary['model']}`, best of {BEST_OF} where sampled, "
-        "language given). Made by `make silence`.",
+        "This page shows how many words each library writes where nobody speaks, and how many words it loses where "
+        "somebody does. Fewer is better in every column except *sampled*. Made by `make silence`; "
+        "[all numbers](silence.json).",
         "",
-        "*Made up*: words in recordings without speech, silence, noise, tones and music, of which the first "
-        f"{LONGEST_SOUND_S:.0f} s are taken; the right transcript is empty. *Inserted*, *lost* and *substituted*: "
-        f"insertions, deletions and substitutions against the true text in {words} words of speech: long recordings, "
-        f"some with long pauses, recordings in noise, and up to {SHORT_CLIPS} short ones in each of "
-        f"{', '.join(LANGUAGES)}. Whisper's own normaliser. *Hallucinated*: made up or inserted. Ours may have no more "
-        "words than openai-whisper in any column but *substituted*.",
+        f"whisperlite, {versions} transcribe the same samples with the same weights (`{summary['model']}`), with the "
+        f"language given and `best_of={BEST_OF}` where they sample. The settings:",
         "",
-        "*plain*: temperature 0, no threshold. *thresholds*: the three thresholds and the ladder of temperatures, the "
-        "defaults. *vad*: with voice activity detection, each library's own with its defaults; openai-whisper has "
-        "none. *vad+hallucination*: with word timestamps and "
-        f"`hallucination_silence_threshold={HALLUCINATION_SILENCE_S}` too.",
+        "- *plain*: temperature 0, without thresholds.",
+        "- *thresholds*: the defaults, that is, with the three thresholds and fallback to higher temperatures.",
+        "- *vad*: the same, with voice activity detection: each library's own, with its defaults. openai-whisper has "
+        "none.",
+        f"- *vad+hallucination*: the same as *vad*, with word timestamps and "
+        f"`hallucination_silence_threshold={HALLUCINATION_SILENCE_S}`.",
         "",
-        "Where a window falls back to a temperature above 0, words are drawn, by openai-whisper from whisperlite's "
-        f"random numbers (the benchmark hands them over), by faster-whisper from its own. *Sampled* are the recordings "
-        f"whose words are averages over up to {summary['seeds']} seeds. Of the {summary['answers']} answers for which "
-        f"openai-whisper sampled, ours is the same text in {summary['same_texts']}. Where every temperature fails, it "
-        "keeps the last attempt and whisperlite the most probable one, so in a single kind of sound either may have "
-        f"more words. What is not as it should be: {'; '.join(summary['failures']) or 'nothing'}.",
+        "The columns:",
         "",
-        "| library | setting | silence | noise | tones | music | **made up** | inserted | **hallucinated** | **lost** "
-        "| substituted | sampled |",
+        "- *silence*, *noise*, *tones* and *music*: words written for recordings without speech, of which the first "
+        f"{LONGEST_SOUND_S:.0f} s are used. *no speech* is their sum.",
+        f"- *inserted*, *lost* and *substituted*: errors in {words} words of speech, found by comparison with the true "
+        "text after Whisper's normaliser. The speech consists of long recordings, some with long pauses, of recordings "
+        f"in noise, and of up to {SHORT_CLIPS} short recordings in each of {', '.join(LANGUAGES)}.",
+        "- *hallucinated*: *no speech* plus *inserted*.",
+        "- *sampled*: recordings in which a window fell back to a temperature above 0, so that words were drawn at "
+        f"random. Their errors are averages over up to {summary['seeds']} seeds.",
+        "",
+        "| library | setting | silence | noise | tones | music | **no speech** | inserted | **hallucinated** | "
+        "**lost** | substituted | sampled |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in summary["rows"]:
         cells = [f"{row[name]:g}" for name in (*COUNTED, "sampled")]
         lines.append(f"| {row['library']} | {row['setting']} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Target: whisperlite has no more words than openai-whisper in any of the columns from *silence* to *lost*. "
+        "With voice activity detection it writes no more words where nobody speaks than any other row, and loses at "
+        f"most {100 * ALLOWED_LOSS:g} % of the words more than with *thresholds*. "
+        f"{'Missed: ' + '; '.join(summary['failures']) if summary['failures'] else 'The target is met'}.",
+        "",
+        "Where openai-whisper samples, the benchmark gives it whisperlite's random numbers, so that the two do not "
+        f"differ by chance; faster-whisper draws its own. Of the {summary['answers']} answers for which openai-whisper "
+        f"sampled, whisperlite's text is the same in {summary['same_texts']}. If all attempts at a window fail, "
+        "openai-whisper keeps the last one, and whisperlite the most probable one that does not repeat itself, so for "
+        "a single kind of sound either can have more words.",
+    ]
     return "\n".join(lines) + "\n"

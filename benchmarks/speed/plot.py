@@ -85,7 +85,7 @@ def _points(found: list[Point]) -> Iterator[str]:
     most_wer = max(math.ceil(max(point.wer for point in found) * 100 / 2) * 2, 2)
     low = math.floor(math.log2(min(point.speed for point in found)))
     high = max(math.ceil(math.log2(max(point.speed for point in found))), low + 1)
-    yield _text(_LEFT + _SIDE / 2, 24, "Speed and errors: the lower right is best", anchor="middle", size=14)
+    yield _text(_LEFT + _SIDE / 2, 24, "Speed and errors (lower right is best)", anchor="middle", size=14)
     yield f'<rect x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="#999"/>'
     for power in range(low, high + 1):
         x = _LEFT + _SIDE * (power - low) / (high - low)
@@ -95,7 +95,7 @@ def _points(found: list[Point]) -> Iterator[str]:
         y = bottom - _SIDE * step / 4
         yield f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_LEFT + _SIDE}" y2="{y:.1f}" stroke="#eee"/>'
         yield _text(_LEFT - 6, y + 4, f"{most_wer * step / 4:g}", anchor="end")
-    yield _text(_LEFT + _SIDE / 2, bottom + 36, "seconds of audio in a second (sequential)", anchor="middle")
+    yield _text(_LEFT + _SIDE / 2, bottom + 36, "seconds of audio per second (sequential)", anchor="middle")
     turned = f'transform="rotate(-90 22 {_TOP + _SIDE / 2})"'
     yield f'<text x="22" y="{_TOP + _SIDE / 2}" text-anchor="middle" {turned}>wrong words, %</text>'
     for point in found:
@@ -109,7 +109,7 @@ def _marker(x: float, y: float, point: Point) -> str:
     colour = _COLOURS[point.library]
     style = f'fill="{colour if _is_exact(point) else "#fff"}" stroke="{colour}" stroke-width="2"'
     said = f"{point.library} {point.label}, {'beam 5' if point.is_beam else 'greedy'}"
-    title = f"<title>{escape(said)}: {point.speed:.1f} s of audio in a second, {point.wer:.1%} wrong</title>"
+    title = f"<title>{escape(said)}: {point.speed:.1f} s of audio per second, {point.wer:.1%} wrong</title>"
     if point.is_beam:
         return f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" {style}>{title}</rect>'
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" {style}>{title}</circle>'

@@ -50,10 +50,13 @@ def _introduction(summary: Summary) -> list[str]:
     return [
         "# Speed",
         "",
-        f"`base` with the same weights in every library, {summary['threads']} threads each, the language given, from "
-        "the file to the text, at temperature 0 without a ladder unless it says otherwise; each library in a process "
-        f"of its own, taking turns in one run after one to warm up. On {summary['machine']}. Made by `make bench`; "
+        "This page compares the time and the memory that whisperlite and other libraries need for the same recordings. "
+        "A ratio above 1 means that whisperlite is faster or needs less. Made by `make bench`; "
         "[all numbers](speed.json).",
+        "",
+        f"Every library has the weights of `base` and {summary['threads']} threads, and is given the language. Times "
+        "are from the file to the text, at temperature 0 unless a title says *fallback on*. Each library has a "
+        f"process of its own; after a warm-up they take turns. The machine: {summary['machine']}.",
         "",
     ]
 
@@ -63,16 +66,19 @@ def _claims(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
     lines = [
-        "Time of the other library over ours: of each recording the medians, of these the median over the recordings; "
-        "of memory the peaks. Where one of several counts, it is the fastest. Against openai-whisper only recordings "
-        "with exactly the same tokens count. whisper.cpp has no float32 on a CPU; its f16 holds the same weights. "
-        "faster-whisper's batched pipeline does not fall back.",
+        "The ratio is the other library's median time for a recording divided by whisperlite's; of several "
+        "recordings, the median ratio is shown. For memory, it is the ratio of the peaks. *required* is the target, "
+        "*goal* a more ambitious one. Where a library has several types or ways, the fastest counts. Against "
+        "openai-whisper, only recordings count for which both libraries write exactly the same tokens. whisper.cpp "
+        "has no float32 on a CPU; its f16 has the same weights. faster-whisper's batched pipeline does not fall back.",
         "",
-        *_head("setting", "against", "required:", "goal:", "measured:", ""),
+        *_head("setting", "compared with", "required:", "goal:", "ratio:", "result"),
     ]
     for row in rows:
         found = "tokens differ" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        against = row["peer"] if row["side"].startswith(row["peer"]) else f"{row['peer']}: {row['side']}"
+        # "a library, its fastest type", and the side that this is.
+        chosen = row["peer"].rpartition(", ")[2]
+        against = row["peer"] if row["side"].startswith(row["peer"]) else f"{row['side']} ({chosen})"
         lines.append(
             _row(
                 _TITLES[row["setting"]],
@@ -88,18 +94,25 @@ def _claims(rows: Sequence[Row]) -> list[str]:
 
 def _settings(settings: dict[str, Any]) -> Iterator[str]:
     """A table for each setting: every peer on every recording."""
+    yield from (
+        "In the following tables, times are medians, with the range over all rounds in brackets. *words* counts those "
+        "of the true text, *wrong* the errors of any kind compared with it, after Whisper's normaliser, and "
+        "*differences* those between the other library's text and whisperlite's, unless even the tokens are the same. "
+        "transformers and whisper.cpp do not tell their tokens.",
+        "",
+    )
     for setting in SETTINGS:
         if setting.name not in settings:
             continue
         measured = settings[setting.name]
         yield from (f"## {setting.title[0].upper()}{setting.title[1:]}", "")
         yield from _head(
-            *("against", "recording", "audio, s:", "ours, s:", "theirs, s:", "ratio:", "words:"),
-            *("ours wrong:", "theirs wrong:", "theirs not as ours:"),
+            *("compared with", "recording", "audio, s:", "whisperlite, s:", "other, s:", "ratio:", "words:"),
+            *("whisperlite wrong:", "other wrong:", "differences:"),
         )
         for name, part in measured.items():
             for row in part["rows"]:
-                same = {True: "the same tokens", False: f"{row['different']}", None: f"{row['different']}"}
+                same = {True: "same tokens", False: f"{row['different']}", None: f"{row['different']}"}
                 yield _row(
                     *(name, row["subject"], f"{row['audio_s']:.0f}", _times(row["ours_s"]), _times(row["peer_s"])),
                     *(f"{ratio(row):.2f}", row["words"], row["ours_wrong"], row["peer_wrong"]),
@@ -112,11 +125,13 @@ def _memory(part: dict[str, Any]) -> list[str]:
     lines = [
         "## Memory, loading and the first segment",
         "",
-        f"Every time in a new process, greedy, on a recording of {part['audio_s']:.0f} s. Loading includes the import. "
-        "openai-whisper and transformers hand out nothing before all is done; faster-whisper does without torch.",
+        f"In a new process each time, greedy, with a recording of {part['audio_s']:.0f} s. Memory is also shown "
+        "without what a process that only imports torch takes, which is subtracted for faster-whisper too, although "
+        "it does not use torch. *loading* includes the import; the times of the first segment and of the whole begin "
+        "after it. openai-whisper and transformers return nothing before they have finished.",
         "",
         *_head(
-            *("library", "peak, MB:", "above `import torch`, MB:", "above it, loaded, MB:"),
+            *("library", "peak, MB:", "peak above `import torch`, MB:", "the same after loading, MB:"),
             *("loading, s:", "first segment, s:", "whole, s:"),
         ),
     ]
@@ -131,8 +146,8 @@ def _lengths(part: dict[str, Any]) -> list[str]:
     lines = [
         "## Cost against length",
         "",
-        "A recording that is cut or repeated, greedy, in int8, every time in a new process: window after window "
-        'without a ladder, and with `chunking="vad"` and the ladder.',
+        "One recording, cut or repeated to these lengths, greedy, in int8, in a new process each time: window after "
+        'window at temperature 0, and with `chunking="vad"` and fallback.',
         "",
         *_head("audio, s:", "way", "time, s:", "times real time:", "first segment, s:", "peak memory, MB:"),
     ]
@@ -148,7 +163,8 @@ def _batch_sizes(part: dict[str, Any]) -> list[str]:
     lines = [
         "## Cost against batch size",
         "",
-        f"A folder of {part['rows'][0]['files']} clips through `transcribe_many`, greedy.",
+        f"{part['rows'][0]['files']} files with `transcribe_many`, greedy, at temperature 0. If the folder has fewer, "
+        "its clips are repeated.",
         "",
         *_head("compute type", "`batch_size`:", "time, s:", "times real time:"),
     ]
@@ -159,16 +175,16 @@ def _batch_sizes(part: dict[str, Any]) -> list[str]:
 
 def _roofline(part: dict[str, Any]) -> list[str]:
     lines = [
-        "## A decode step and the machine's limit",
+        "## A decoder step and the limit of the machine",
         "",
-        f"Memory gave {part['bandwidth_gb_per_s']:g} GB/s. A greedy step has to read the decoder's weights once, and "
-        "for each slot the keys and values of its window and text; that over this bandwidth is the least time it can "
-        "take. Layers, with all attention, and output head were timed in turn; the rest is the choice of a token and "
-        "what lies between steps.",
+        f"Memory can be read at {part['bandwidth_gb_per_s']:g} GB/s. A greedy step has to read the decoder's weights "
+        "once and, for each slot (a window of the batch), the keys and values of its audio and text. *bound* is the "
+        "least time that this takes, and *reached* its share of the time of a step. Layers, including all attention, "
+        "and the output head were timed separately; *rest* is the choice of a token and what lies between steps.",
         "",
         *_head(
-            *("compute type", "slots:", "must read, MB:", "of that layers + head + audio + text:", "GFLOP:"),
-            *("least, ms:", "step, ms:", "reached:", "layers, ms:", "head, ms:", "rest, ms:"),
+            *("compute type", "slots:", "to read, MB:", "layers + head + audio + text, MB:", "GFLOP:"),
+            *("bound, ms:", "step, ms:", "reached:", "layers, ms:", "head, ms:", "rest, ms:"),
         ),
     ]
     for row in part["rows"]:
@@ -184,12 +200,12 @@ def _roofline(part: dict[str, Any]) -> list[str]:
 
 
 def _versions(summary: Summary) -> list[str]:
-    lines = ["## Versions", "", *_head("library", "version", "")]
+    lines = ["## Versions", "", *_head("library", "version", "details")]
     for library, known in summary["versions"].items():
         facts = ", ".join(f"{name} {value}" for name, value in known["facts"].items())
         lines.append(_row(library, known["version"], facts))
     if summary["left_out"]:
-        lines += ["", f"Could not be loaded: {', '.join(summary['left_out'])}."]
+        lines += ["", f"Not measured, since they could not be loaded: {', '.join(summary['left_out'])}."]
     return lines
 
 

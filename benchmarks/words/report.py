@@ -13,15 +13,18 @@ import torch
 
 from benchmarks.parity.matrix import REFERENCE_VERSION
 from benchmarks.words.compare import ALLOWED_PROBABILITY, ALLOWED_S, Compared, Outcome
+from benchmarks.words.matrix import LONG_S
 
 REQUIRED = 0.99  # of the words whose times no code explains
 
 REASONS = {
-    "9": "the reference's time lies behind the recording's end, outside of its segment or out of order; ours is moved",
-    "12": "attention weights that are not numbers count as 0",
-    "13": "a long first word after a pause is cut at the middle of the second word, not at half of its end's time",
-    "24": "the reference's next window does not advance, and it would go on for ever; ours does",
-    "float32-dtw": "the reference sums the costs of its paths in float32; in float64 its path is ours",
+    "9": "the reference's time is impossible: after the end of the recording, outside its segment, out of order, or "
+    "cutting off words of its segment; whisperlite has the nearest possible time",
+    "12": "attention weights that are not finite numbers count as 0",
+    "13": "after a pause, a long second word is shortened to half of its duration, not of its end time",
+    "24": "the reference's next window begins where the current one did, so that it would never end; whisperlite's "
+    "moves on",
+    "float32-dtw": "the reference adds up the costs of its paths in float32; in float64 its path is whisperlite's",
 }
 
 
@@ -112,25 +115,33 @@ def as_markdown(summary: dict[str, Any]) -> str:
     """The summary as a page of the documentation."""
     total = summary["all"]
     words = total["words"]
-    verdict = "within the criterion" if passes(summary) else "**outside of the criterion**"
+    verdict = "met" if passes(summary) else "**not met**"
     lines = [
-        "# Word times against openai-whisper",
+        "# Word timestamps against openai-whisper",
         "",
-        "Made by `make words`.",
+        "This page shows how many words have the same times as in openai-whisper, and why the others differ. Made by "
+        "`make words`; [all numbers](words.json).",
         "",
-        f"{total['runs']} runs over {summary['recordings']} recordings, with speech and without, against "
-        f"{summary['reference']} with `word_timestamps=True`, in float32 on the same weights, samples and alignment "
-        f"heads, greedy, language given, at temperature 0 only: {total['same_tokens']} have the same tokens, "
-        f"{total['tokens_explained']} others for a reason below, {total['tokens_defects']} for none. Of "
-        f"{words['count']} words, {words['same']} have the same start and end, {words['equal']} within {ALLOWED_S} s, "
-        f"{sum(words['explained'].values())} differ for a reason below, {words['defects']} for none: "
-        f"**{100 * _share(words):.2f} %** of those that no reason explains are equal, {verdict} "
-        f"({100 * REQUIRED:.0f} %). Probabilities differ by {total['probability_error']:.1e} at most.",
+        f"{total['runs']} runs over {summary['recordings']} recordings, with and without speech, are compared with "
+        f"{summary['reference']}, with `word_timestamps=True`, in float32 on the same weights, samples and alignment "
+        "heads: greedy, with the language given, at temperature 0 only.",
         "",
-        "*silence-threshold*: with `hallucination_silence_threshold=2.0`, on recordings longer than 30 s and on those "
-        "without speech; which segments are kept is part of the tokens' comparison.",
+        f"- In {total['same_tokens']} runs the tokens are the same. In {total['tokens_explained']} they differ for one "
+        f"of the reasons below, and in {total['tokens_defects']} for no known reason.",
+        f"- Of {words['count']} words, {words['same']} have the same start and end, and {words['equal']} the same "
+        f"within {ALLOWED_S} s. {sum(words['explained'].values())} differ for one of the reasons below, and "
+        f"{words['defects']} for no known reason.",
+        f"- Apart from words with a reason, **{100 * _share(words):.2f} %** are equal within {ALLOWED_S} s.",
+        f"- Probabilities of words differ by {total['probability_error']:.1e} at most.",
         "",
-        "| model and setting | runs | same tokens | explained | for no reason |",
+        "Target, in every setting: no run has other tokens without a reason; apart from those with a reason, at least "
+        f"{REQUIRED:.0%} of the words and of the segments are equal; probabilities differ by "
+        f"{ALLOWED_PROBABILITY:g} at most. The target is {verdict}.",
+        "",
+        "*silence-threshold* is with `hallucination_silence_threshold=2.0`, on recordings longer than "
+        f"{LONG_S:.0f} s and on those without speech. Which segments are kept is part of the comparison of tokens.",
+        "",
+        "| model and setting | runs | same tokens | other tokens, with a reason | other tokens, without |",
         "|---|---:|---:|---:|---:|",
     ]
     rows = [*summary["settings"].items(), ("**all**", total)]
@@ -141,16 +152,16 @@ def as_markdown(summary: dict[str, Any]) -> str:
         lines += [
             "",
             f"| {what} of | compared | starts within {ALLOWED_S} s | ends within {ALLOWED_S} s | "
-            "differ for a reason | for none | worst of these |",
+            "differ, with a reason | differ, without | largest of these |",
             "|---|---:|---:|---:|---:|---:|---:|",
             *(f"| {name} | {_as_cells(each[what])} |" for name, each in rows),
         ]
     lines += ["", *_as_reasons(summary)]
     if summary["tokens_by_code"]:
-        lines += ["", "| other tokens | reason |", "|---|---|"]
+        lines += ["", "| run with other tokens | reason |", "|---|---|"]
         lines += [f"| {each['run']} | {each['code']} |" for each in summary["tokens_by_code"]]
     if summary["defects"]:
-        lines += ["", "| differs for no reason | what | where |", "|---|---|---|"]
+        lines += ["", "| differs without a reason | what | where |", "|---|---|---|"]
         lines += [f"| {each['run']} | {each['what']} | {each['detail']} |" for each in summary["defects"]]
     return "\n".join(lines) + "\n"
 
@@ -164,14 +175,16 @@ def _as_cells(counts: dict[str, Any]) -> str:
 
 def _as_reasons(summary: dict[str, Any]) -> Iterator[str]:
     yield (
-        "A reason is computed, not judged. The reference runs again with its error corrected, and if that gives our "
-        "times or tokens, the error is the reason; a time that is out of place in the reference's own answer is moved "
-        "to the nearest place that is not. Numbers are those of the project's list of the reference's errors."
+        "Reasons are computed, not judged by hand. The reference runs again with some of its errors corrected; if "
+        "that gives whisperlite's times or tokens, those errors are the reason. Where a time of the reference is "
+        "impossible, such as one after the end of the recording, that is the reason if whisperlite has the nearest "
+        "possible time. Numbers are those of the [list of "
+        "corrections](../design.md#the-reference-and-where-we-differ)."
     )
     explained = [summary["all"][what]["explained"] for what in ("words", "segments")]
     runs = Counter(each["code"] for each in summary["tokens_by_code"])
     yield ""
-    yield "| reason | words | segments | runs of other tokens | |"
+    yield "| reason | words | segments | runs with other tokens | meaning |"
     yield "|---|---:|---:|---:|---|"
     for code in sorted({*explained[0], *explained[1], *runs}):
         meaning = "; ".join(REASONS[name] for name in code.split("+"))

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import gc
 import os
+from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
 
 import pytest
 import torch
+from torch import Tensor
 
 import whisperlite
 from benchmarks.device import other_device
 from tests.conftest import DATA
 from whisperlite import OptionsDict, Transcription
+from whisperlite.decoding.lane import Lane
 from whisperlite.nn.graphs import SWITCH
 from whisperlite.nn.linear import multiplies
 
@@ -75,16 +78,58 @@ def test_recordings_get_together_what_each_gets_alone(model: whisperlite.Whisper
         assert [tokens(job.result()) for job in jobs] == alone
 
 
-def test_steps_that_are_replayed_give_what_calling_their_operators_gives(
-    model: whisperlite.Whisper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    if model.device.type != "cuda":
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps are replayed as CUDA graphs; a number for each replay, that of its rows."""
+    if DEVICE is None or torch.device(DEVICE).type != "cuda":
         pytest.skip("only CUDA has graphs")
-    replayed = [model.transcribe(RECORDING, **options) for options in OPTIONS]
-    assert caplog.records == []  # they work, and all could be recorded
-    monkeypatch.setenv(SWITCH, "0")
-    for options, found in zip(OPTIONS, replayed, strict=True):
-        assert tokens(found) == tokens(model.transcribe(RECORDING, **options))
+    found: list[int] = []
+    replay = Lane._replayed
+
+    def watched(lane: Lane) -> Tensor | None:
+        logits = replay(lane)
+        if logits is not None:
+            found.append(len(logits))
+        return logits
+
+    monkeypatch.setattr(Lane, "_replayed", watched)
+    monkeypatch.setenv(SWITCH, "1")
+    return found
+
+
+@pytest.mark.parametrize("compute_type", ["float32", "float16", "bfloat16", "int8"])
+def test_steps_that_are_replayed_give_what_calling_their_operators_gives(
+    replayed: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, compute_type: str
+) -> None:
+    model = load(compute_type)
+    found = [model.transcribe(RECORDING, **options) for options in OPTIONS]
+    assert replayed
+    assert caplog.records == []  # all could be recorded
+    monkeypatch.delenv(SWITCH)
+    for options, one in zip(OPTIONS, found, strict=True):
+        assert tokens(one) == tokens(model.transcribe(RECORDING, **options))
+
+
+def test_graphs_live_as_long_as_they_are_replayed(model: whisperlite.Whisper, replayed: list[int]) -> None:
+    """Those of one call begin and end while another call goes on; there are fewer streams than calls."""
+    expected = tokens(model.transcribe(RECORDING, language="en"))
+    waiting = model.iter_segments(RECORDING, language="en")
+    begun = [next(waiting)]
+    before = len(replayed)
+    for _ in range(40):
+        assert tokens(model.transcribe(RECORDING, language="en")) == expected
+        torch.cuda.empty_cache()
+    assert len(replayed) > before
+    assert [segment.tokens for segment in [*begun, *waiting]] == expected
+
+
+def test_threads_replay_side_by_side(model: whisperlite.Whisper, replayed: list[int]) -> None:
+    expected = [tokens(model.transcribe(RECORDING, **options)) for options in OPTIONS]
+    with ThreadPoolExecutor(len(OPTIONS)) as threads:
+        for _ in range(3):
+            found = threads.map(lambda options: tokens(model.transcribe(RECORDING, **options)), OPTIONS)
+            assert list(found) == expected
+    assert replayed
 
 
 def test_samples_drawn_with_one_seed_are_the_same(model: whisperlite.Whisper) -> None:

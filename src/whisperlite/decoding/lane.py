@@ -10,6 +10,7 @@ Axes: W slots, K queries, R = W·K rows, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ from whisperlite.decoding.rules import (
     suppression_mask,
 )
 from whisperlite.decoding.search import (
+    BeamNews,
     Hypothesis,
     beam_step,
     best_hypothesis,
@@ -43,9 +45,10 @@ from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.text.vocabulary import TIMESTAMP_SECONDS
 
-# A recorded step is for so many positions of the text, so many slots, or a multiple: what is too much is computed with
-# weights of 0, or for nobody, and there are few different ones.
-_POSITIONS, _SLOTS = 128, 8
+# A recorded step is for a multiple of so many positions of the text, and for numbers of slots of so many significant
+# bits: what is too much is computed with weights of 0, or for nobody, and there are few different ones. Recording takes
+# as long as some steps.
+_POSITIONS, _BITS, _TIMES_MET = 128, 3, 3
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ class Slot:
         no_speech_prob: read at the start of the transcript.
         count: tokens chosen so far.
         finished: hypotheses that have ended, of a `Beam`.
+        is_finite: False where a sum of a `Beam` is not a number.
     """
 
     ticket: int
@@ -69,6 +73,16 @@ class Slot:
     no_speech_prob: float
     count: int = 0
     finished: list[Hypothesis] = field(default_factory=list)
+    is_finite: bool = True
+
+    @property
+    def is_beam(self) -> bool:
+        return isinstance(self.ask.strategy, Beam)
+
+    @property
+    def max_candidates(self) -> int:
+        assert isinstance(self.ask.strategy, Beam), "only beam searches collect candidates"
+        return self.ask.strategy.max_candidates
 
     @property
     def written(self) -> int:
@@ -83,6 +97,15 @@ class Slot:
     def length(self) -> int:
         """Positions that its rows hold in the cache: the prompt and all chosen tokens but the last."""
         return len(self.ask.prompt.tokens) + self.count - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    """Rows of one slot that continue what others of it hold."""
+
+    slot: int
+    targets: list[int]
+    sources: list[int]
 
 
 class Lane:
@@ -100,6 +123,7 @@ class Lane:
         self.cross: CrossKeysValues | None = None
         self._recorder = recorder_for(device, network.dtype)
         self._replays: dict[tuple[int, int], Callable[[], Tensor]] = {}  # by slots and positions
+        self._met: Counter[tuple[int, int]] = Counter()  # how often before
         recorded_rows = rows if self._recorder is not None else 0  # all replays write into one result
         self._logits = torch.empty((recorded_rows, dims.n_vocab), dtype=torch.float32, device=device)
         self._keeps_cross = width > 1 or self._recorder is not None
@@ -136,8 +160,8 @@ class Lane:
     @property
     def _by_row(self) -> tuple[Tensor, ...]:
         """What is known of each row besides its keys and values."""
-        counted = (self.written, self.before) if self._is_remote else ()
-        return self.tokens, self.last, self.sums, self.done, self.timed, self.text_until, self.state.data, *counted
+        of_rules = self.timed, self.text_until, self.state.data
+        return self.tokens, self.written, self.before, self.last, self.sums, self.done, *of_rules
 
     @property
     def _rows(self) -> int:
@@ -188,24 +212,25 @@ class Lane:
     @torch.inference_mode()
     def step(self) -> None:
         """One more token in every active row."""
-        if self._recorder is None:
+        logits = self._replayed()
+        if logits is None:
             logits = self.network.decoder(self.last[: self._rows, None], self._cache())[0][:, 0]
-        else:
-            logits = self._replayed()[: self._rows]
         self._choose(logits, range(len(self.slots)))
 
-    def _replayed(self) -> Tensor:
-        """The logits (R, V) of a step that is recorded when it is first made, with rows behind the active ones."""
-        count, longest = len(self.slots), max(slot.length for slot in self.slots)
-        slots = 1 << (count - 1).bit_length() if count <= _SLOTS else _multiple(count, _SLOTS)
-        size = min(slots, self.width), min(_multiple(longest + 1, _POSITIONS), self.keys.shape[3])
+    def _replayed(self) -> Tensor | None:
+        """The logits (R, V) of a step that was recorded, or is worth it now; None: it is to be called."""
+        if self._recorder is None:
+            return None
+        longest = max(slot.length for slot in self.slots)
+        slots, positions = _rounded_up(len(self.slots)), -(-(longest + 1) // _POSITIONS) * _POSITIONS
+        size = min(slots, self.width), min(positions, self.keys.shape[3])
         if size not in self._replays:
-            assert self._recorder is not None, "the caller has looked"
-            replay = self._recorder.record(lambda: self._next_logits(*size))
+            self._met[size] += 1
+            replay = self._recorder.record(lambda: self._next_logits(*size)) if self._met[size] >= _TIMES_MET else None
             if replay is None:
-                return self._next_logits(*size)
+                return None
             self._replays[size] = replay
-        return self._replays[size]()
+        return self._replays[size]()[: self._rows]
 
     def _next_logits(self, slots: int, positions: int) -> Tensor:
         """Nothing in it depends on what the host knows of the slots; what the unused ones get nobody looks at."""
@@ -220,19 +245,30 @@ class Lane:
     @torch.inference_mode()
     def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
         """Remove the slots that are complete, with the hypothesis that each settled on."""
-        broken = self.sums[: self._rows].isnan().view(-1, self.queries).any(-1)
-        complete = self.done[: self._rows].view(-1, self.queries).all(-1)
-        ends = torch.stack([complete, broken]).tolist()
+        complete, broken = self._ends()
         taken = []
         for index in reversed(range(len(self.slots))):
             slot = self.slots[index]
-            if ends[1][index]:  # nothing sensible can follow
+            if broken[index]:  # nothing sensible can follow
                 taken.append((slot, Hypothesis((), math.nan)))
                 self._remove(index)
-            elif ends[0][index] or slot.count >= slot.limit:
+            elif complete[index] or slot.count >= slot.limit:
                 taken.append((slot, self._settle(index)))
                 self._remove(index)
         return taken[::-1]
+
+    def _ends(self) -> tuple[list[bool], list[bool]]:
+        """Which slots are complete, and which have a sum that is not a number; of beams the host knows."""
+        if all(slot.is_beam for slot in self.slots):
+            complete = [len(slot.finished) >= slot.max_candidates for slot in self.slots]
+            return complete, [not slot.is_finite for slot in self.slots]
+        done = self.done[: self._rows].view(-1, self.queries).all(-1)
+        broken = self.sums[: self._rows].isnan().view(-1, self.queries).any(-1)
+        complete, is_broken = torch.stack([done, broken]).tolist()
+        for index, slot in enumerate(self.slots):
+            if slot.is_beam:
+                complete[index] = len(slot.finished) >= slot.max_candidates
+        return complete, is_broken
 
     @torch.inference_mode()
     def drop(self, ticket: int) -> None:
@@ -297,8 +333,8 @@ class Lane:
         if any(self.slots[index].ask.text_until for index in slots):
             forbid_empty_segments(logits, self.state.of(rows), self.text_until[rows], self.tokenizer)
         apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
-        beams = [index for index in slots if isinstance(self.slots[index].ask.strategy, Beam)]
-        others = [index for index in slots if not isinstance(self.slots[index].ask.strategy, Beam)]
+        beams = [index for index in slots if self.slots[index].is_beam]
+        others = [index for index in slots if not self.slots[index].is_beam]
         if beams:
             self._choose_beams(self._logits_of(logits, beams, slots), beams)
         if others:
@@ -356,73 +392,65 @@ class Lane:
         # Windows begin one by one, so either all of these slots choose their first token or none.
         first = torch.full((len(slots),), self.slots[slots[0]].count == 0, device=logits.device)
         step = beam_step(logits, self.sums[rows].view(len(slots), -1), first, self.tokenizer.eot)
-        sources, ended = step.on_host()
-        for index, ends in zip(slots, ended, strict=True):
-            self._collect(index, ends)
-        orders = [places(each) for each in sources]
-
-        order = torch.tensor(orders, device=logits.device)
-        chosen, tokens, sums = (each.gather(1, order) for each in (step.sources, step.tokens, step.sums))
-        unmoved = list(range(self.queries))
-        if any([each[place] for place in order] != unmoved for each, order in zip(sources, orders, strict=True)):
-            first_rows = torch.tensor(slots, device=logits.device)[:, None] * self.queries
-            self._reorder(rows, (first_rows + chosen).flatten(), slots)
+        news = step.on_host()
+        for index, of_slot in zip(slots, news, strict=True):
+            self._collect(index, of_slot)
+        orders = [places(of_slot.sources) for of_slot in news]
+        moves = []
+        for index, of_slot, order in zip(slots, news, orders, strict=True):
+            pairs = [(query, of_slot.sources[place]) for query, place in enumerate(order)]
+            moved = [(index * self.queries + to, index * self.queries + of) for to, of in pairs if to != of]
+            if moved:
+                moves.append(_Moves(index, [to for to, _ in moved], [of for _, of in moved]))
+        if moves:
+            self._move(moves)
+        chosen = torch.tensor(orders, device=logits.device)
+        tokens, sums = (each.gather(1, chosen) for each in (step.tokens, step.sums))
         self.sums[rows] = sums.flatten()
         self._append(rows, tokens.flatten(), slots)
-        full = [len(self.slots[i].finished) >= self._max_candidates(self.slots[i]) for i in slots]
-        if any(full):
-            self.done[rows] = torch.tensor(full, device=logits.device).repeat_interleave(self.queries)
 
-    def _collect(self, index: int, ended: Sequence[tuple[int, float]]) -> None:
-        """Take a slot's newly ended hypotheses, (query, sum) best first, while there is room."""
+    def _collect(self, index: int, news: BeamNews) -> None:
+        """Take a slot's newly ended hypotheses, while there is room."""
         slot = self.slots[index]
-        for source, total in ended:
-            if len(slot.finished) < self._max_candidates(slot):
+        slot.is_finite = news.is_finite
+        for source, total in news.ended:
+            if len(slot.finished) < slot.max_candidates:
                 row = index * self.queries + source
                 [tokens] = self._answers(slice(row, row + 1), slot)
                 slot.finished.append(Hypothesis(tuple(tokens), total))
 
-    @staticmethod
-    def _max_candidates(slot: Slot) -> int:
-        assert isinstance(slot.ask.strategy, Beam), "only beam searches collect candidates"
-        return slot.ask.strategy.max_candidates
-
-    def _reorder(self, rows: slice | Tensor, sources: Tensor, slots: list[int]) -> None:
-        """Let the rows of these slots continue what `sources` hold."""
+    def _move(self, moves: Sequence[_Moves]) -> None:
+        """Let rows continue what others of their slot hold."""
+        targets = [row for each in moves for row in each.targets]
+        sources = [row for each in moves for row in each.sources]
         cache = self._cache().advanced(1)  # the last token's position has just been written
-        if sources.device.type == "cpu":
-            self._move_what_differs(cache, rows, sources, slots)
-        else:  # there it would have to be waited for
-            order = torch.arange(self._rows, device=sources.device)
-            order[rows] = sources
-            cache.reordered(order, start=min(len(self.slots[index].ask.prompt.tokens) for index in slots))
-        self.tokens[rows] = self.tokens[sources]
-        self.state.data[rows] = self.state.data[sources]
+        if self.network.device.type == "cpu":
+            for each in moves:
+                cache.move(each.targets, each.sources, start=self._parting(each))
+        else:  # which positions differ would have to be waited for
+            start = min(len(self.slots[each.slot].ask.prompt.tokens) for each in moves)
+            cache.move(targets, sources, start=start)
+        into, of = torch.tensor([targets, sources], device=self.network.device)
+        self.tokens[into] = self.tokens[of]
+        self.state.data[into] = self.state.data[of]
 
-    def _move_what_differs(self, cache: Cache, rows: slice | Tensor, sources: Tensor, slots: list[int]) -> None:
-        """Slot by slot, from where a row parts from its source.
+    def _parting(self, moves: _Moves) -> int:
+        """The first position at which a row holds something else than the one that it is to continue.
 
         Hypotheses of a window are all different, so what two of them begin with they have from a common ancestor.
         """
-        differs = self.tokens[rows] != self.tokens[sources]
-        capacity = differs.shape[1]
-        partings = torch.where(differs.any(-1), differs.int().argmax(-1), capacity).view(len(slots), -1).amin(-1)
-        for index, parting, theirs in zip(slots, partings.tolist(), sources.view(len(slots), -1), strict=True):
-            if parting < capacity:
-                order, prompt = torch.arange(self._rows, device="cpu"), self.slots[index].ask.prompt
-                order[index * self.queries : (index + 1) * self.queries] = theirs
-                cache.reordered(order, start=len(prompt.tokens) - len(prompt.forced) + parting)
+        differs = (self.tokens[moves.targets] != self.tokens[moves.sources]).any(0).nonzero()
+        prompt = self.slots[moves.slot].ask.prompt
+        chosen = int(differs[0]) if len(differs) else self.tokens.shape[1]
+        return len(prompt.tokens) - len(prompt.forced) + chosen
 
     def _append(self, rows: slice | Tensor, tokens: Tensor, slots: list[int]) -> None:
         counts = [self.slots[index].written for index in slots]
-        if not self._is_remote and len(set(counts)) == 1:
-            self.tokens[rows, counts[0]] = tokens
+        if self._is_remote or len(set(counts)) > 1:
+            self.tokens[torch.arange(self._rows, device=tokens.device)[rows], self.written[rows]] = tokens
         else:
-            counted = torch.tensor(counts, device="cpu").repeat_interleave(self.queries)
-            columns = self.written[rows] if self._is_remote else counted
-            self.tokens[torch.arange(self._rows, device=tokens.device)[rows], columns] = tokens
-        if self._is_remote:
-            self.written[rows] += 1
+            self.tokens[rows, counts[0]] = tokens
+        self.written[rows] += 1
         self.last[rows] = tokens
         advanced = self.state.of(rows).advanced(tokens, self.tokenizer.timestamp_begin)
         self.state.data[rows] = advanced.data
@@ -480,12 +508,12 @@ class Lane:
                     storage[:, index] = storage[:, end]
             self.slots[index] = self.slots[end]
         self.slots.pop()
-        if self._is_remote:
-            self.written[source], self.before[source] = 1, 0
+        self.written[source], self.before[source] = 1, 0
         if not self.slots and not self._keeps_cross:
             self.cross = None
 
 
-def _multiple(count: int, of: int) -> int:
-    """The first multiple that is not below a number."""
-    return -(-count // of) * of
+def _rounded_up(count: int) -> int:
+    """The first number that is not below another and has few significant bits."""
+    step = 1 << max((count - 1).bit_length() - _BITS, 0)
+    return -(-count // step) * step

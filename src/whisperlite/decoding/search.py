@@ -54,6 +54,21 @@ def _logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class BeamNews:
+    """Of one window.
+
+    Attributes:
+        sources: (K,) the query that each of the chosen continues.
+        ended: the query and the sum of each hypothesis that ended, best first.
+        is_finite: False where a sum is not a number, so that nothing sensible can follow.
+    """
+
+    sources: list[int]
+    ended: list[tuple[int, float]]
+    is_finite: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BeamStep:
     """One step of a beam search, for B windows.
 
@@ -72,21 +87,22 @@ class BeamStep:
     ended_sources: Tensor
     ended_sums: Tensor
 
-    def on_host(self) -> tuple[list[list[int]], list[list[tuple[int, float]]]]:
-        """What the host has to know of each window, in one transfer: other devices stop working for each.
-
-        Returns:
-            `sources`; and the query and the sum of each hypothesis that ended, best first.
-        """
+    def on_host(self) -> list[BeamNews]:
+        """What the host has to know of each window, in one transfer: other devices stop working for each."""
         queries, candidates = self.sources.shape[1], self.ended.shape[1]
         # As float32, which holds such small integers exactly.
         rows = torch.cat([self.sources, self.ended_sources, self.ended, self.ended_sums], dim=1).tolist()
-        sources, ended = [], []
+        news = []
         for row in rows:
-            sources.append([int(source) for source in row[:queries]])
             of, flags, sums = (row[queries + part * candidates :][:candidates] for part in range(3))
-            ended.append([(int(query), total) for query, flag, total in zip(of, flags, sums, strict=True) if flag])
-        return sources, ended
+            news.append(
+                BeamNews(
+                    sources=[int(source) for source in row[:queries]],
+                    ended=[(int(query), total) for query, flag, total in zip(of, flags, sums, strict=True) if flag],
+                    is_finite=not any(map(math.isnan, sums)),
+                )
+            )
+        return news
 
 
 def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep:

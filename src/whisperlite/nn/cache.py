@@ -8,6 +8,7 @@ Axes: L layers, W windows, R rows (W windows × K queries each), H heads, T text
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,7 +29,7 @@ class Cache:
 
     Attributes:
         keys, values: of the text, (L, R, H, capacity, D); positions past a row's length hold leftovers.
-        cross: of the audio, one entry a window, shared by its rows and never reordered.
+        cross: of the audio, one entry a window, shared by its rows and never moved.
         lengths: how many positions of each row are valid.
     """
 
@@ -58,25 +59,25 @@ class Cache:
         """Step back to at most these lengths."""
         return replace(self, lengths=tuple(map(min, self.lengths, lengths)))
 
-    def reordered(self, rows: Tensor, *, start: int = 0) -> Cache:
-        """Row i continues what row `rows[i]` holds from position `start` on; before it they must already agree.
+    def move(self, targets: Sequence[int], sources: Sequence[int], *, start: int = 0) -> None:
+        """Each target continues what its source holds from position `start` on; before it they must already agree.
 
         Args:
-            rows: (R,) indices. Lengths stay: rows that change places must be equally long.
+            targets, sources: rows, as many of one as of the other; all are read before any is written. Lengths stay:
+                rows that change places must be equally long.
             start: first position to move.
         """
         end = self.longest
         parts = [storage[:, :, :, start:end] for storage in (self.keys, self.values)]
-        if rows.device.type == "cpu":  # one by one is several times as fast there, and most rows stay
-            moves = [(target, source) for target, source in enumerate(rows.tolist()) if target != source]
+        if self.keys.device.type == "cpu":  # one by one is several times as fast there
             for part in parts:
-                held = [part[:, source].clone() for _, source in moves]
-                for (target, _), each in zip(moves, held, strict=True):
+                held = [part[:, source].clone() for source in sources]
+                for target, each in zip(targets, held, strict=True):
                     part[:, target] = each
         else:
+            into, of = torch.tensor([targets, sources], device=self.keys.device)
             for part in parts:
-                part[:, : len(rows)] = part.index_select(1, rows)
-        return self
+                part.index_copy_(1, into, part.index_select(1, of))
 
 
 @dataclass(frozen=True, slots=True)

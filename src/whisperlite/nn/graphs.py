@@ -12,9 +12,10 @@ import logging
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from functools import cache
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -26,74 +27,136 @@ from whisperlite.nn.config import ModelDimensions
 logger = logging.getLogger("whisperlite")
 
 SWITCH = "WHISPERLITE_CUDA_GRAPHS"
-"""Name of the environment variable that, if it is "0", has every operator called."""
+"""Name of the environment variable that, if it is "1", has steps recorded."""
+
+# In earlier ones random numbers that another thread draws meanwhile fail, and one recording that fails has memory never
+# come back.
+_FIRST_TORCH = (2, 13)
 
 _RECORDING = threading.Lock()  # torch records one graph at a time in a process
-_FAILURES = 3  # after which no more is recorded
+_FAILURES = 3  # in a process, after which no more is recorded
 
 
 class Recorder(Protocol):
     """Records calls that share memory, for one thread."""
 
     def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor] | None:
-        """What does the same again: it gives one and the same tensor, with new contents. None: this time it failed.
+        """What does the same again, as long as the recorder lives: it gives one tensor, with new contents.
+
+        None: this time it failed.
 
         Args:
-            call: gives the same for the same contents of the memory that it reads, however often it is called.
+            call: gives the same for the same contents of the memory that it reads, however often it is called, and
+                writes its result where it has written it before.
         """
 
 
 def recorder_for(device: torch.device, dtype: torch.dtype) -> Recorder | None:
-    """None: the device has no graphs, or they are switched off, or do not work here."""
-    if device.type != "cuda" or os.environ.get(SWITCH) == "0" or not _works(device, dtype):
+    """None: nothing is recorded, since nobody asked for it, the device has no graphs, or they do not work here."""
+    if os.environ.get(SWITCH) != "1" or device.type != "cuda" or not _has_graphs() or not _works(device, dtype):
         return None
-    return CudaGraphs(device)
+    stream = _STREAMS.lend(device)
+    return None if stream is None else CudaGraphs(device, stream)
+
+
+def _has_graphs() -> bool:
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    return version >= _FIRST_TORCH and torch.version.hip is None  # on ROCm their end waits for the whole device
+
+
+class _Streams:
+    """Streams that graphs are recorded on, for one recorder at a time each.
+
+    torch hands out the same few again and again. When a graph ends, the memory that products use on its stream goes,
+    also from under the graphs of others on it.
+    """
+
+    _MOST = 16  # of a device; torch has 32
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[torch.cuda.Stream]] = {}
+        self._made: dict[int, set[int]] = {}
+        self._lock = threading.Lock()
+
+    def lend(self, device: torch.device) -> torch.cuda.Stream | None:
+        """One that nobody else has; None: all are lent."""
+        index = torch.cuda.current_device() if device.index is None else device.index
+        with self._lock:
+            free, made = self._free.setdefault(index, []), self._made.setdefault(index, set())
+            if not free and len(made) < self._MOST:
+                for _ in range(2 * self._MOST):
+                    stream = torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
+                    if stream.cuda_stream not in made:
+                        made.add(stream.cuda_stream)
+                        free.append(stream)
+                        break
+            return free.pop() if free else None
+
+    def give_back(self, stream: torch.cuda.Stream, graphs: list[torch.cuda.CUDAGraph]) -> None:
+        """Graphs end, then their stream is free. It takes no lock: it may be called at any moment, by any thread."""
+        graphs.clear()
+        self._free[stream.device.index].append(stream)
+
+
+_STREAMS = _Streams()
 
 
 class CudaGraphs:
     """Graphs that share the memory of what lies between their first and last operator."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    failures: ClassVar[int] = 0
+
+    def __init__(self, device: torch.device, stream: torch.cuda.Stream) -> None:
+        self._device, self._stream = device, stream
         self._pool = torch.cuda.graph_pool_handle()
-        self._failures = 0
+        # Those that failed, too: with the last one, the pool would end.
+        self._graphs: list[torch.cuda.CUDAGraph] = []
+        weakref.finalize(self, _STREAMS.give_back, stream, self._graphs).atexit = False
 
     def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor] | None:
-        """See `Recorder`. Whoever waits for the whole device in another thread makes it fail, which is no harm."""
-        if self._failures == _FAILURES:
+        """See `Recorder`."""
+        if CudaGraphs.failures >= _FAILURES:
             return None
-        try:
-            return self._recorded(call)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            self._failures += 1
-            logger.warning("A step was not recorded as a CUDA graph, and is slower: %s", error)
+        with torch.cuda.device(self._device):
+            result = call()  # libraries plan and allocate at their first call, which cannot be recorded
+            with _RECORDING:
+                number = self._recorded(call)
+        if number is None:
             return None
-
-    def _recorded(self, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        current = torch.cuda.current_stream(self._device)
-        graph = torch.cuda.CUDAGraph()
-        self._stream.wait_stream(current)
-        try:
-            with _RECORDING, torch.cuda.stream(self._stream):
-                call()  # libraries plan and allocate at their first call, which cannot be recorded
-                # Not `torch.cuda.graph`, which first gives all spare memory back, and others would ask for it again.
-                # What other threads do in the meantime is theirs.
-                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-                try:
-                    result = call()
-                finally:
-                    graph.capture_end()
-        finally:
-            current.wait_stream(self._stream)  # the first call writes what the next one reads
+        graphs = self._graphs
 
         def replay() -> Tensor:
-            graph.replay()
+            graphs[number].replay()
             return result
 
         return replay
+
+    def _recorded(self, call: Callable[[], Tensor]) -> int | None:
+        """The number of a new graph; None: it failed twice."""
+        try:
+            return self._captured(call)
+        except RuntimeError:
+            # Perhaps for want of memory: while something is recorded, torch takes nothing of what it holds in reserve.
+            torch.cuda.empty_cache()
+        try:
+            return self._captured(call)
+        except RuntimeError:
+            CudaGraphs.failures += 1
+            logger.warning("A step was not recorded as a CUDA graph, and is slower.", exc_info=True)
+            return None
+
+    def _captured(self, call: Callable[[], Tensor]) -> int:
+        """Other threads may compute meanwhile, but not wait for the whole device."""
+        graph = torch.cuda.CUDAGraph()
+        self._graphs.append(graph)
+        with torch.cuda.stream(self._stream):
+            # Not `torch.cuda.graph`, which first gives all spare memory back, and others would ask for it again.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                call()
+            finally:
+                graph.capture_end()
+        return len(self._graphs) - 1
 
 
 def replays(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> bool:
@@ -110,19 +173,15 @@ def replays(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> boo
     keys, values, *cross = (random(2, 2, 2, positions, 64) for positions in (16, 16, 16, 16))
     tokens, lengths = (torch.zeros(2, dtype=torch.long, device=device) for _ in range(2))
     memory = FixedCache(keys, values, CrossKeysValues(*cross), lengths)
-
-    def call() -> Tensor:
-        return decoder.next_logits(tokens, memory)
-
-    replay = recorder.record(call)
+    logits = torch.empty((2, dims.n_vocab), dtype=torch.float32, device=device)
+    replay = recorder.record(lambda: logits.copy_(decoder.next_logits(tokens, memory)))
     if replay is None:
         return False
     for step in range(3):
         tokens += 7
         lengths += torch.tensor([1, 2], device=device)
         cross[0].neg_()
-        found = replay().clone()
-        expected = call()
+        found, expected = replay(), decoder.next_logits(tokens, memory)
         # The same operators; a library may choose another product for what it records.
         if (found - expected).abs().max() > 0.02 * expected.abs().max() or not found.isfinite().all():
             logger.warning("A CUDA graph gave something else than its operators in step %d.", step)
@@ -133,14 +192,17 @@ def replays(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> boo
 @cache
 def _works(device: torch.device, dtype: torch.dtype) -> bool:
     """Asked once in a process."""
+    stream = _STREAMS.lend(device)
+    if stream is None:
+        return False
     try:
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            works = replays(CudaGraphs(device), device, dtype)
+            works = replays(CudaGraphs(device, stream), device, dtype)
     except torch.cuda.OutOfMemoryError:
         raise
-    except RuntimeError as error:
-        logger.warning("A CUDA graph cannot be replayed: %s", error)
+    except RuntimeError:
+        logger.warning("A CUDA graph could not be replayed.", exc_info=True)
         works = False
     if not works:
-        logger.warning("Decoding calls operator by operator, which is slower.")
+        logger.warning("CUDA graphs do not work here: decoding calls operator by operator, which is slower.")
     return works
