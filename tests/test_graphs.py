@@ -25,13 +25,13 @@ from tests.test_engine import N_TEXT_CTX, SMALL, assert_same, random_asks, table
 from tests.test_network import cache_of, close, memory_starts_as_nan, random_tokens
 from tests.test_search import check, literal_answer
 from whisperlite.audio.mel import Samples
-from whisperlite.decoding import lane
+from whisperlite.decoding import replays
 from whisperlite.decoding.asks import Decode
 from whisperlite.decoding.engine import Engine
 from whisperlite.nn import graphs
 from whisperlite.nn.build import build_network
 from whisperlite.nn.cache import CrossKeysValues, FixedCache
-from whisperlite.nn.graphs import SWITCH, CudaGraphs, Recorder, recorder_for, replays
+from whisperlite.nn.graphs import SWITCH, CudaGraphs, Recorder, can_replay, recorder_for
 
 CPU = torch.device("cpu")
 
@@ -64,7 +64,7 @@ class Recorders:
 def recorders(monkeypatch: pytest.MonkeyPatch) -> Recorders:
     """Every lane that is made replays its steps."""
     recorders = Recorders()
-    monkeypatch.setattr(lane, "recorder_for", recorders)
+    monkeypatch.setattr(replays, "recorder_for", recorders)
     return recorders
 
 
@@ -104,10 +104,10 @@ def test_every_window_gets_its_literal_answer(asks: list[Decode], slots: int, se
     """Slots come and go, move, and are fewer than what is computed; the literal implementation knows nothing of it."""
     table = Table(SMALL.n_vocab, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "recorder_for", lambda *_: Calling())
-        patch.setattr(lane, "_POSITIONS", 5)
-        patch.setattr(lane, "_BITS", 1)
-        patch.setattr(lane, "_TIMES_MET", 2)
+        patch.setattr(replays, "recorder_for", lambda *_: Calling())
+        patch.setattr(replays, "_POSITIONS", 5)
+        patch.setattr(replays, "_BITS", 1)
+        patch.setattr(replays, "_TIMES_MET", 2)
         answers = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=slots).run(asks)
     for ask, answer in zip(asks, answers, strict=True):
         check(answer, literal_answer(table, ask, SMALL, N_TEXT_CTX), ask)
@@ -131,7 +131,7 @@ def test_windows_get_the_same_with_steps_that_are_replayed(
         found = Engine(network, tokenizer, slots=slots).run(asks)
     assert recorders.replayed > recorders.recorded > 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "recorder_for", recorder_for)
+        patch.setattr(replays, "recorder_for", recorder_for)
         expected = Engine(network, tokenizer, slots=slots).run(asks)
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
@@ -168,7 +168,7 @@ def test_a_recording_gets_the_same_transcript(
     found = base.transcribe(librivox, **options)
     assert recorders.replayed > 20
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "recorder_for", recorder_for)
+        patch.setattr(replays, "recorder_for", recorder_for)
         expected = base.transcribe(librivox, **options)
     assert [segment.tokens for segment in found.segments] == [segment.tokens for segment in expected.segments]
     assert found.words == expected.words
@@ -196,7 +196,7 @@ class Failing:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_small_decoder_tells_whether_steps_are_replayed(recorder: Recorder, dtype: torch.dtype, works: bool) -> None:
     with torch.inference_mode():
-        assert replays(recorder, CPU, dtype) is works
+        assert can_replay(recorder, CPU, dtype) is works
 
 
 def test_nothing_is_recorded_unless_it_is_asked_for_and_can_be(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:

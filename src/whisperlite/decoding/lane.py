@@ -10,8 +10,7 @@ Axes: W slots, K queries, R = W·K rows, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from whisperlite.decoding.asks import Beam, Decode, Sample
 from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.replays import Replays
 from whisperlite.decoding.rules import (
     NEVER,
     TimestampState,
@@ -40,15 +40,9 @@ from whisperlite.decoding.search import (
     places,
 )
 from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
-from whisperlite.nn.graphs import recorder_for
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.text.vocabulary import TIMESTAMP_SECONDS
-
-# A recorded step is for a multiple of so many positions of the text, and for numbers of slots of so many significant
-# bits: what is too much is computed with weights of 0, or for nobody, and there are few different ones. Recording takes
-# as long as some steps.
-_POSITIONS, _BITS, _TIMES_MET = 128, 3, 3
 
 
 @dataclass(slots=True)
@@ -121,14 +115,12 @@ class Lane:
         # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
         self.keys, self.values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
         self.cross: CrossKeysValues | None = None
-        self._recorder = recorder_for(device, network.dtype)
-        self._replays: dict[tuple[int, int], Callable[[], Tensor]] = {}  # by slots and positions
-        self._met: Counter[tuple[int, int]] = Counter()  # how often before
-        recorded_rows = rows if self._recorder is not None else 0  # all replays write into one result
-        self._logits = torch.empty((recorded_rows, dims.n_vocab), dtype=torch.float32, device=device)
-        self._keeps_cross = width > 1 or self._recorder is not None
+        self._replays = Replays.where_possible(device, network.dtype, most_slots=width, most_positions=capacity)
+        replayed_rows = rows if self._replays is not None else 0  # all replays write into one result
+        self._logits = torch.empty((replayed_rows, dims.n_vocab), dtype=torch.float32, device=device)
+        self._keeps_cross = width > 1 or self._replays is not None
         # Asking the host for each row's length would mean waiting for what the device has to do.
-        self._is_remote = device.type != "cpu" or self._recorder is not None
+        self._is_remote = device.type != "cpu" or self._replays is not None
         self.written = torch.ones(rows, dtype=torch.long, device=device)  # as `Slot.written`
         self.before = torch.zeros(rows, dtype=torch.long, device=device)  # positions of the prompt before the answer
         self.tokens = torch.zeros((rows, capacity), dtype=torch.long, device=device)
@@ -218,19 +210,12 @@ class Lane:
         self._choose(logits, range(len(self.slots)))
 
     def _replayed(self) -> Tensor | None:
-        """The logits (R, V) of a step that was recorded, or is worth it now; None: it is to be called."""
-        if self._recorder is None:
+        """The logits (R, V) of the next step, if it is recorded; None: it is to be called."""
+        if self._replays is None:
             return None
         longest = max(slot.length for slot in self.slots)
-        slots, positions = _rounded_up(len(self.slots)), -(-(longest + 1) // _POSITIONS) * _POSITIONS
-        size = min(slots, self.width), min(positions, self.keys.shape[3])
-        if size not in self._replays:
-            self._met[size] += 1
-            replay = self._recorder.record(lambda: self._next_logits(*size)) if self._met[size] >= _TIMES_MET else None
-            if replay is None:
-                return None
-            self._replays[size] = replay
-        return self._replays[size]()[: self._rows]
+        logits = self._replays.replay(len(self.slots), longest + 1, self._next_logits)
+        return None if logits is None else logits[: self._rows]
 
     def _next_logits(self, slots: int, positions: int) -> Tensor:
         """Nothing in it depends on what the host knows of the slots; what the unused ones get nobody looks at."""
@@ -511,9 +496,3 @@ class Lane:
         self.written[source], self.before[source] = 1, 0
         if not self.slots and not self._keeps_cross:
             self.cross = None
-
-
-def _rounded_up(count: int) -> int:
-    """The first number that is not below another and has few significant bits."""
-    step = 1 << max((count - 1).bit_length() - _BITS, 0)
-    return -(-count // step) * step

@@ -159,7 +159,7 @@ class CudaGraphs:
         return len(self._graphs) - 1
 
 
-def replays(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> bool:
+def can_replay(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a small decoder says the same when its step is replayed as when it is called."""
     dims = ModelDimensions(80, 16, 128, 2, 1, 64, 32, 128, 2, 2)
     generator = torch.Generator("cpu").manual_seed(0)
@@ -197,7 +197,7 @@ def _works(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     try:
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            works = replays(CudaGraphs(device, stream), device, dtype)
+            works = can_replay(CudaGraphs(device, stream), device, dtype)
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError:
