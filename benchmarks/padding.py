@@ -25,7 +25,7 @@ from whisperlite.audio.load import read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features, Window
 from whisperlite.decoding.engine import Engine
 from whisperlite.options import make_options
-from whisperlite.transcription.pool import drive
+from whisperlite.transcription.driver import drive
 from whisperlite.transcription.recording import Sequential
 from whisperlite.transcription.session import session
 

@@ -33,7 +33,7 @@ from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine
 from whisperlite.nn.network import Decoder
 from whisperlite.options import OptionsDict, make_options
-from whisperlite.transcription.pool import Driver, drive
+from whisperlite.transcription.driver import Driver, drive
 from whisperlite.transcription.recording import PARTIAL, Event, Recording, Sequential
 from whisperlite.transcription.session import Accepted, Session, session
 

@@ -26,7 +26,7 @@ from whisperlite.options import Options
 from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.chunks import chunks_of, join
-from whisperlite.transcription.pool import Driver, drive
+from whisperlite.transcription.driver import Driver, drive
 from whisperlite.transcription.recording import PARTIAL, Chunked, Event, Run
 from whisperlite.transcription.session import Accepted
 from whisperlite.vad_options import VadOptions

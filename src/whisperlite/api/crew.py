@@ -26,7 +26,7 @@ from whisperlite.decoding.threads import ending_workers, release_workers
 from whisperlite.errors import DeviceError, MemoryExceededError
 from whisperlite.options import Options
 from whisperlite.results import Transcription
-from whisperlite.transcription.pool import Driver, Events
+from whisperlite.transcription.driver import Driver, Events
 from whisperlite.transcription.recording import Recording
 from whisperlite.transcription.session import Accepted
 

@@ -37,10 +37,10 @@ from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.prompt import build_prompt
 from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.driver import drive
 from whisperlite.transcription.fallback import attempt
 from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.languages import among, likeliest
-from whisperlite.transcription.pool import drive
 from whisperlite.transcription.recording import Recording
 from whisperlite.transcription.session import Accepted
 from whisperlite.transcription.start import start_recording

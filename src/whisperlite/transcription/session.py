@@ -205,17 +205,16 @@ class _Session:
             outcome = yield from self._until_change(outcome, change_s)
         if self._is_multilingual and not is_silent(outcome.decoded, self.options):
             outcome = yield from self._in_its_language(outcome)
-        went_on = self.goes_on
-        outcome = self._ended_where_speech_does(outcome)
+        outcome, goes_on = self._ended_where_speech_does(outcome)
         place, moved = outcome.place, outcome.moved
 
         accepted: tuple[Segment, ...] = ()
+        counts = True
         if is_silent(outcome.decoded, self.options):
             moved = place.n_frames
             self.record.skip(place.offset_s, place.end_s, "no_speech")
         else:
             drafts = [self._draft(piece, outcome) for piece in outcome.pieces]
-            counts = True
             if self.options.word_timestamps:
                 drafts, moved, counts = yield from self._with_words(drafts, outcome)
             if counts:
@@ -223,8 +222,8 @@ class _Session:
                 accepted = self.record.accept(drafts, outcome)
                 tokens = [token for each in accepted for token in each.tokens]
                 self.history.add(tokens, outcome.last_temperature, place.language)
-            else:
-                self.goes_on = went_on
+        if counts:
+            self.goes_on = goes_on
         # The rules make timestamps advance, so that 0 cannot come from decoding; words may end where the window begins
         # (correction 24). Then the window is passed.
         moved = moved if moved > 0 else place.n_frames
@@ -234,14 +233,15 @@ class _Session:
         yield Accepted(accepted, self.record.done_s, self.duration)
         return moved
 
-    def _ended_where_speech_does(self, outcome: Outcome) -> Outcome:
+    def _ended_where_speech_does(self, outcome: Outcome) -> tuple[Outcome, bool]:
+        """The window without what it has left to the next one, and whether speech follows that it said does not."""
         pauses = self.pauses
         if pauses is None or is_silent(outcome.decoded, self.options):
-            self.goes_on = False
-            return outcome
+            return outcome, False
         heard = outcome if self.goes_on else without_unheard(outcome, pauses)
-        self.goes_on = heard is not outcome  # once: where it says so again nothing but noise may follow
-        return heard if self.options.word_timestamps else ended_in_pause(heard, pauses)  # words tell where they end
+        goes_on = heard is not outcome  # once: where it says so again nothing but noise may follow
+        # Words tell where they end.
+        return heard if self.options.word_timestamps else ended_in_pause(heard, pauses), goes_on
 
     def _until_change(self, outcome: Outcome, change_s: float) -> _Steps[Outcome]:
         """What was said in the language that the window begins in."""
