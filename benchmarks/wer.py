@@ -46,7 +46,7 @@ def main() -> None:
     if arguments.cached:
         runs = [run for run in runs if place.find("reference", run, ladder="stop") is not None]
     if not runs:
-        raise SystemExit("There is no recording to compare; with --cached, the reference must have answered before.")
+        raise SystemExit("Nothing to compare; with --cached, the reference must have answered before.")
     for side in SIDES:
         place.answer(side, runs, ladder="stop")
     sampled = [run for run in runs if falls_back(place, run)]

@@ -55,7 +55,8 @@ def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 def passes(summary: dict[str, Any]) -> bool:
     """Some runs, none of them outside the law, and at least 98 % identical outright."""
-    return bool(summary["runs"] and not summary["differs"] and summary["identical"] >= REQUIRED_IDENTICAL * summary["runs"])
+    runs = summary["runs"]
+    return bool(runs and not summary["differs"] and summary["identical"] >= REQUIRED_IDENTICAL * runs)
 
 
 def as_markdown(summary: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ class Desk:
             left_out = {each.recording for each in requests if each.library != "whisperlite" and not self.find(each)}
             requests = [request for request in requests if request.recording not in left_out]
         if not requests:
-            raise SystemExit("There is no recording to compare; with --cached, every library must have answered before.")
+            raise SystemExit("Nothing to compare; with --cached, every library must have answered before.")
         for asked in (list, self.with_seeds):
             for library in dict.fromkeys(request.library for request in requests):
                 if library == "whisperlite" or not cached:
