@@ -75,7 +75,7 @@ words: $(VENV)/.dev $(REFERENCE_VENV)/.ready  ## compare times of words with ope
 	$(BIN)/python -m benchmarks.words $(ARGS)
 
 silence pauses languages bench load: export PEERS_PYTHON = $(PEERS_VENV)/bin/python
-silence: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.ready  ## count words made up and lost, against two peers
+silence: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.ready  ## count hallucinated and lost words, against two peers
 	$(BIN)/python -m benchmarks.silence $(ARGS)
 
 pauses: $(VENV)/.dev $(REFERENCE_VENV)/.ready $(PEERS_VENV)/.ready  ## long pauses between sentences: what is lost, and when it begins

@@ -30,7 +30,7 @@ from whisperlite.decoding.asks import Decode, Decoded, Greedy
 from whisperlite.decoding.engine import Engine, as_window
 from whisperlite.nn.build import build_network, expected_shapes
 from whisperlite.nn.config import ModelDimensions
-from whisperlite.nn.graphs import SWITCH
+from whisperlite.nn.graphs import SWITCH, recorder_for
 from whisperlite.nn.network import Network
 from whisperlite.text.prompt import build_prompt
 from whisperlite.text.tokenizer import Tokenizer
@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     if values.device is None:
         print("There is no device but the CPU, so nothing is timed; --device cpu times that.")
         return 0
+    os.environ.pop(SWITCH, None)  # it is measured with and without
     device, dtype = torch.device(values.device), getattr(torch, values.dtype)
     limits = measure_limits(device, dtype)
     rows: list[Row] = []
@@ -185,18 +186,15 @@ def measure(network: Network, slots: int, tokens: int, limits: dict[str, float])
 
 def with_graphs(network: Network, slots: int, tokens: int, limits: dict[str, float]) -> Row:
     """The same step, and windows from features to tokens, with CUDA graphs; nothing where there are none."""
-    if network.device.type != "cuda":
-        return {}
-    before = os.environ.get(SWITCH)
     os.environ[SWITCH] = "1"
     try:
+        if recorder_for(network.device, network.dtype) is None:
+            return {}
         work = asks(network, slots, tokens)
         step_s, engine = measure_step(network, work), new_engine(network, slots)
         whole_s = [timed(lambda: engine.run(work), network.device) for _ in range(_REPEATS + 1)][1:]
     finally:
         del os.environ[SWITCH]
-        if before is not None:
-            os.environ[SWITCH] = before
     moved = step_bytes(network, slots, tokens // 2)
     return {
         "step_with_graphs_ms": round(step_s * 1e3, 3),

@@ -111,7 +111,7 @@ class Table:
 class TableDecoder:
     """A `Decoder` that knows a row's history only by the token ids that it left in the cache's keys.
 
-    So it gives wrong logits as soon as a cache is reordered, copied or cut wrongly. Its `hidden` are the logits.
+    So it gives wrong logits as soon as rows of a cache are moved, copied or cut wrongly. Its `hidden` are the logits.
     """
 
     table: Table
@@ -136,6 +136,7 @@ class TableDecoder:
 
     def next_logits(self, tokens: Tensor, cache: FixedCache) -> Tensor:
         """Nothing is known of rows that hold nothing yet: nobody is to look at theirs."""
+        assert int(cache.lengths.max()) < cache.keys.shape[3], "a GPU would write behind the end"
         logits = torch.full((len(tokens), self.table.n_vocab), torch.nan)
         queries = len(tokens) // cache.cross.keys.shape[1]
         for row, length in enumerate(cache.lengths.tolist()):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from typing_extensions import Unpack
 
-from tests.test_cancel import wav_of
 from whisperlite import OptionsDict, Transcription
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
@@ -34,6 +35,16 @@ def quick(**more: Unpack[OptionsDict]) -> OptionsDict:
 def noise(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
     generator = np.random.default_rng(seed)
     return (generator.standard_normal(round(seconds * 16000)) * 0.1).astype(np.float32)
+
+
+def wav_of(samples: npt.NDArray[Any]) -> bytes:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return content.getvalue()
 
 
 RECORDINGS = [noise(seconds, seed) for seed, seconds in enumerate((65, 3, 31, 0.5, 40, 7))]

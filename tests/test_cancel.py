@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import gc
-import io
 import os
 import pickle
 import sys
 import threading
 import time
-import wave
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +20,9 @@ import pytest
 import torch
 
 import whisperlite
+from tests.pooled import wav_of
 from tests.scripted import MULTILINGUAL, SILENT, UNSURE, Said, at, detected, half_a_second_each, spoken, text
 from tests.scripted import drive as drive_to_the_end
-from tests.small_whisper import small_whisper
 from whisperlite import CancelledError, CancelToken, DecodingError, TimeoutExceededError, Transcription
 from whisperlite.audio.mel import Features
 from whisperlite.cancel import NEVER, Stop
@@ -365,11 +363,6 @@ QUICK: OptionsDict = {"beam_size": 1, "max_new_tokens": 4, "logprob_threshold": 
 
 
 @pytest.fixture(scope="module")
-def model() -> whisperlite.Whisper:
-    return small_whisper()
-
-
-@pytest.fixture(scope="module")
 def whole(model: whisperlite.Whisper) -> Transcription:
     return model.transcribe(NOISE, **QUICK)
 
@@ -621,16 +614,6 @@ def is_gone(pid: Path) -> bool:
     except ProcessLookupError:
         return True
     return False
-
-
-def wav_of(samples: np.ndarray[Any, Any]) -> bytes:
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return content.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["path", "bytes", "samples of another rate"])

@@ -23,15 +23,16 @@ from tests.models import STRUCTURES, Table, random_mel, random_network, random_t
 from tests.replaying import Replayer
 from tests.test_engine import N_TEXT_CTX, SMALL, assert_same, random_asks, table_asks
 from tests.test_network import cache_of, close, memory_starts_as_nan, random_tokens
-from tests.test_search import check, literal_answer
+from tests.test_search import ask_for, check, literal_answer
 from whisperlite.audio.mel import Samples
 from whisperlite.decoding import replays
-from whisperlite.decoding.asks import Decode
+from whisperlite.decoding.asks import Decode, Greedy
 from whisperlite.decoding.engine import Engine
 from whisperlite.nn import graphs
 from whisperlite.nn.build import build_network
 from whisperlite.nn.cache import CrossKeysValues, FixedCache
 from whisperlite.nn.graphs import SWITCH, CudaGraphs, Recorder, can_replay, recorder_for
+from whisperlite.text.prompt import Prompt
 
 CPU = torch.device("cpu")
 
@@ -86,7 +87,7 @@ def test_a_step_that_asks_the_host_for_nothing_gives_the_same_logits(structure: 
         close(values[:, row, :, : length + 1], cache.values[:, row, :, : length + 1])
 
 
-def test_a_step_moves_nothing_to_the_host_or_from_it() -> None:
+def test_a_step_moves_nothing_to_the_host() -> None:
     """Where there are no numbers, all that would is an error."""
     dims, meta = STRUCTURES["base"], torch.device("meta")
     decoder = build_network(dims, random_tensors(dims), device=meta, dtype=torch.float16).decoder
@@ -111,6 +112,25 @@ def test_every_window_gets_its_literal_answer(asks: list[Decode], slots: int, se
         answers = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=slots).run(asks)
     for ask, answer in zip(asks, answers, strict=True):
         check(answer, literal_answer(table, ask, SMALL, N_TEXT_CTX), ask)
+
+
+def test_a_row_without_a_slot_writes_where_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slot that goes had a longer prompt than the steps of the others are for."""
+    monkeypatch.setattr(replays, "recorder_for", lambda *_: Calling())
+    monkeypatch.setattr(replays, "_POSITIONS", 5)
+    monkeypatch.setattr(replays, "_BITS", 1)
+    monkeypatch.setattr(replays, "_TIMES_MET", 1)
+    table = Table(SMALL.n_vocab, seed=0)
+    engine = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=4)
+    long = Prompt((*[0] * 15, SMALL.sot), sot_index=15, forced=())
+    asks = [ask_for(number, Greedy(), SMALL, max_new_tokens=8) for number in range(3)]
+    tickets = [engine.submit(ask) for ask in [*asks, ask_for(3, Greedy(), SMALL, prompt=long, max_new_tokens=8)]]
+    answers = dict(engine.step())
+    engine.cancel(tickets[3])
+    while len(answers) < 3:
+        answers |= engine.step()
+    for ticket, ask in zip(tickets, asks, strict=False):
+        check(answers[ticket], literal_answer(table, ask, SMALL, N_TEXT_CTX), ask)
 
 
 class Calling:
@@ -202,6 +222,8 @@ def test_a_small_decoder_tells_whether_steps_are_replayed(recorder: Recorder, dt
 def test_nothing_is_recorded_unless_it_is_asked_for_and_can_be(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
     gpu = torch.device("cuda", 0)
     monkeypatch.setattr(graphs, "_works", lambda *_: True)
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
+    monkeypatch.setattr(torch, "version", SimpleNamespace(hip=None))
     assert recorder_for(gpu, torch.float16) is None
     monkeypatch.setenv(SWITCH, "1")
     assert recorder_for(CPU, torch.float32) is None
@@ -211,7 +233,8 @@ def test_nothing_is_recorded_unless_it_is_asked_for_and_can_be(monkeypatch: pyte
             patch.setattr(torch, name, value)
             assert recorder_for(gpu, torch.float16) is None
     monkeypatch.setattr(graphs, "_works", lambda *_: False)
-    assert recorder_for(gpu, torch.float16) is None
+    assert recorder_for(gpu, torch.float16) is not None  # asked once in a process
+    assert recorder_for(gpu, torch.bfloat16) is None
     assert cuda.log == []
 
 
@@ -248,6 +271,7 @@ class FakeCuda:
         patch.setattr(torch.cuda, "empty_cache", lambda: self.log.append("empty cache"))
         patch.setattr(torch.cuda, "CUDAGraph", lambda: FakeGraph(self))
         patch.setattr(graphs, "_STREAMS", graphs._Streams())
+        patch.setattr(graphs, "_PROBED", {})
         patch.setattr(CudaGraphs, "failures", 0)
 
     @contextmanager

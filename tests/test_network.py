@@ -136,6 +136,17 @@ def test_moved_rows_continue_what_their_sources_hold() -> None:
         close(logits[row], full_forward(network, 0, torch.cat([tokens[source], new[row]]))[-2:])
 
 
+def test_rows_of_other_devices_are_moved_as_those_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network("base")
+    caches = [network.decoder(random_tokens(network, 4, 6), cache_of(network, 0, queries=4))[1] for _ in range(2)]
+    caches[0].move([0, 3, 1], [3, 0, 0], start=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("whisperlite.nn.cache.ONE_BY_ONE", ())
+        caches[1].move([0, 3, 1], [3, 0, 0], start=2)
+    assert torch.equal(caches[0].keys, caches[1].keys)
+    assert torch.equal(caches[0].values, caches[1].values)
+
+
 def test_what_lies_past_a_rows_length_has_no_influence() -> None:
     network = random_network("base")
     tokens, new = random_tokens(network, 2, 6), random_tokens(network, 2, 1, seed=1)

@@ -16,8 +16,7 @@ import pytest
 import torch
 
 import whisperlite
-from tests.pooled import PATIENCE_S, noise, quick, wait_until
-from tests.test_cancel import wav_of
+from tests.pooled import PATIENCE_S, noise, quick, wait_until, wav_of
 from whisperlite import Whisper
 from whisperlite.decoding import threads as module
 from whisperlite.decoding.threads import ending_workers, release_workers, threads

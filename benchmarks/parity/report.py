@@ -100,6 +100,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "end of the recording, where the reference's end after it ([correction "
         "9](../design.md#the-reference-and-where-we-differ)).",
     ]
+    if note := summary.get("note"):  # of how this very run was made, written by hand
+        lines += ["", note]
     if summary["not_identical"]:
         lines += ["", "| not identical | kind | where |", "|---|---|---|"]
         lines += [f"| {each['run']} | {each['kind']} | {each['detail']} |" for each in summary["not_identical"]]

@@ -101,6 +101,28 @@ def test_zero_threads_are_the_default_as_for_transcribing(
     assert (given, len(configurations)) == ([None, 2], 2)
 
 
+@pytest.mark.usefixtures("configurations")
+def test_every_flag_of_a_model_is_given_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, given = small_whisper(), dict[str, Any]()
+
+    def load(name: str, **arguments: Any) -> whisperlite.Whisper:
+        given.update(arguments, name=name)
+        return model
+
+    monkeypatch.setattr(whisperlite, "load_model", load)
+    flags = ["--model", "tiny", "--revision", "v2", "--model-dir", "models", "--local_files_only"]
+    serve(tmp_path, *flags, "--device", "cpu", "--compute-type", "int8", "--threads", "3")
+    assert given == {
+        "name": "tiny",
+        "revision": "v2",
+        "cache_dir": "models",
+        "local_files_only": True,
+        "device": "cpu",
+        "compute_type": "int8",
+        "cpu_threads": 3,
+    }
+
+
 def test_a_token_is_made_as_often_as_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert command.token(["--data-dir", str(tmp_path)]) == 0

@@ -19,9 +19,8 @@ import jsonschema_rs
 import numpy as np
 import pytest
 
-from tests.pooled import QUICK, RECORDINGS, SHORT, WAV, Steps, noise, quick, wait_until
+from tests.pooled import QUICK, RECORDINGS, SHORT, WAV, Steps, noise, quick, wait_until, wav_of
 from tests.server.serving import FORM, INFERENCE, Running, in_threads, running
-from tests.test_cancel import wav_of
 from whisperlite import DecodingError, OptionError, Options, Transcription, Whisper
 from whisperlite.audio import ffmpeg
 from whisperlite.kinds import TEXT, Kind, optional

@@ -17,11 +17,9 @@ import openai
 import pytest
 
 import whisperlite
-from tests.pooled import PATIENCE_S, WAV, Steps, wait_until
+from tests.pooled import PATIENCE_S, WAV, Steps, wait_until, wav_of
 from tests.server.serving import Process, Running, in_threads, new_token, running, serving
 from tests.server.test_inference import WAVS
-from tests.small_whisper import small_whisper
-from tests.test_cancel import wav_of
 from whisperlite.audio.mel import Samples
 from whisperlite.formats import render
 from whisperlite.text.tokenizer import Tokenizer
@@ -171,8 +169,8 @@ def test_who_has_no_token_is_told_so(token_and_service: tuple[str, Process], rec
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(small_whisper(), tmp_path_factory.mktemp("small")) as found:
+def service(model: whisperlite.Whisper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(model, tmp_path_factory.mktemp("small")) as found:
         yield found
 
 

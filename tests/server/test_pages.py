@@ -15,8 +15,8 @@ import httpx2
 import pytest
 
 from tests.pages import PAGES, Block, blocks, commands, name_of
+from tests.pooled import wav_of
 from tests.server.serving import Process, serving
-from tests.test_cancel import wav_of
 from whisperlite.audio.mel import Samples
 
 SHOWN = "http://localhost:8000"

@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from standardwebhooks import Webhook
 
-from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, pool_threads, quick, wait_until
+from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, pool_threads, quick, wait_until, wav_of
 from tests.server.serving import FORM, INFERENCE, Process, Running, in_threads, running, serving
 from tests.server.webhooks.receiver import Receiver, running_receiver
-from tests.test_cancel import wav_of
 from whisperlite import Whisper
 from whisperlite.server.auth import add_token, hash_of
 from whisperlite.server.background import Background

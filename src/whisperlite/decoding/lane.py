@@ -94,7 +94,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moves:
+class _Move:
     """Rows of one slot that continue what others of it hold."""
 
     slot: int
@@ -248,12 +248,12 @@ class Lane:
             complete = [len(slot.finished) >= slot.max_candidates for slot in self.slots]
             return complete, [not slot.is_finite for slot in self.slots]
         done = self.done[: self._rows].view(-1, self.queries).all(-1)
-        broken = self.sums[: self._rows].isnan().view(-1, self.queries).any(-1)
-        complete, is_broken = torch.stack([done, broken]).tolist()
+        not_numbers = self.sums[: self._rows].isnan().view(-1, self.queries).any(-1)
+        complete, broken = torch.stack([done, not_numbers]).tolist()
         for index, slot in enumerate(self.slots):
             if slot.is_beam:
                 complete[index] = len(slot.finished) >= slot.max_candidates
-        return complete, is_broken
+        return complete, broken
 
     @torch.inference_mode()
     def drop(self, ticket: int) -> None:
@@ -381,15 +381,15 @@ class Lane:
         for index, of_slot in zip(slots, news, strict=True):
             self._collect(index, of_slot)
         orders = [places(of_slot.sources) for of_slot in news]
+        chosen = torch.tensor(orders, device=logits.device)  # before there is something to wait for
         moves = []
         for index, of_slot, order in zip(slots, news, orders, strict=True):
             pairs = [(query, of_slot.sources[place]) for query, place in enumerate(order)]
             moved = [(index * self.queries + to, index * self.queries + of) for to, of in pairs if to != of]
             if moved:
-                moves.append(_Moves(index, [to for to, _ in moved], [of for _, of in moved]))
+                moves.append(_Move(index, [to for to, _ in moved], [of for _, of in moved]))
         if moves:
             self._move(moves)
-        chosen = torch.tensor(orders, device=logits.device)
         tokens, sums = (each.gather(1, chosen) for each in (step.tokens, step.sums))
         self.sums[rows] = sums.flatten()
         self._append(rows, tokens.flatten(), slots)
@@ -404,12 +404,12 @@ class Lane:
                 [tokens] = self._answers(slice(row, row + 1), slot)
                 slot.finished.append(Hypothesis(tuple(tokens), total))
 
-    def _move(self, moves: Sequence[_Moves]) -> None:
+    def _move(self, moves: Sequence[_Move]) -> None:
         """Let rows continue what others of their slot hold."""
         targets = [row for each in moves for row in each.targets]
         sources = [row for each in moves for row in each.sources]
         cache = self._cache().advanced(1)  # the last token's position has just been written
-        if self.network.device.type == "cpu":
+        if not self._is_remote:
             for each in moves:
                 cache.move(each.targets, each.sources, start=self._parting(each))
         else:  # which positions differ would have to be waited for
@@ -419,13 +419,13 @@ class Lane:
         self.tokens[into] = self.tokens[of]
         self.state.data[into] = self.state.data[of]
 
-    def _parting(self, moves: _Moves) -> int:
+    def _parting(self, move: _Move) -> int:
         """The first position at which a row holds something else than the one that it is to continue.
 
         Hypotheses of a window are all different, so what two of them begin with they have from a common ancestor.
         """
-        differs = (self.tokens[moves.targets] != self.tokens[moves.sources]).any(0).nonzero()
-        prompt = self.slots[moves.slot].ask.prompt
+        differs = (self.tokens[move.targets] != self.tokens[move.sources]).any(0).nonzero()
+        prompt = self.slots[move.slot].ask.prompt
         chosen = int(differs[0]) if len(differs) else self.tokens.shape[1]
         return len(prompt.tokens) - len(prompt.forced) + chosen
 

@@ -1,7 +1,7 @@
 """CUDA graphs: a call that is recorded once and replayed.
 
-A step of the decoder is some hundred small operators. On a GPU calling them takes longer than what they do; a graph of
-them is one call. What is recorded works on the memory that it was recorded with, and the host decides nothing in it.
+A step of the decoder is several hundred small operators. On a GPU calling them takes longer than what they do; a graph
+of them is one call. What is recorded works on the memory that it was recorded with, and the host decides nothing in it.
 
 Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
@@ -14,7 +14,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from functools import cache
 from typing import ClassVar, Protocol
 
 import torch
@@ -36,6 +35,9 @@ _FIRST_TORCH = (2, 13)
 _RECORDING = threading.Lock()  # torch records one graph at a time in a process
 _FAILURES = 3  # in a process, after which no more is recorded
 
+_PROBING = threading.Lock()
+_PROBED: dict[tuple[torch.device, torch.dtype], bool] = {}
+
 
 class Recorder(Protocol):
     """Records calls that share memory, for one thread."""
@@ -53,10 +55,17 @@ class Recorder(Protocol):
 
 def recorder_for(device: torch.device, dtype: torch.dtype) -> Recorder | None:
     """None: nothing is recorded, since nobody asked for it, the device has no graphs, or they do not work here."""
-    if os.environ.get(SWITCH) != "1" or device.type != "cuda" or not _has_graphs() or not _works(device, dtype):
+    if os.environ.get(SWITCH) != "1" or device.type != "cuda" or not _has_graphs():
         return None
     stream = _STREAMS.lend(device)
-    return None if stream is None else CudaGraphs(device, stream)
+    if stream is None:
+        logger.info("Nothing more is recorded on %s as long as so much else is.", device)
+        return None
+    recorder = CudaGraphs(device, stream)
+    with _PROBING:
+        if (device, dtype) not in _PROBED:
+            _PROBED[device, dtype] = _works(recorder, device, dtype)
+    return recorder if _PROBED[device, dtype] else None
 
 
 def _has_graphs() -> bool:
@@ -189,15 +198,10 @@ def can_replay(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> 
     return True
 
 
-@cache
-def _works(device: torch.device, dtype: torch.dtype) -> bool:
-    """Asked once in a process."""
-    stream = _STREAMS.lend(device)
-    if stream is None:
-        return False
+def _works(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> bool:
     try:
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            works = can_replay(CudaGraphs(device, stream), device, dtype)
+            works = can_replay(recorder, device, dtype)
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError:
