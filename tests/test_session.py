@@ -181,12 +181,13 @@ def test_where_every_attempt_fails_the_best_one_is_kept__correction_2() -> None:
     assert (run.result.text, run.result.segments[0].temperature) == (" best", 0.2)
 
 
-def test_where_every_attempt_repeats_itself_the_likeliest_is_kept__correction_2() -> None:
+def test_where_every_attempt_repeats_itself_the_one_that_does_so_least_is_kept__correction_2() -> None:
+    """Of equals the likeliest. A loop is the likelier the longer it goes round."""
     script = [
-        Said(spoken(0, f" {name}", 2), avg_logprob=logprob, compression_ratio=5.0)
-        for name, logprob in [("one", -0.9), ("two", -0.4), ("three", -0.4)]
+        Said(spoken(0, f" {name}", 2), avg_logprob=logprob, compression_ratio=ratio)
+        for name, logprob, ratio in [("loop", -0.1, 20.0), ("one", -0.9, 5.0), ("two", -0.4, 5.0), ("three", -0.4, 5.0)]
     ]
-    assert drive(script, temperature=[0.0, 0.5, 1.0]).result.text == " two"
+    assert drive(script, temperature=[0.0, 0.3, 0.6, 1.0]).result.text == " two"
 
 
 def test_an_attempt_kept_from_low_on_the_ladder_still_resets_the_prompt__correction_2() -> None:

@@ -154,7 +154,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "Where openai-whisper samples, the benchmark gives it whisperlite's random numbers, so that the two do not "
         f"differ by chance; faster-whisper draws its own. Of the {summary['answers']} answers for which openai-whisper "
         f"sampled, whisperlite's text is the same in {summary['same_texts']}. If all attempts at a window fail, "
-        "openai-whisper keeps the last one, and whisperlite the most probable one that does not repeat itself, so for "
-        "a single kind of sound either can have more words.",
+        "openai-whisper keeps the last one, and whisperlite the most probable one that does not repeat itself, or the "
+        "one that does so least, so for a single kind of sound either can have more words.",
     ]
     return "\n".join(lines) + "\n"

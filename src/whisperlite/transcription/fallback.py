@@ -75,7 +75,8 @@ def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
     """Index of the attempt to keep where every one failed.
 
     Differs: the reference keeps the last, drawn at the highest temperature (correction 2). Here it is the most
-    probable of those that do not repeat themselves, or of all where all do; the first of equals.
+    probable of those that do not repeat themselves. Where all do, the more probable is the one that goes round longer:
+    then it is the one that repeats itself least. The first of equals.
 
     Raises:
         DecodingError: none has finite probabilities.
@@ -88,7 +89,9 @@ def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
             "compute_type='float32'; otherwise see whether suppress_tokens leaves anything to say."
         )
     fair = [index for index in finite if limit is None or attempts[index].compression_ratio <= limit]
-    return max(fair or finite, key=lambda index: attempts[index].avg_logprob)
+    if fair:
+        return max(fair, key=lambda index: attempts[index].avg_logprob)
+    return min(finite, key=lambda index: (attempts[index].compression_ratio, -attempts[index].avg_logprob))
 
 
 def is_silent(decoded: Decoded, options: Options) -> bool:
