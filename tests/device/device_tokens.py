@@ -78,11 +78,15 @@ def test_recordings_get_together_what_each_gets_alone(model: whisperlite.Whisper
         assert [tokens(job.result()) for job in jobs] == alone
 
 
+def need_cuda() -> None:
+    if DEVICE is None or torch.device(DEVICE).type != "cuda":
+        pytest.skip("only CUDA has graphs, and tells what is allocated")
+
+
 @pytest.fixture
 def replayed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps are replayed as CUDA graphs; a number for each replay, that of its rows."""
-    if DEVICE is None or torch.device(DEVICE).type != "cuda":
-        pytest.skip("only CUDA has graphs")
+    need_cuda()
     found: list[int] = []
     replay = Lane._replayed
 
@@ -160,8 +164,7 @@ def test_a_language_is_detected_as_on_the_cpu(model: whisperlite.Whisper, on_cpu
 
 @pytest.fixture
 def allocated() -> int:
-    if DEVICE is None or torch.device(DEVICE).type != "cuda":
-        pytest.skip("only CUDA tells what is allocated")
+    need_cuda()
     gc.collect()
     return torch.cuda.memory_allocated()
 

@@ -56,7 +56,8 @@ class Slot:
         no_speech_prob: read at the start of the transcript.
         count: tokens chosen so far.
         finished: hypotheses that have ended, of a `Beam`.
-        is_finite: False where a sum of a `Beam` is not a number.
+        is_complete: nothing more comes. Of a `Beam` the host learns it with every token, of others when it asks.
+        is_finite: False where a sum is not a number; likewise.
     """
 
     ticket: int
@@ -67,6 +68,7 @@ class Slot:
     no_speech_prob: float
     count: int = 0
     finished: list[Hypothesis] = field(default_factory=list)
+    is_complete: bool = False
     is_finite: bool = True
 
     @property
@@ -230,30 +232,29 @@ class Lane:
     @torch.inference_mode()
     def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
         """Remove the slots that are complete, with the hypothesis that each settled on."""
-        complete, broken = self._ends()
+        self._ask_for_ends()
         taken = []
         for index in reversed(range(len(self.slots))):
             slot = self.slots[index]
-            if broken[index]:  # nothing sensible can follow
+            if not slot.is_finite:  # nothing sensible can follow
                 taken.append((slot, Hypothesis((), math.nan)))
                 self._remove(index)
-            elif complete[index] or slot.count >= slot.limit:
+            elif slot.is_complete or slot.count >= slot.limit:
                 taken.append((slot, self._settle(index)))
                 self._remove(index)
         return taken[::-1]
 
-    def _ends(self) -> tuple[list[bool], list[bool]]:
-        """Which slots are complete, and which have a sum that is not a number; of beams the host knows."""
-        if all(slot.is_beam for slot in self.slots):
-            complete = [len(slot.finished) >= slot.max_candidates for slot in self.slots]
-            return complete, [not slot.is_finite for slot in self.slots]
+    def _ask_for_ends(self) -> None:
+        """Which slots are complete, and which have a sum that is not a number: of greedy and sampled ones."""
+        others = [index for index, slot in enumerate(self.slots) if not slot.is_beam]
+        if not others:
+            return
         done = self.done[: self._rows].view(-1, self.queries).all(-1)
-        not_numbers = self.sums[: self._rows].isnan().view(-1, self.queries).any(-1)
-        complete, broken = torch.stack([done, not_numbers]).tolist()
-        for index, slot in enumerate(self.slots):
-            if slot.is_beam:
-                complete[index] = len(slot.finished) >= slot.max_candidates
-        return complete, broken
+        broken = self.sums[: self._rows].isnan().view(-1, self.queries).any(-1)
+        ends = torch.stack([done, broken], dim=1).tolist()
+        for index in others:
+            is_complete, is_broken = ends[index]
+            self.slots[index].is_complete, self.slots[index].is_finite = is_complete, not is_broken
 
     @torch.inference_mode()
     def drop(self, ticket: int) -> None:
@@ -403,6 +404,7 @@ class Lane:
                 row = index * self.queries + source
                 [tokens] = self._answers(slice(row, row + 1), slot)
                 slot.finished.append(Hypothesis(tuple(tokens), total))
+        slot.is_complete = len(slot.finished) >= slot.max_candidates
 
     def _move(self, moves: Sequence[_Move]) -> None:
         """Let rows continue what others of their slot hold."""

@@ -304,13 +304,20 @@ def test_look_ups_that_hang_keep_none_of_the_loops_threads(monkeypatch: pytest.M
         answer.set()
 
 
-def test_look_ups_that_hang_for_one_owner_leave_the_others_some_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, public = threading.Event(), Names(["8.8.8.8"])
+def slow_where_named_so(answer: threading.Event) -> Callable[..., list[tuple[Any, ...]]]:
+    """Look-ups that give a public address, those of names that begin with "slow" when they are let go."""
+    public = Names(["8.8.8.8"])
 
     def look_up(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
         if host.startswith("slow"):
             answer.wait(5.0)
         return public(host, port)
+
+    return look_up
+
+
+def test_look_ups_that_hang_for_one_owner_leave_the_others_some_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
 
     async def resolve_all() -> None:
         addresses = Addresses()
@@ -324,7 +331,7 @@ def test_look_ups_that_hang_for_one_owner_leave_the_others_some_threads(monkeypa
 
     monkeypatch.setattr(addresses_module, "_MOST_LOOKUPS", 2)
     monkeypatch.setattr(addresses_module, "_MOST_OF_ONE", 1)
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", slow_where_named_so(answer))
     asyncio.run(resolve_all())
 
 
@@ -353,12 +360,7 @@ def test_look_ups_that_hang_count_after_nobody_waits_for_them(monkeypatch: pytes
 
 
 def test_look_ups_that_hang_for_the_only_owner_leave_it_the_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, public = threading.Event(), Names(["8.8.8.8"])
-
-    def look_up(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
-        if host.startswith("slow"):
-            answer.wait(5.0)
-        return public(host, port)
+    answer = threading.Event()
 
     async def resolve_all() -> None:
         addresses = Addresses(has_many=lambda: False)
@@ -372,7 +374,7 @@ def test_look_ups_that_hang_for_the_only_owner_leave_it_the_other_threads(monkey
 
     monkeypatch.setattr(addresses_module, "_MOST_LOOKUPS", 2)
     monkeypatch.setattr(addresses_module, "_MOST_OF_ONE", 1)
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", slow_where_named_so(answer))
     asyncio.run(resolve_all())
 
 
