@@ -23,20 +23,21 @@ class _Recipe:
     name: str
     dtype: torch.dtype
     overflows: bool
+    cuda_graphs: bool
 
     def load(self) -> Whisper:
-        return small_whisper(self.dtype, overflows=self.overflows)
+        return small_whisper(self.dtype, overflows=self.overflows, cuda_graphs=self.cuda_graphs)
 
 
-def small_whisper(dtype: torch.dtype = torch.float32, *, overflows: bool = False) -> Whisper:
+def small_whisper(dtype: torch.dtype = torch.float32, *, overflows: bool = False, cuda_graphs: bool = False) -> Whisper:
     """Its answers are arbitrary, end at times, and are always the same.
 
     Args:
         overflows: some sum passes 65504, the largest float16.
     """
     network = build_network(DIMS, small_tensors(overflows=overflows), device=torch.device("cpu"), dtype=dtype)
-    recipe = _Recipe("small", dtype, overflows)
-    return Whisper(network, TOKENIZER, recipe, GenerationConfig(), HEADS)
+    recipe = _Recipe("small", dtype, overflows, cuda_graphs)
+    return Whisper(network, TOKENIZER, recipe, GenerationConfig(), HEADS, cuda_graphs=cuda_graphs)
 
 
 def small_tensors(*, overflows: bool) -> dict[str, Tensor]:

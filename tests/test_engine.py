@@ -18,7 +18,9 @@ from tests.models import Table, random_mel, small_tokenizer, table_network, talk
 from tests.test_network import memory_starts_as_nan
 from tests.test_search import ask_for, check, literal_answer
 from whisperlite.audio.mel import Features, Samples
+from whisperlite.decoding import encoding
 from whisperlite.decoding.asks import Answer, Ask, Beam, Decode, Decoded, Detect, Detected, Greedy, Sample, Strategy
+from whisperlite.decoding.encoding import at_once
 from whisperlite.decoding.engine import Engine, as_window, compression_ratio
 from whisperlite.nn.network import Encoder, Network
 from whisperlite.options import Options, OptionsDict
@@ -279,13 +281,16 @@ def test_a_window_whose_encoding_is_given_is_not_encoded_again__correction_21() 
     assert all(isinstance(answer, Decoded) and answer.encoding is first.encoding for answer in answers)
 
 
-@pytest.mark.parametrize(("is_on_cpu", "expected"), [(True, [1, 1, 1]), (False, [3])])
+@pytest.mark.parametrize(
+    ("kind", "count", "expected"),
+    [("cpu", 3, [1, 1, 1]), ("mps", 3, [3]), ("xpu", 11, [8, 3]), ("cuda", 11, [8, 2, 1]), ("cuda", 8, [8])],
+)
 def test_windows_that_are_admitted_together_are_encoded_together_but_on_a_cpu(
-    monkeypatch: pytest.MonkeyPatch, is_on_cpu: bool, expected: list[int]
+    monkeypatch: pytest.MonkeyPatch, kind: str, count: int, expected: list[int]
 ) -> None:
-    monkeypatch.setattr(Engine, "_is_on_cpu", is_on_cpu)
+    monkeypatch.setattr(encoding, "at_once", lambda count, _: at_once(count, kind))
     network, batches = counted(table_network(Table(SMALL.n_vocab, seed=0)))
-    Engine(network, SMALL, slots=3).run([ask_for(window, Greedy(), SMALL) for window in range(3)])
+    Engine(network, SMALL, slots=count).run([ask_for(window, Greedy(), SMALL) for window in range(count)])
     assert batches == expected
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,17 +23,22 @@ from torch.cuda import CUDAGraph
 import whisperlite
 from tests.models import STRUCTURES, Table, random_mel, random_network, random_tensors, table_network, talkative_network
 from tests.replaying import Replayer
+from tests.small_whisper import small_whisper
 from tests.test_engine import N_TEXT_CTX, SMALL, assert_same, random_asks, table_asks
 from tests.test_network import cache_of, close, memory_starts_as_nan, random_tokens
 from tests.test_search import ask_for, check, literal_answer
+from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.audio.mel import Samples
-from whisperlite.decoding import replays
-from whisperlite.decoding.asks import Decode, Greedy
-from whisperlite.decoding.engine import Engine
+from whisperlite.decoding import encoding, replays
+from whisperlite.decoding.asks import Beam, Decode, Decoded, Greedy
+from whisperlite.decoding.encoding import WindowEncoder, at_once
+from whisperlite.decoding.engine import Engine, as_window
+from whisperlite.decoding.prefill import Prefill
+from whisperlite.decoding.replays import Replays
 from whisperlite.nn import graphs
 from whisperlite.nn.build import build_network
-from whisperlite.nn.cache import CrossKeysValues, FixedCache
-from whisperlite.nn.graphs import SWITCH, CudaGraphs, Recorder, can_replay, recorder_for
+from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
+from whisperlite.nn.graphs import CudaGraphs, Recorder, can_replay, recorder_for
 from whisperlite.text.prompt import Prompt
 
 CPU = torch.device("cpu")
@@ -39,17 +46,24 @@ CPU = torch.device("cpu")
 
 @dataclass
 class Recorders:
-    """One for each lane that is made.
+    """One for each engine and lane that is made.
 
     Attributes:
-        fails: what each of them fails at first.
+        fails, calls: of each of them at first.
+        missing: numbers of those that are not made.
     """
 
     fails: int = 0
+    calls: bool = False
+    missing: range = range(0)
+    asked: int = 0
     made: list[Replayer] = field(default_factory=list)
 
-    def __call__(self, *_: object) -> Replayer:
-        self.made.append(Replayer(self.fails))
+    def __call__(self, *_: object) -> Replayer | None:
+        self.asked += 1
+        if self.asked - 1 in self.missing:
+            return None
+        self.made.append(Replayer(self.fails, self.calls))
         return self.made[-1]
 
     @property
@@ -63,7 +77,7 @@ class Recorders:
 
 @pytest.fixture
 def recorders(monkeypatch: pytest.MonkeyPatch) -> Recorders:
-    """Every lane that is made replays its steps."""
+    """Every engine and lane that is made replays what it can."""
     recorders = Recorders()
     monkeypatch.setattr(replays, "recorder_for", recorders)
     return recorders
@@ -109,7 +123,7 @@ def test_every_window_gets_its_literal_answer(asks: list[Decode], slots: int, se
         patch.setattr(replays, "_POSITIONS", 5)
         patch.setattr(replays, "_BITS", 1)
         patch.setattr(replays, "_TIMES_MET", 2)
-        answers = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=slots).run(asks)
+        answers = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=slots, graphs=True).run(asks)
     for ask, answer in zip(asks, answers, strict=True):
         check(answer, literal_answer(table, ask, SMALL, N_TEXT_CTX), ask)
 
@@ -121,7 +135,7 @@ def test_a_row_without_a_slot_writes_where_nothing_is(monkeypatch: pytest.Monkey
     monkeypatch.setattr(replays, "_BITS", 1)
     monkeypatch.setattr(replays, "_TIMES_MET", 1)
     table = Table(SMALL.n_vocab, seed=0)
-    engine = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=4)
+    engine = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=4, graphs=True)
     long = Prompt((*[0] * 15, SMALL.sot), sot_index=15, forced=())
     asks = [ask_for(number, Greedy(), SMALL, max_new_tokens=8) for number in range(3)]
     tickets = [engine.submit(ask) for ask in [*asks, ask_for(3, Greedy(), SMALL, prompt=long, max_new_tokens=8)]]
@@ -148,13 +162,55 @@ def test_windows_get_the_same_with_steps_that_are_replayed(
     network, tokenizer = talkative_network(structure, seed)
     asks = random_asks(structure, tokenizer, [random_mel(network.dims, seed) for seed in range(12)])
     with memory_starts_as_nan():
-        found = Engine(network, tokenizer, slots=slots).run(asks)
+        found = Engine(network, tokenizer, slots=slots, graphs=True).run(asks)
     assert recorders.replayed > recorders.recorded > 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replays, "recorder_for", recorder_for)
-        expected = Engine(network, tokenizer, slots=slots).run(asks)
+    expected = Engine(network, tokenizer, slots=slots).run(asks)
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
+
+
+@pytest.mark.parametrize(("count", "recorded"), [(1, 1), (2, 1), (4, 1), (8, 0), (11, 2)])
+def test_few_windows_are_encoded_by_what_was_recorded(
+    monkeypatch: pytest.MonkeyPatch, count: int, recorded: int
+) -> None:
+    monkeypatch.setattr(encoding, "at_once", lambda count, _: at_once(count, "cuda"))
+    network = random_network("base")
+    windows = [as_window(random_mel(network.dims, seed)) for seed in range(count)]
+    recorder = Replayer()
+    replaying, calling = WindowEncoder(network, Replays(recorder)), WindowEncoder(network, None)
+    with torch.inference_mode():
+        found = [replaying.encode(windows) for _ in range(5)]
+        expected = calling.encode(windows)
+    assert (recorder.recorded, recorder.replayed) == (recorded, 2 * recorded)
+    for each in found:
+        for one, other in zip(each, expected, strict=True):
+            assert torch.equal(one.hidden, other.hidden)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 40, 300])
+def test_a_prompt_is_read_by_what_was_recorded_for_more_tokens(count: int) -> None:
+    """Each in a window of its own, the logits being asked for in places of its own."""
+    network = random_network("base")
+    recorder = Replayer()
+    prefill = Prefill(network, Replays(recorder))
+    ids = random_tokens(network, 5, count)
+    with torch.inference_mode():
+        for seed, tokens in enumerate(ids):
+            [encoding] = WindowEncoder(network, None).encode([as_window(random_mel(network.dims, seed))])
+            place = seed % count
+            read = prefill.read(Prompt(tuple(tokens.tolist()), sot_index=place, forced=()), encoding)
+            if seed < 2:
+                assert read is None
+                continue
+            assert read is not None
+            cache = Cache.empty(encoding.cross, rows=1, capacity=count)
+            logits, _ = network.decoder(tokens[None], cache)
+            close(read.logits, logits[0, [place, -1]])
+            close(read.keys, cache.keys)
+            close(read.values, cache.values)
+            close(read.cross.keys, encoding.cross.keys)
+            close(read.cross.values, encoding.cross.values)
+    assert (recorder.recorded, recorder.replayed) == (1, 2)
 
 
 def test_few_different_steps_are_recorded(recorders: Recorders) -> None:
@@ -163,35 +219,128 @@ def test_few_different_steps_are_recorded(recorders: Recorders) -> None:
     ask = random_asks("base", tokenizer, [random_mel(network.dims, 0)])[0]
     endless = replace(ask, suppressed=frozenset({tokenizer.eot}))
     asks = [replace(endless, max_new_tokens=20 + number % 16) for number in range(40)]
-    Engine(network, tokenizer, slots=16).run(asks)
-    assert recorders.recorded <= 5
-    assert recorders.replayed > 40
+    Engine(network, tokenizer, slots=16, graphs=True).run(asks)
+    of_engine, of_lane = recorders.made
+    assert of_engine.recorded == 2  # encoding a window, reading a prompt
+    assert of_lane.recorded <= 5
+    assert of_lane.replayed > 40
 
 
-def test_what_cannot_be_recorded_is_called(recorders: Recorders) -> None:
-    recorders.fails = 3
+@pytest.mark.parametrize("calls", [True, False])
+def test_what_cannot_be_recorded_is_called_once(recorders: Recorders, calls: bool) -> None:
     network, tokenizer = talkative_network("base", 2)
     asks = random_asks("base", tokenizer, [random_mel(network.dims, seed) for seed in range(3)])
-    found = Engine(network, tokenizer).run(asks)
-    assert recorders.recorded > 0
-    recorders.fails = 10_000
-    for one, other in zip(found, Engine(network, tokenizer).run(asks), strict=True):
-        assert_same(one, other)
+    expected = Engine(network, tokenizer).run(asks)
+    for fails in (3, 10_000):
+        recorders.fails, recorders.calls = fails, calls
+        for one, other in zip(Engine(network, tokenizer, graphs=True).run(asks), expected, strict=True):
+            assert_same(one, other)
     assert recorders.made[-1].recorded == 0
+
+
+@pytest.mark.parametrize("missing", [range(1), range(1, 9)])
+def test_not_everything_of_an_engine_need_replay(recorders: Recorders, missing: range) -> None:
+    """What one lane looks at stays as it is when a prompt is read for another."""
+    network, tokenizer = talkative_network("base", 2)
+    ask = random_asks("base", tokenizer, [random_mel(network.dims, 0)])[0]
+    endless = replace(ask, suppressed=frozenset({tokenizer.eot}), max_new_tokens=30, strategy=Greedy())
+    others = [
+        replace(endless, window=as_window(random_mel(network.dims, seed)), max_new_tokens=2) for seed in (1, 2, 3)
+    ]
+
+    def tokens() -> tuple[int, ...]:
+        engine = Engine(network, tokenizer, slots=2, graphs=True)
+        engine.run(others)  # prompts are replayed from now on
+        ticket, answers = engine.submit(endless), dict(engine.step())
+        engine.submit(replace(others[0], strategy=Beam(2, max_candidates=2)))
+        while ticket not in answers:
+            answers |= engine.step()
+        answer = answers[ticket]
+        assert isinstance(answer, Decoded)
+        return answer.tokens
+
+    expected = tokens()
+    recorders.asked, recorders.missing = 0, missing
+    assert tokens() == expected
 
 
 @pytest.mark.parametrize("options", [{"beam_size": 1}, {"beam_size": 3}, {"temperature": 0.6, "best_of": 2}], ids=str)
 def test_a_recording_gets_the_same_transcript(
-    recorders: Recorders, base: whisperlite.Whisper, librivox: Samples, options: whisperlite.OptionsDict
+    monkeypatch: pytest.MonkeyPatch,
+    recorders: Recorders,
+    base: whisperlite.Whisper,
+    librivox: Samples,
+    options: whisperlite.OptionsDict,
 ) -> None:
     options = {**options, "language": "en", "word_timestamps": True}
+    expected = base.transcribe(librivox, **options)
+    monkeypatch.setattr(base, "cuda_graphs", True)
+    monkeypatch.setattr(base, "_spare_engine", SpareEngine())
     found = base.transcribe(librivox, **options)
     assert recorders.replayed > 20
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replays, "recorder_for", recorder_for)
-        expected = base.transcribe(librivox, **options)
     assert [segment.tokens for segment in found.segments] == [segment.tokens for segment in expected.segments]
     assert found.words == expected.words
+
+
+SHORT: whisperlite.OptionsDict = {"language": "en", "max_new_tokens": 8}
+
+
+def noise(seconds: int) -> Samples:
+    return np.random.default_rng(0).standard_normal(16000 * seconds, dtype=np.float32)
+
+
+def tokens_of(segments: Iterable[whisperlite.Segment]) -> list[tuple[int, ...]]:
+    return [segment.tokens for segment in segments]
+
+
+def test_a_later_call_replays_what_an_earlier_one_has_recorded(recorders: Recorders, librivox: Samples) -> None:
+    model = small_whisper(cuda_graphs=True)
+    expected = model.transcribe(noise(70), **SHORT)
+    recorded, made = recorders.recorded, len(recorders.made)
+    assert recorded > 0
+    assert model.transcribe(noise(70), **SHORT).text == expected.text
+    assert (recorders.recorded, len(recorders.made)) == (recorded, made)
+    for _ in range(2):  # as many windows as others want take memory that is not kept
+        made = len(recorders.made)
+        model.transcribe(librivox, language="en", chunking="vad", batch_size=2)
+        assert len(recorders.made) > made
+
+
+@pytest.mark.usefixtures("recorders")
+def test_calls_at_once_do_not_share_what_was_recorded() -> None:
+    model = small_whisper(cuda_graphs=True)
+    expected = tokens_of(model.transcribe(noise(100), **SHORT).segments)
+    first, second = (model.iter_segments(noise(100), **SHORT) for _ in range(2))
+    begun = [tokens_of([next(each)]) for each in (first, second)]
+    assert [start + tokens_of(each) for start, each in zip(begun, (first, second), strict=True)] == [expected, expected]
+
+
+def test_what_was_left_in_the_middle_is_not_used_again(recorders: Recorders) -> None:
+    model = small_whisper(cuda_graphs=True)
+    expected = tokens_of(model.transcribe(noise(70), **SHORT).segments)
+    made = len(recorders.made)
+    with model.iter_segments(noise(70), **SHORT) as segments:
+        next(segments)
+    assert len(recorders.made) == made
+    assert tokens_of(model.transcribe(noise(70), **SHORT).segments) == expected
+    assert len(recorders.made) > made
+
+
+def test_a_model_that_is_let_go_lets_go_of_what_it_kept(recorders: Recorders) -> None:
+    Replayer().record(lambda: torch.zeros(1))  # the first in a process holds its caller
+    model = small_whisper(torch.bfloat16, cuda_graphs=True)
+    model.transcribe(noise(70), **SHORT)
+    made, engine = len(recorders.made), weakref.ref(model._spare_engine._kept[0][0])
+    gone = weakref.ref(model)
+    model.transcribe(noise(70), **SHORT)
+    assert len(recorders.made) == made
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+        assert engine() is None
+    finally:
+        gc.enable()
 
 
 # Whether a device can do it
@@ -219,21 +368,41 @@ def test_a_small_decoder_tells_whether_steps_are_replayed(recorder: Recorder, dt
         assert can_replay(recorder, CPU, dtype) is works
 
 
-def test_nothing_is_recorded_unless_it_is_asked_for_and_can_be(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
+@pytest.mark.parametrize(
+    ("version", "hip", "records"),
+    [
+        ("2.13.0+cu130", None, True),
+        ("2.11.0+cu130", None, True),
+        ("2.10.1", None, False),
+        ("2.13.0+rocm", "6.4", False),
+    ],
+)
+def test_graphs_are_recorded_where_they_can_be(
+    monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str, hip: str | None, records: bool
+) -> None:
     gpu = torch.device("cuda", 0)
     monkeypatch.setattr(graphs, "_works", lambda *_: True)
-    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
-    monkeypatch.setattr(torch, "version", SimpleNamespace(hip=None))
-    assert recorder_for(gpu, torch.float16) is None
-    monkeypatch.setenv(SWITCH, "1")
+    monkeypatch.setattr(torch, "__version__", version)
+    monkeypatch.setattr(torch, "version", SimpleNamespace(hip=hip))
+    assert (recorder_for(gpu, torch.float16) is not None) is records
     assert recorder_for(CPU, torch.float32) is None
+    assert cuda.log == []
+
+
+def test_nothing_is_recorded_unless_it_is_asked_for(recorders: Recorders, librivox: Samples) -> None:
+    model = small_whisper()
+    model.transcribe(librivox, **SHORT)
+    with model.pool() as pool:
+        assert pool.submit(librivox, **SHORT).result().segments
+    assert recorders.asked == 0
+
+
+def test_whether_graphs_work_is_asked_once_in_a_process(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(graphs, "_works", lambda *_: True)
     assert recorder_for(gpu, torch.float16) is not None
-    for name, value in (("__version__", "2.12.1+cu128"), ("version", SimpleNamespace(hip="6.4"))):
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, name, value)
-            assert recorder_for(gpu, torch.float16) is None
     monkeypatch.setattr(graphs, "_works", lambda *_: False)
-    assert recorder_for(gpu, torch.float16) is not None  # asked once in a process
+    assert recorder_for(gpu, torch.float16) is not None
     assert recorder_for(gpu, torch.bfloat16) is None
     assert cuda.log == []
 

@@ -111,7 +111,7 @@ def test_every_flag_of_a_model_is_given_on(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(whisperlite, "load_model", load)
     flags = ["--model", "tiny", "--revision", "v2", "--model-dir", "models", "--local_files_only"]
-    serve(tmp_path, *flags, "--device", "cpu", "--compute-type", "int8", "--threads", "3")
+    serve(tmp_path, *flags, "--device", "cpu", "--compute-type", "int8", "--threads", "3", "--no-cuda-graphs")
     assert given == {
         "name": "tiny",
         "revision": "v2",
@@ -120,6 +120,7 @@ def test_every_flag_of_a_model_is_given_on(tmp_path: Path, monkeypatch: pytest.M
         "device": "cpu",
         "compute_type": "int8",
         "cpu_threads": 3,
+        "cuda_graphs": False,
     }
 
 

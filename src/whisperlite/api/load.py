@@ -23,7 +23,7 @@ from whisperlite.checkpoints.resolve import load_checkpoint, local_path, name_of
 from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CancelledError, CheckpointError, OptionError
-from whisperlite.kinds import checked, integer, optional
+from whisperlite.kinds import FLAG, checked, integer, optional
 from whisperlite.nn.build import build_network
 from whisperlite.nn.linear import multiplies
 from whisperlite.options import Options, OptionsDict, make_options
@@ -99,6 +99,7 @@ def load_model(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     cpu_threads: int | None = None,
+    cuda_graphs: bool = False,
 ) -> Whisper:
     """Load a model.
 
@@ -119,6 +120,10 @@ def load_model(
         local_files_only: never ask the Hub; $HF_HUB_OFFLINE does the same for every call.
         cpu_threads: how many threads torch uses on a CPU; None: torch's own number, but no more than the cores that
             this process may use. If a busy neighbour makes one thread faster for a step of the decoder, one is used.
+        cuda_graphs: record what is called again and again on an NVIDIA GPU as CUDA graphs, and replay it, which is
+            several times as fast. While a graph is recorded, what other threads of the program do with the GPU can
+            fail; so it is only for programs that leave the GPU to whisperlite. Other devices have no graphs, and are
+            used as without. At least torch 2.11 is needed.
 
     Raises:
         OptionError: the device, the compute type or the number of threads cannot be used, or the revision is malformed.
@@ -128,7 +133,7 @@ def load_model(
         CheckpointError: the files are damaged or not a Whisper.
     """
     hub = HubOptions.of(revision, token, cache_dir, local_files_only)
-    return _read(name, device, compute_type, hub, cpu_threads).build()
+    return _read(name, device, compute_type, hub, cpu_threads, cuda_graphs).build()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,13 @@ class _Plan:
             int8=recipe.compute_type == "int8",
         )
         return Whisper(
-            network, checkpoint.tokenizer, recipe, checkpoint.generation_config, self.heads, recipe.cpu_threads
+            network,
+            checkpoint.tokenizer,
+            recipe,
+            checkpoint.generation_config,
+            self.heads,
+            recipe.cpu_threads,
+            recipe.cuda_graphs,
         )
 
 
@@ -161,10 +172,12 @@ def _read(
     compute_type: str,
     hub: HubOptions,
     cpu_threads: int | None,
+    cuda_graphs: bool,
 ) -> _Plan:
     place = _device(device)
     dtype = _dtype(compute_type, place)
     cpu_threads = checked("cpu_threads", cpu_threads, optional(integer(1)))
+    cuda_graphs = checked("cuda_graphs", cuda_graphs, FLAG)
     checkpoint = load_checkpoint(name, hub)
     contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)
     if contexts != (WINDOW_FRAMES // 2, N_TEXT_CTX):
@@ -181,6 +194,7 @@ def _read(
         hub.cache_dir,
         hub.local_files_only,
         cpu_threads,
+        cuda_graphs,
     )
     heads = choose_heads(checkpoint.generation_config.alignment_heads, _official_name(name), checkpoint.dims)
     return _Plan(checkpoint, recipe, place, dtype, heads)
@@ -211,10 +225,11 @@ class _Recipe:
     cache_dir: str | None = None
     local_files_only: bool = False
     cpu_threads: int | None = None
+    cuda_graphs: bool = False
 
     def read(self) -> _Plan:
         hub = HubOptions(self.revision, None, self.cache_dir, self.local_files_only)
-        return _read(self.name, self.device, self.compute_type, hub, self.cpu_threads)
+        return _read(self.name, self.device, self.compute_type, hub, self.cpu_threads, self.cuda_graphs)
 
     @ending_workers()
     def load(self) -> Whisper:

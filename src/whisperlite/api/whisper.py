@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
@@ -16,6 +15,7 @@ from whisperlite.api.failures import READING, naming_failures, naming_failures_o
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
 from whisperlite.api.sources import own_copy, refuse_one
+from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.api.windows import refuse_options_of_recordings
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features
@@ -30,8 +30,9 @@ from whisperlite.decoding.engine import Engine, as_window
 from whisperlite.decoding.threads import ending_workers, usable_threads
 from whisperlite.errors import AudioFormatError, DecodingError, LanguageError, OptionError, WhisperliteError
 from whisperlite.kinds import checked
-from whisperlite.nn.build import in_float32
+from whisperlite.nn.build import Float32Copy
 from whisperlite.nn.config import ModelDimensions
+from whisperlite.nn.graphs import stream_of
 from whisperlite.nn.network import Network
 from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
@@ -71,6 +72,7 @@ class Whisper:
         alignment_heads: (layer, head) of the cross-attention heads that times of words are read from: the checkpoint's
             own, those published for its name, or all of the upper half of the layers.
         cpu_threads: that torch's work runs on, as it was loaded with.
+        cuda_graphs: whether calls are recorded and replayed on CUDA, as it was loaded with.
     """
 
     def __init__(
@@ -81,15 +83,17 @@ class Whisper:
         generation_config: GenerationConfig,
         alignment_heads: Heads,
         cpu_threads: int | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.generation_config = generation_config
         self.alignment_heads = tuple(alignment_heads)
         self.cpu_threads = cpu_threads
+        self.cuda_graphs = cuda_graphs
         self._recipe = recipe
-        self._float32: Network | None = None
-        self._making_float32 = threading.Lock()
+        self._float32 = Float32Copy(network)
+        self._spare_engine = SpareEngine()
 
     def __repr__(self) -> str:
         return f"<Whisper {self.name!r} on {self.device} in {str(self.network.dtype).removeprefix('torch.')}>"
@@ -395,7 +399,17 @@ class Whisper:
         slots = slots_for(options, batch_size)
         stop = Stop.after(options.timeout_s, cancel)
         recording, duration = self._recording(audio, options, sampling_rate, stop)
-        return naming_failures_of(drive(recording, self._engine(slots=slots)), self.device), duration
+        # Read here, on the caller's thread, which need not be the one that iterates.
+        threads = self.cpu_threads or usable_threads()
+        return naming_failures_of(self._driven(recording, slots, threads), self.device), duration
+
+    def _driven(self, recording: Recording, slots: int, threads: int) -> Generator[Accepted, None, Transcription]:
+        """As `drive`, with the engine of an earlier call, if there is one that it can use."""
+        stream = stream_of(self.device)
+        engine = self._spare_engine.take(slots, self.device) or self._engine(slots=slots, cpu_threads=threads)
+        result = yield from drive(recording, engine)
+        self._spare_engine.keep(engine, stream)
+        return result
 
     def _recording(
         self, audio: AudioSource, options: Options, sampling_rate: int | None, stop: Stop
@@ -441,23 +455,18 @@ class Whisper:
             self.tokenizer,
             slots=slots,
             heads=self.alignment_heads,
-            in_float32=self._network_in_float32 if is_half else None,
+            in_float32=self._float32 if is_half else None,
             # Read here, on the caller's thread: a new one begins with whatever a step has set at the moment.
             cpu_threads=cpu_threads or self.cpu_threads or usable_threads(),
+            graphs=self.cuda_graphs,
         )
 
     def _made(self, encoding: Encoding) -> bool:
         """Whether an encoding is of this network, or of the same in float32."""
         return any(
-            network is not None and encoding.belongs_to(network.decoder) for network in (self.network, self._float32)
+            network is not None and encoding.belongs_to(network.decoder)
+            for network in (self.network, self._float32.made)
         )
-
-    def _network_in_float32(self) -> Network:
-        """The same weights in float32, made when a window first needs them."""
-        with self._making_float32:
-            if self._float32 is None:
-                self._float32 = in_float32(self.network)
-            return self._float32
 
     def _checked(self, window: Tensor) -> Tensor:
         expected = (self.dims.n_mels, WINDOW_FRAMES)

@@ -1,18 +1,20 @@
-"""The encoder's view of one window, to be handed from ask to ask."""
+"""The encoder's view of windows: what it is, and how it is made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
+from whisperlite.decoding.replays import Replays
 from whisperlite.nn.cache import CrossKeysValues
-from whisperlite.nn.network import Decoder
+from whisperlite.nn.network import Decoder, Network
 
 
 class Encoding:
-    """A window, encoded once; later asks about the same window (a further temperature) start from it.
+    """A window, encoded once, to be handed from ask to ask; later asks (a further temperature) start from it.
 
     It holds its memory while somebody refers to it: `hidden`, and after the first decoding the cross-attention's keys
     and values, 2 x layers x 1500 x width numbers (37 MB for `base` in float32).
@@ -39,3 +41,72 @@ class Encoding:
     def forget_cross(self) -> None:
         """Let go of the keys and values; they are computed once more where somebody asks for them."""
         self.__dict__.pop("cross", None)
+
+
+# So many windows are encoded at a time, at most. While a GPU encodes some, the host gets the next ready; MPS has no
+# room for more than 4 GB in one tensor, and may lay out the scores of all heads at once.
+_MOST_AT_ONCE = 8
+_FEW = 4  # windows whose encoding a GPU may end before the host has called it operator by operator
+
+
+class WindowEncoder:
+    """Runs the encoder on windows. It belongs to one engine.
+
+    Args:
+        replays: encodings of few windows are recorded and replayed; None: they are called.
+    """
+
+    def __init__(self, network: Network, replays: Replays | None) -> None:
+        self._network, self._replays = network, replays
+        few = 0 if replays is None else _FEW
+        dims, device, dtype = network.dims, network.device, network.dtype
+        self._mel = torch.empty((few, dims.n_mels, 2 * dims.n_audio_ctx), device=device, dtype=dtype)
+        self._hidden = torch.empty((few, dims.n_audio_ctx, dims.n_audio_state), device=device, dtype=dtype)
+
+    def encode(self, windows: Sequence[Callable[[], Tensor]]) -> list[Encoding]:
+        """Encode windows, each of which computes its features, (n_mels, 3000)."""
+        encodings: list[Encoding] = []
+        while len(encodings) < len(windows):
+            left = windows[len(encodings) :]
+            part = left[: at_once(len(left), self._network.device.type)]
+            hidden = self._encode([window() for window in part])
+            encodings += [
+                Encoding(each, self._network.decoder, window) for each, window in zip(hidden, part, strict=True)
+            ]
+        return encodings
+
+    def _encode(self, windows: Sequence[Tensor]) -> list[Tensor]:
+        mel = torch.stack([_moved(window, self._network.device) for window in windows]).to(self._network.dtype)
+        hidden = self._replayed(mel)
+        if hidden is None:
+            hidden = self._network.encoder(mel)
+            if len(windows) == 1:
+                return list(hidden)
+        # Copies: whoever keeps one window is not to keep the whole batch.
+        return [each.clone() for each in hidden]
+
+    def _replayed(self, mel: Tensor) -> Tensor | None:
+        """What the encoder gives, as long as nothing else is encoded; None: it is to be called."""
+        count = len(mel)
+        if self._replays is None or count > _FEW:
+            return None
+        self._mel[:count] = mel
+        return self._replays.replay(("encoding", count), lambda: self._encode_held(count))
+
+    def _encode_held(self, count: int) -> Tensor:
+        return self._hidden[:count].copy_(self._network.encoder(self._mel[:count]))
+
+
+def at_once(count: int, kind: str) -> int:
+    """How many of so many windows are encoded next, on a kind of device."""
+    if kind == "cpu":  # one is work enough for a processor, and what comes between its layers stays in the caches
+        return 1
+    most = min(count, _MOST_AT_ONCE)
+    return 1 << (most.bit_length() - 1) if kind == "cuda" else most  # cuDNN makes a plan for every number
+
+
+def _moved(mel: Tensor, device: torch.device) -> Tensor:
+    """To the device; the host does not wait where that is possible."""
+    if device.type == "cuda" and mel.device.type == "cpu" and not mel.is_pinned():  # else it is somebody's, who writes
+        return mel.contiguous().pin_memory().to(device, non_blocking=True)
+    return mel.to(device)

@@ -11,23 +11,22 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from whisperlite.decoding.alignment import Heads, align
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
-from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.encoding import Encoding, WindowEncoder
 from whisperlite.decoding.lane import Lane, Slot
 from whisperlite.decoding.language import hear_language
+from whisperlite.decoding.prefill import Prefill
+from whisperlite.decoding.replays import Replays
 from whisperlite.decoding.search import Hypothesis
 from whisperlite.decoding.threads import StepThreads, threads, usable_threads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
-
-# Windows that are encoded at a time. On CUDA 32 of large-v3 in float16 take 0.5 GB for one layer's widest sums. Other
-# devices may lay out the scores of all heads at once, and MPS has no room for more than 4 GB in one tensor.
-_MOST_ENCODED_ON_CUDA, _MOST_ENCODED = 32, 8
 
 
 class Engine:
@@ -40,6 +39,7 @@ class Engine:
         heads: (layer, head) of the cross-attention heads that follow the audio, for `Align`.
         in_float32: gives the same network in float32, for windows in which half precision fails; None: there is none.
         cpu_threads: that torch's work runs on; None: what suits the machine. On other devices it is left alone.
+        graphs: record what comes again and again, and replay it, where the device can do that.
     """
 
     def __init__(
@@ -51,12 +51,16 @@ class Engine:
         heads: Heads = (),
         in_float32: Callable[[], Network] | None = None,
         cpu_threads: int | None = None,
+        graphs: bool = False,
     ) -> None:
         self.network, self.tokenizer, self.slots, self.heads = network, tokenizer, slots, heads
         self._waiting: deque[tuple[int, Ask]] = deque()
         self._lanes: dict[int, Lane] = {}
         self._tickets = 0
         self.cpu_threads = cpu_threads
+        self._graphs = graphs
+        # Lanes get it, so it does not refer to the engine: what refers to itself stays in memory for a while.
+        self._new_replays = partial(Replays.where_possible if graphs else _no_replays, network.device, network.dtype)
         self._step_threads: dict[int, StepThreads] = {}  # of each lane
         self._in_float32 = in_float32
         self._exact: Engine | None = None  # in float32; made when it is first needed
@@ -67,6 +71,27 @@ class Engine:
         """Windows that are being decoded."""
         own = sum(len(lane.slots) for lane in list(self._lanes.values()))  # also asked for from other threads
         return own + (0 if self._exact is None else self._exact.active_slots)
+
+    # Made when they are first needed: they take memory of the device.
+
+    @cached_property
+    def _replays(self) -> Replays | None:
+        return self._new_replays()
+
+    @cached_property
+    def _encoder(self) -> WindowEncoder:
+        return WindowEncoder(self.network, self._replays)
+
+    @cached_property
+    def _prefill(self) -> Prefill | None:
+        return None if self._replays is None else Prefill(self.network, self._replays)
+
+    def rest(self) -> bool:
+        """Let go of what few recordings need; False: it does something still, or what it knows is of no use later."""
+        if self._waiting or self._owners or self.active_slots or self._replays is None:
+            return False
+        self._exact = None
+        return True
 
     def submit(self, ask: Ask) -> int:
         """Put an ask into the queue; returns the ticket that its answer will carry."""
@@ -129,23 +154,7 @@ class Engine:
         if not windows:
             return []
         with self._threads(), self._without_autocast():
-            return self._encode(windows)
-
-    def _encode(self, windows: Sequence[LazyMel]) -> list[Encoding]:
-        most = _MOST_ENCODED_ON_CUDA if self.network.device.type == "cuda" else _MOST_ENCODED
-        # One window is work enough for a processor, and what comes between its layers stays in the caches.
-        size = 1 if self._is_on_cpu else most
-        encodings = []
-        for first in range(0, len(windows), size):
-            part = windows[first : first + size]
-            mel = torch.stack([window() for window in part])
-            hidden = self.network.encoder(mel.to(self.network.device, self.network.dtype))
-            # Copies: whoever keeps one window is not to keep the whole batch.
-            encoded = [each.clone() for each in hidden] if len(hidden) > 1 else list(hidden)
-            encodings += [
-                Encoding(each, self.network.decoder, window) for each, window in zip(encoded, part, strict=True)
-            ]
-        return encodings
+            return self._encoder.encode(windows)
 
     def made(self, encoding: Encoding) -> bool:
         """Whether an encoding is of this engine's network."""
@@ -210,7 +219,15 @@ class Engine:
             self._forget_lanes(kept=coming)
         for queries, count in coming.items():
             if queries not in self._lanes:
-                self._lanes[queries] = Lane(self.network, self.tokenizer, queries=queries, width=self._width(count))
+                width = self._width(count)
+                self._lanes[queries] = Lane(
+                    self.network,
+                    self.tokenizer,
+                    queries=queries,
+                    width=width,
+                    prefill=self._prefill,
+                    new_replays=self._new_replays,
+                )
                 self._step_threads[queries] = StepThreads(torch.get_num_threads() if self._is_on_cpu else 1)
             lane = self._lanes[queries]
             if len(lane.slots) + count > lane.width:
@@ -236,6 +253,7 @@ class Engine:
                 slots=self.slots,
                 heads=self.heads,
                 cpu_threads=self.cpu_threads,
+                graphs=self._graphs,
             )
         return self._exact
 
@@ -265,6 +283,10 @@ class Engine:
             truncated=best.truncated,
             encoding=slot.encoding,
         )
+
+
+def _no_replays(*_: object) -> None:
+    return None
 
 
 def _is_finite(answer: Answer) -> bool:

@@ -10,15 +10,16 @@ Axes: W slots, K queries, R = W·K rows, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from whisperlite.decoding.asks import Beam, Decode, Sample
+from whisperlite.decoding.asks import Beam, Decode, Greedy, Sample
 from whisperlite.decoding.encoding import Encoding
-from whisperlite.decoding.replays import Replays
+from whisperlite.decoding.prefill import Prefill
+from whisperlite.decoding.replays import Replays, rounded_up
 from whisperlite.decoding.rules import (
     NEVER,
     TimestampState,
@@ -31,6 +32,7 @@ from whisperlite.decoding.rules import (
 )
 from whisperlite.decoding.search import (
     BeamNews,
+    BeamStep,
     Hypothesis,
     beam_step,
     best_hypothesis,
@@ -41,6 +43,7 @@ from whisperlite.decoding.search import (
 )
 from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
 from whisperlite.nn.network import Network
+from whisperlite.text.prompt import Prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.text.vocabulary import TIMESTAMP_SECONDS
 
@@ -56,7 +59,7 @@ class Slot:
         no_speech_prob: read at the start of the transcript.
         count: tokens chosen so far.
         finished: hypotheses that have ended, of a `Beam`.
-        is_complete: nothing more comes. Of a `Beam` the host learns it with every token, of others when it asks.
+        is_complete: nothing more comes; as far as the lane has asked the device.
         is_finite: False where a sum is not a number; likewise.
     """
 
@@ -79,6 +82,10 @@ class Slot:
     def max_candidates(self) -> int:
         assert isinstance(self.ask.strategy, Beam), "only beam searches collect candidates"
         return self.ask.strategy.max_candidates
+
+    @property
+    def is_greedy(self) -> bool:
+        return isinstance(self.ask.strategy, Greedy)
 
     @property
     def written(self) -> int:
@@ -105,10 +112,25 @@ class _Move:
 
 
 class Lane:
-    """Up to `width` slots of `queries` rows each. It belongs to one engine, and so to one thread."""
+    """Up to `width` slots of `queries` rows each. It belongs to one engine, and so to one thread.
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, *, queries: int, width: int) -> None:
+    Args:
+        prefill: reads prompts where it can; None: they are read by the lane.
+        new_replays: what records steps, for this lane alone; None: they are called.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        *,
+        queries: int,
+        width: int,
+        prefill: Prefill | None,
+        new_replays: Callable[[], Replays | None],
+    ) -> None:
         self.network, self.tokenizer, self.queries = network, tokenizer, queries
+        self._prefill, self._new_replays = prefill, new_replays
         self.slots: list[Slot] = []
         self.width = width
         dims, device = network.dims, network.device
@@ -117,15 +139,19 @@ class Lane:
         # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
         self.keys, self.values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
         self.cross: CrossKeysValues | None = None
-        self._replays = Replays.where_possible(device, network.dtype, most_slots=width, most_positions=capacity)
+        self._replays = new_replays()
         replayed_rows = rows if self._replays is not None else 0  # all replays write into one result
         self._logits = torch.empty((replayed_rows, dims.n_vocab), dtype=torch.float32, device=device)
-        self._keeps_cross = width > 1 or self._replays is not None
+        self._ends = torch.empty((replayed_rows, 2), dtype=torch.bool, device=device)
+        self._beams = BeamStep.empty(replayed_rows // queries, queries, device)
+        self._keeps_cross = width > 1 or self._replays is not None or prefill is not None
         # Asking the host for each row's length would mean waiting for what the device has to do.
+        self._knows_ends = True  # else there are greedy or sampled slots of which the device has to be asked
         self._is_remote = device.type != "cpu" or self._replays is not None
         self.written = torch.ones(rows, dtype=torch.long, device=device)  # as `Slot.written`
         self.before = torch.zeros(rows, dtype=torch.long, device=device)  # positions of the prompt before the answer
         self.tokens = torch.zeros((rows, capacity), dtype=torch.long, device=device)
+        self.used = torch.zeros(rows, dtype=torch.long, device=device)  # 1: a slot's row
         self.last = torch.zeros(rows, dtype=torch.long, device=device)
         self.sums = torch.zeros(rows, dtype=torch.float32, device=device)
         self.done = torch.zeros(rows, dtype=torch.bool, device=device)
@@ -137,7 +163,14 @@ class Lane:
     @torch.inference_mode()
     def widened(self, width: int) -> Lane:
         """A lane with room for so many slots, in which those that are here go on; this one is not to be used again."""
-        wider = Lane(self.network, self.tokenizer, queries=self.queries, width=width)
+        wider = Lane(
+            self.network,
+            self.tokenizer,
+            queries=self.queries,
+            width=width,
+            prefill=self._prefill,
+            new_replays=self._new_replays,
+        )
         count, rows, used = len(self.slots), self._rows, max((slot.length for slot in self.slots), default=0)
         for new, old in ((wider.keys, self.keys), (wider.values, self.values)):
             new[:, :rows, :, :used] = old[:, :rows, :, :used]
@@ -155,7 +188,7 @@ class Lane:
     def _by_row(self) -> tuple[Tensor, ...]:
         """What is known of each row besides its keys and values."""
         of_rules = self.timed, self.text_until, self.state.data
-        return self.tokens, self.written, self.before, self.last, self.sums, self.done, *of_rules
+        return self.tokens, self.written, self.before, self.used, self.last, self.sums, self.done, *of_rules
 
     @property
     def _rows(self) -> int:
@@ -182,10 +215,7 @@ class Lane:
     def _start(self, slot: Slot) -> None:
         ask, encoding = slot.ask, slot.encoding
         rows = slice(self._rows - self.queries, self._rows)
-        self._place_cross(len(self.slots) - 1, encoding.cross)
-        if self._keeps_cross and self.network.device.type != "cpu":
-            encoding.forget_cross()  # a copy is here; a second attempt computes it again, since memory is dearer there
-        at_start, logits = self._read_prompt(ask, rows.start)
+        at_start, logits = self._read_prompt(ask.prompt, encoding)
         slot.no_speech_prob = at_start.softmax(-1)[self.tokenizer.no_speech].item()
 
         forced, begin, device = ask.prompt.forced, self.tokenizer.timestamp_begin, self.network.device
@@ -193,6 +223,7 @@ class Lane:
         fresh = TimestampState.after(forced, begin, rows=self.queries, device=device)
         self.state.data[rows] = fresh.data
         self.written[rows], self.before[rows] = len(forced), len(ask.prompt.tokens) - len(forced)
+        self.used[rows] = 1
         self.sums[rows], self.done[rows], self.timed[rows] = 0.0, False, ask.timestamps
         self.text_until[rows] = round(ask.text_until / TIMESTAMP_SECONDS) if ask.timestamps else 0
         mask = suppression_mask(
@@ -206,33 +237,86 @@ class Lane:
     @torch.inference_mode()
     def step(self) -> None:
         """One more token in every active row."""
-        logits = self._replayed()
-        if logits is None:
+        if self._replays is None or not self._step_replayed(self._replays):
             logits = self.network.decoder(self.last[: self._rows, None], self._cache())[0][:, 0]
-        self._choose(logits, range(len(self.slots)))
+            self._choose(logits, range(len(self.slots)))
 
-    def _replayed(self) -> Tensor | None:
-        """The logits (R, V) of the next step, if it is recorded; None: it is to be called."""
-        if self._replays is None:
-            return None
+    def _step_replayed(self, replays: Replays) -> bool:
+        """Make a step, as much of it as can be by what is recorded; False: nothing was, and nothing has happened."""
+        slots = range(len(self.slots))
+        has_repetition_rules = any(slot.has_repetition_rules for slot in self.slots)
+        if all(slot.is_greedy for slot in self.slots) and not has_repetition_rules:
+            ends = self._replayed("greedy", replays, self._greedy_step)
+            if ends is None:
+                return False
+            self._learn_ends(slots, ends[: len(slots)])
+            self._knows_ends = True
+        elif all(slot.is_beam for slot in self.slots) and not has_repetition_rules:
+            if self._replayed("beams", replays, self._beam_step) is None:
+                return False
+            self._follow(self._beams.of(len(slots)), slots)
+        else:
+            logits = self._replayed("logits", replays, self._next_logits)
+            if logits is None:
+                return False
+            self._choose(logits[: self._rows], slots)
+            return True
+        self._count(slots)
+        return True
+
+    def _replayed(self, kind: str, replays: Replays, call: Callable[[int, int], Tensor]) -> Tensor | None:
+        """What a call gives for as many slots and positions as there are, or some more; None: it was not made."""
         longest = max(slot.length for slot in self.slots)
-        logits = self._replays.replay(len(self.slots), longest + 1, self._next_logits)
-        return None if logits is None else logits[: self._rows]
+        most = self.keys.shape[3]
+        size = rounded_up(len(self.slots), longest + 1, most_slots=self.width, most_positions=most)
+        return replays.replay((kind, *size), lambda: call(*size))
+
+    # What is recorded: nothing in it depends on what the host knows of the slots. What unused rows get nobody looks at.
 
     def _next_logits(self, slots: int, positions: int) -> Tensor:
-        """Nothing in it depends on what the host knows of the slots; what the unused ones get nobody looks at."""
+        """Of the next step, (R, V)."""
+        rows = slots * self.queries
+        return self._logits[:rows].copy_(self._fixed_logits(slots, positions))
+
+    def _greedy_step(self, slots: int, positions: int) -> Tensor:
+        """A whole step of greedy slots; returns their ends, see `_ends_of`."""
+        rows = slice(slots * self.queries)
+        self._go_on(rows, *choose_likeliest(self._ruled_logits(slots, positions)))
+        return self._ends[:slots].copy_(self._ends_of(rows))
+
+    def _beam_step(self, slots: int, positions: int) -> Tensor:
+        """What beams are to follow, written into `_beams`."""
+        logits = self._ruled_logits(slots, positions).view(slots, self.queries, -1)
+        sums = self.sums[: slots * self.queries].view(slots, -1)
+        first = torch.zeros(slots, dtype=torch.bool, device=logits.device)
+        into = self._beams.of(slots)
+        into.copy_(beam_step(logits, sums, first, self.tokenizer.eot))
+        return into.tokens
+
+    def _ruled_logits(self, slots: int, positions: int) -> Tensor:
+        """Of the next step, all rules but those of repetition being applied."""
+        rows = slice(slots * self.queries)
+        logits = self._fixed_logits(slots, positions)
+        logits.view(slots, self.queries, -1).add_(self.suppressed[:slots, None])
+        forbid_empty_segments(logits, self.state.of(rows), self.text_until[rows], self.tokenizer)
+        apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
+        return logits
+
+    def _fixed_logits(self, slots: int, positions: int) -> Tensor:
         rows = slots * self.queries
         assert self.cross is not None, "a lane with slots has keys to look at"
         keys, values = (x[:, :rows, :, :positions] for x in (self.keys, self.values))
         cross = CrossKeysValues(self.cross.keys[:, :slots], self.cross.values[:, :slots])
         lengths = self.before[:rows] + self.written[:rows] - 1
-        logits = self.network.decoder.next_logits(self.last[:rows], FixedCache(keys, values, cross, lengths))
-        return self._logits[:rows].copy_(logits)
+        return self.network.decoder.next_logits(self.last[:rows], FixedCache(keys, values, cross, lengths))
 
     @torch.inference_mode()
     def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
         """Remove the slots that are complete, with the hypothesis that each settled on."""
-        self._ask_for_ends()
+        others = [index for index, slot in enumerate(self.slots) if not slot.is_beam]
+        if others and not self._knows_ends:
+            self._learn_ends(others, self._ends_of(self._rows_of(others)))
+        self._knows_ends = True
         taken = []
         for index in reversed(range(len(self.slots))):
             slot = self.slots[index]
@@ -243,18 +327,6 @@ class Lane:
                 taken.append((slot, self._settle(index)))
                 self._remove(index)
         return taken[::-1]
-
-    def _ask_for_ends(self) -> None:
-        """Which slots are complete, and which have a sum that is not a number: of greedy and sampled ones."""
-        others = [index for index, slot in enumerate(self.slots) if not slot.is_beam]
-        if not others:
-            return
-        done = self.done[: self._rows].view(-1, self.queries).all(-1)
-        broken = self.sums[: self._rows].isnan().view(-1, self.queries).any(-1)
-        ends = torch.stack([done, broken], dim=1).tolist()
-        for index in others:
-            is_complete, is_broken = ends[index]
-            self.slots[index].is_complete, self.slots[index].is_finite = is_complete, not is_broken
 
     @torch.inference_mode()
     def drop(self, ticket: int) -> None:
@@ -284,18 +356,29 @@ class Lane:
             self.cross = CrossKeysValues(*(cross.keys.new_empty((layers, self.width, *rest)) for _ in range(2)))
         self.cross.keys[:, index], self.cross.values[:, index] = cross.keys[:, 0], cross.values[:, 0]
 
-    def _read_prompt(self, ask: Decode, row: int) -> tuple[Tensor, Tensor]:
-        """Logits (V,) at <|startoftranscript|> and (1, V) at the end; one row reads the prompt for all queries."""
-        tokens = torch.tensor([ask.prompt.tokens], device=self.network.device)
-        assert self.cross is not None, "placed before the prompt is read"
-        index = row // self.queries
+    def _read_prompt(self, prompt: Prompt, encoding: Encoding) -> tuple[Tensor, Tensor]:
+        """Place what the last slot looks at; logits (V,) at <|startoftranscript|> and (1, V) at the end of its prompt.
+
+        One row reads it for all queries.
+        """
+        index = len(self.slots) - 1
+        row, count = index * self.queries, len(prompt.tokens)
+        read = None if self._prefill is None else self._prefill.read(prompt, encoding)
+        self._place_cross(index, encoding.cross if read is None else read.cross)
+        if self._keeps_cross and self.network.device.type != "cpu":
+            encoding.forget_cross()  # a copy is here; a second attempt computes it again, since memory is dearer there
+        if read is not None:
+            for storage, new in ((self.keys, read.keys), (self.values, read.values)):
+                storage[:, row : row + self.queries, :, :count] = new
+            return read.logits[0], read.logits[1:]
+        assert self.cross is not None, "it has just been placed"
         cross = CrossKeysValues(*(x[:, index : index + 1] for x in (self.cross.keys, self.cross.values)))
         cache = Cache(self.keys[:, row : row + 1], self.values[:, row : row + 1], cross, (0,))
-        hidden, _ = self.network.decoder.hidden(tokens, cache)
+        hidden, _ = self.network.decoder.hidden(torch.tensor([prompt.tokens], device=self.network.device), cache)
         for storage in (self.keys, self.values):
-            used = storage[:, row : row + self.queries, :, : tokens.shape[1]]
+            used = storage[:, row : row + self.queries, :, :count]
             used[:, 1:] = used[:, :1]
-        logits = self.network.decoder.logits(hidden[0, [ask.prompt.sot_index, -1]])
+        logits = self.network.decoder.logits(hidden[0, [prompt.sot_index, -1]])
         return logits[0], logits[1:]
 
     def _first_mask(self, ask: Decode) -> Tensor:
@@ -325,6 +408,10 @@ class Lane:
             self._choose_beams(self._logits_of(logits, beams, slots), beams)
         if others:
             self._choose_single(self._logits_of(logits, others, slots), others)
+            self._knows_ends = False
+        self._count(slots)
+
+    def _count(self, slots: range) -> None:
         for index in slots:
             self.slots[index].count += 1
 
@@ -340,7 +427,7 @@ class Lane:
         grouped = logits.view(len(slots), self.queries, -1)
         return grouped if len(chosen) == len(slots) else grouped[[index - slots.start for index in chosen]]
 
-    def _rows_of(self, slots: list[int]) -> slice | Tensor:
+    def _rows_of(self, slots: Sequence[int]) -> slice | Tensor:
         """The rows of these slots: (B·K,), or a slice where they lie together, which is much faster."""
         if slots[-1] - slots[0] == len(slots) - 1:
             return slice(slots[0] * self.queries, (slots[-1] + 1) * self.queries)
@@ -361,11 +448,24 @@ class Lane:
             drawn, drawn_logprobs = choose_sampled(logits, per_row.clamp(min=1e-6), uniforms)
             tokens = torch.where(per_row > 0, drawn, tokens)
             logprobs = torch.where(per_row > 0, drawn_logprobs, logprobs)
+        self._go_on(rows, tokens, logprobs, slots)
+
+    def _go_on(self, rows: slice | Tensor, tokens: Tensor, logprobs: Tensor, slots: Sequence[int] = ()) -> None:
+        """Append what greedy and sampled rows have chosen, or the end once more."""
         done = self.done[rows]
         tokens = torch.where(done, self.tokenizer.eot, tokens)
         self.sums[rows] += torch.where(done, 0.0, logprobs)
         self._append(rows, tokens, slots)
         self.done[rows] = tokens == self.tokenizer.eot
+
+    def _ends_of(self, rows: slice | Tensor) -> Tensor:
+        """Of slots with these rows (B, 2): whether all are done, and whether one has a sum that is not a number."""
+        done = self.done[rows].view(-1, self.queries).all(-1)
+        return torch.stack([done, self.sums[rows].isnan().view(-1, self.queries).any(-1)], dim=1)
+
+    def _learn_ends(self, slots: Sequence[int], ends: Tensor) -> None:
+        for index, (is_complete, is_broken) in zip(slots, ends.tolist(), strict=True):
+            self.slots[index].is_complete, self.slots[index].is_finite = is_complete, not is_broken
 
     def _uniforms(self, slot: Slot) -> Tensor:
         if isinstance(slot.ask.strategy, Sample):
@@ -374,15 +474,18 @@ class Lane:
 
     def _choose_beams(self, logits: Tensor, slots: list[int]) -> None:
         """Rows (B, K, V) that compete with the others of their slot and change places with them."""
-        rows = self._rows_of(slots)
         # Windows begin one by one, so either all of these slots choose their first token or none.
         first = torch.full((len(slots),), self.slots[slots[0]].count == 0, device=logits.device)
-        step = beam_step(logits, self.sums[rows].view(len(slots), -1), first, self.tokenizer.eot)
-        news = step.on_host()
+        sums = self.sums[self._rows_of(slots)].view(len(slots), -1)
+        self._follow(beam_step(logits, sums, first, self.tokenizer.eot), slots)
+
+    def _follow(self, step: BeamStep, slots: Sequence[int]) -> None:
+        """Let the rows of these slots continue what was chosen."""
+        rows, news = self._rows_of(slots), step.on_host()
         for index, of_slot in zip(slots, news, strict=True):
             self._collect(index, of_slot)
         orders = [places(of_slot.sources) for of_slot in news]
-        chosen = torch.tensor(orders, device=logits.device)  # before there is something to wait for
+        chosen = torch.tensor(orders, device=self.network.device)  # before there is something to wait for
         moves = []
         for index, of_slot, order in zip(slots, news, orders, strict=True):
             pairs = [(query, of_slot.sources[place]) for query, place in enumerate(order)]
@@ -431,13 +534,13 @@ class Lane:
         chosen = int(differs[0]) if len(differs) else self.tokens.shape[1]
         return len(prompt.tokens) - len(prompt.forced) + chosen
 
-    def _append(self, rows: slice | Tensor, tokens: Tensor, slots: list[int]) -> None:
-        counts = [self.slots[index].written for index in slots]
-        if self._is_remote or len(set(counts)) > 1:
-            self.tokens[torch.arange(self._rows, device=tokens.device)[rows], self.written[rows]] = tokens
+    def _append(self, rows: slice | Tensor, tokens: Tensor, slots: Sequence[int]) -> None:
+        counts = {self.slots[index].written for index in slots}
+        if self._is_remote or len(counts) > 1:
+            self.tokens[torch.arange(len(self.tokens), device=tokens.device)[rows], self.written[rows]] = tokens
         else:
-            self.tokens[rows, counts[0]] = tokens
-        self.written[rows] += 1
+            self.tokens[rows, counts.pop()] = tokens
+        self.written[rows] += self.used[rows]
         self.last[rows] = tokens
         advanced = self.state.of(rows).advanced(tokens, self.tokenizer.timestamp_begin)
         self.state.data[rows] = advanced.data
@@ -495,6 +598,6 @@ class Lane:
                     storage[:, index] = storage[:, end]
             self.slots[index] = self.slots[end]
         self.slots.pop()
-        self.written[source], self.before[source] = 1, 0
+        self.written[source], self.before[source], self.used[source] = 1, 0, 0
         if not self.slots and not self._keeps_cross:
             self.cross = None

@@ -1,4 +1,4 @@
-"""Steps of one lane that are recorded once they are worth it, and then replayed."""
+"""Calls that are recorded once they are worth it, and then replayed."""
 
 from __future__ import annotations
 
@@ -16,42 +16,49 @@ from whisperlite.nn.graphs import Recorder, recorder_for
 _POSITIONS, _BITS, _TIMES_MET = 128, 3, 3
 
 
+Key = tuple[str | int, ...]
+"""What a call is for and how large it is."""
+
+
 class Replays:
-    """Recorded steps, by how many slots and how many positions of the text they are for.
+    """Recorded calls, by what they are and how large."""
 
-    Args:
-        most_slots, most_positions: that the lane has.
-    """
-
-    def __init__(self, recorder: Recorder, *, most_slots: int, most_positions: int) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._most = most_slots, most_positions
-        self._met: Counter[tuple[int, int]] = Counter()  # how often before
-        self._made: dict[tuple[int, int], Callable[[], Tensor]] = {}
+        self._met: Counter[Key] = Counter()  # how often before
+        self._made: dict[Key, Callable[[], Tensor]] = {}
 
     @staticmethod
-    def where_possible(
-        device: torch.device, dtype: torch.dtype, *, most_slots: int, most_positions: int
-    ) -> Replays | None:
+    def where_possible(device: torch.device, dtype: torch.dtype) -> Replays | None:
         recorder = recorder_for(device, dtype)
-        return None if recorder is None else Replays(recorder, most_slots=most_slots, most_positions=most_positions)
+        return None if recorder is None else Replays(recorder)
 
-    def replay(self, slots: int, positions: int, step: Callable[[int, int], Tensor]) -> Tensor | None:
-        """What a step gives for at least so many slots and positions; None: it was not recorded, and is to be called.
+    def replay(self, key: Key, call: Callable[[], Tensor]) -> Tensor | None:
+        """What a call gives, made once, by replaying it or to record it; None: it was not made.
 
         Args:
-            step: makes the step for a number of slots and of positions, see `Recorder.record`.
+            key: calls with equal keys are the same.
+            call: see `Recorder.record`.
         """
-        size = self._rounded_up(slots, positions)
-        if size not in self._made:
-            self._met[size] += 1
-            made = self._recorder.record(lambda: step(*size)) if self._met[size] >= _TIMES_MET else None
-            if made is None:
-                return None
-            self._made[size] = made
-        return self._made[size]()
+        if key in self._made:
+            return self._made[key]()
+        self._met[key] += 1
+        if self._met[key] < _TIMES_MET:
+            return None
+        results: list[Tensor] = []
 
-    def _rounded_up(self, slots: int, positions: int) -> tuple[int, int]:
-        steps = 1 << max((slots - 1).bit_length() - _BITS, 0), _POSITIONS
-        first, second = (-(-count // step) * step for count, step in zip((slots, positions), steps, strict=True))
-        return min(first, self._most[0]), min(second, self._most[1])
+        def watched() -> Tensor:
+            results.append(call())
+            return results[-1]
+
+        made = self._recorder.record(watched)
+        if made is not None:
+            self._made[key] = made
+        return results[0] if results else None
+
+
+def rounded_up(slots: int, positions: int, *, most_slots: int, most_positions: int) -> tuple[int, int]:
+    """The size of a recorded step that is large enough, within what the lane has."""
+    steps = 1 << max((slots - 1).bit_length() - _BITS, 0), _POSITIONS
+    first, second = (-(-count // step) * step for count, step in zip((slots, positions), steps, strict=True))
+    return min(first, most_slots), min(second, most_positions)

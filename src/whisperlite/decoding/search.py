@@ -87,6 +87,35 @@ class BeamStep:
     ended_sources: Tensor
     ended_sums: Tensor
 
+    @staticmethod
+    def empty(windows: int, queries: int, device: torch.device) -> BeamStep:
+        """To be written into."""
+        candidates = queries * (queries + 1)
+
+        def empty(width: int, dtype: torch.dtype) -> Tensor:
+            return torch.empty((windows, width), dtype=dtype, device=device)
+
+        return BeamStep(
+            tokens=empty(queries, torch.long),
+            sources=empty(queries, torch.long),
+            sums=empty(queries, torch.float32),
+            ended=empty(candidates, torch.bool),
+            ended_sources=empty(candidates, torch.long),
+            ended_sums=empty(candidates, torch.float32),
+        )
+
+    @property
+    def fields(self) -> tuple[Tensor, ...]:
+        return self.tokens, self.sources, self.sums, self.ended, self.ended_sources, self.ended_sums
+
+    def of(self, windows: int) -> BeamStep:
+        """Of the first windows, as views."""
+        return BeamStep(*(each[:windows] for each in self.fields))
+
+    def copy_(self, other: BeamStep) -> None:
+        for mine, new in zip(self.fields, other.fields, strict=True):
+            mine.copy_(new)
+
     def on_host(self) -> list[BeamNews]:
         """What the host has to know of each window, in one transfer: other devices stop working for each."""
         queries, candidates = self.sources.shape[1], self.ended.shape[1]

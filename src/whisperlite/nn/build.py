@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -50,6 +51,21 @@ def in_float32(network: Network) -> Network:
     """The same weights in float32; of a network in half precision, or with integers beside it."""
     converted: Network = _converted(network)
     return converted
+
+
+class Float32Copy:
+    """The weights of a network in float32, made when somebody first needs them; any thread may ask."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._lock = threading.Lock()
+        self.made: Network | None = None
+
+    def __call__(self) -> Network:
+        with self._lock:
+            if self.made is None:
+                self.made = in_float32(self._network)
+            return self.made
 
 
 def _converted(part: Any) -> Any:

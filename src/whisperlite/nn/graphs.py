@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -25,12 +24,7 @@ from whisperlite.nn.config import ModelDimensions
 
 logger = logging.getLogger("whisperlite")
 
-SWITCH = "WHISPERLITE_CUDA_GRAPHS"
-"""Name of the environment variable that, if it is "1", has steps recorded."""
-
-# In earlier ones random numbers that another thread draws meanwhile fail, and one recording that fails has memory never
-# come back.
-_FIRST_TORCH = (2, 13)
+_FIRST_TORCH = (2, 11)  # with which this was tested on a GPU
 
 _RECORDING = threading.Lock()  # torch records one graph at a time in a process
 _FAILURES = 3  # in a process, after which no more is recorded
@@ -45,17 +39,16 @@ class Recorder(Protocol):
     def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor] | None:
         """What does the same again, as long as the recorder lives: it gives one tensor, with new contents.
 
-        None: this time it failed.
+        Meanwhile the call is made, once: also where it cannot be recorded (None), unless recording has been given up.
 
         Args:
-            call: gives the same for the same contents of the memory that it reads, however often it is called, and
-                writes its result where it has written it before.
+            call: reads and writes the same memory whenever it is made, and its result is always in the same place.
         """
 
 
 def recorder_for(device: torch.device, dtype: torch.dtype) -> Recorder | None:
-    """None: nothing is recorded, since nobody asked for it, the device has no graphs, or they do not work here."""
-    if os.environ.get(SWITCH) != "1" or device.type != "cuda" or not _has_graphs():
+    """None: nothing is recorded, since the device has no graphs or they do not work here."""
+    if not _has_graphs(device):
         return None
     stream = _STREAMS.lend(device)
     if stream is None:
@@ -68,9 +61,15 @@ def recorder_for(device: torch.device, dtype: torch.dtype) -> Recorder | None:
     return recorder if _PROBED[device, dtype] else None
 
 
-def _has_graphs() -> bool:
-    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    return version >= _FIRST_TORCH and torch.version.hip is None  # on ROCm their end waits for the whole device
+def _has_graphs(device: torch.device) -> bool:
+    if device.type != "cuda" or torch.version.hip is not None:  # on ROCm, their end waits for the whole device
+        return False
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= _FIRST_TORCH
+
+
+def stream_of(device: torch.device) -> int | None:
+    """Which stream this thread uses now; None: the device has none."""
+    return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else None
 
 
 class _Streams:

@@ -10,7 +10,7 @@ V vocabulary, N' = R·T tokens in a list, filled up to what its layers compute a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -69,9 +69,13 @@ class Decoder:
         hidden, cache = self.hidden(tokens, cache)
         return self.logits(hidden), cache
 
-    def hidden(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only."""
-        step = _Step.of(cache, tokens, self.rows_at_once, self.positions.dtype)
+    def hidden(self, tokens: Tensor, cache: Cache, *, recurs: bool = False) -> tuple[Tensor, Cache]:
+        """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only.
+
+        Args:
+            recurs: see `attend`.
+        """
+        step = replace(_Step.of(cache, tokens, self.rows_at_once, self.positions.dtype), recurs=recurs)
         return self._through(tokens, step), cache.advanced(tokens.shape[1])
 
     def next_logits(self, tokens: Tensor, cache: FixedCache) -> Tensor:
@@ -161,6 +165,7 @@ class _Step:
     rows: Tensor | None  # (R, 1) the rows' numbers; None: all are equally long
     mask: Tensor | None  # (R, H, T, end) or (1, 1, T, end), see `attend`; None: a query may look everywhere
     layers: tuple[_Memory, ...]
+    recurs: bool = False  # see `attend`
 
     @staticmethod
     def of(cache: Cache, tokens: Tensor, rows_at_once: int, dtype: torch.dtype) -> _Step:
@@ -183,7 +188,8 @@ class _Step:
     def fixed(cache: FixedCache, rows_at_once: int, dtype: torch.dtype) -> _Step:
         """One token of each row."""
         layers = _Memory.of_layers(cache.keys, cache.values, cache.cross, slice(1))
-        return _Step.of_unequal_rows(cache.lengths[:, None], -len(cache.lengths) % rows_at_once, layers, dtype)
+        step = _Step.of_unequal_rows(cache.lengths[:, None], -len(cache.lengths) % rows_at_once, layers, dtype)
+        return replace(step, recurs=True)
 
     @staticmethod
     def of_unequal_rows(positions: Tensor, missing: int, layers: tuple[_Memory, ...], dtype: torch.dtype) -> _Step:
@@ -263,7 +269,7 @@ class SelfAttention:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, S, C) → (B, S, C), everything looking at everything."""
-        return self.out(_merge_heads(attend(*self._split(self.query_key_value(x)))))
+        return self.out(_merge_heads(attend(*self._split(self.query_key_value(x)), recurs=True)))
 
     def cached(self, x: Tensor, memory: _Memory, step: _Step) -> Tensor:
         """(N', C) → (N', C); the new keys and values are written into the memory."""
@@ -274,7 +280,8 @@ class SelfAttention:
         else:
             memory.keys[step.rows, :, step.positions] = key.transpose(1, 2)
             memory.values[step.rows, :, step.positions] = value.transpose(1, 2)
-        return self.out(step.listed(_merge_heads(attend(query, memory.keys, memory.values, step.mask))))
+        found = attend(query, memory.keys, memory.values, step.mask, recurs=step.recurs)
+        return self.out(step.listed(_merge_heads(found)))
 
     def _split(self, joint: Tensor) -> tuple[Tensor, ...]:
         """(B, T, 3·C) → query, key and value, (B, H, T, D) each."""
@@ -291,7 +298,8 @@ class CrossAttention:
     def __call__(self, x: Tensor, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
         """(N', C) over the audio of B windows (B, H, S, D): a window's rows are further queries on the same keys."""
         query = self._query(x, keys, step)
-        return self.out(step.listed(_merge_heads(attend(query, keys, values)).to(x.dtype)))
+        found = attend(query, keys, values, recurs=step.recurs)
+        return self.out(step.listed(_merge_heads(found).to(x.dtype)))
 
     def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int], step: _Step) -> Tensor:
         """(N', C) over the audio of one window (1, H, S, D): scores of some heads before the softmax, (…, T, S)."""
@@ -344,21 +352,27 @@ class Convolution:
 
 # With few queries two products are on CPUs as fast as the fused kernel, and in bfloat16 several times as fast. That
 # kernel's sums also depend, in their last bit, on the thread that comes to a row, and so on how many rows there are.
-# On CUDA the fused kernel may be cuDNN's, which makes a plan for every new length, and so at every step; on MPS the one
-# for few queries has read some layouts wrongly (pytorch issues 163597, 181133).
+# On MPS the one for few queries has read some layouts wrongly (pytorch issues 163597, 181133). On CUDA the fused kernel
+# for halves is twice as fast also with one query, but it may be cuDNN's, which takes 50 ms to make a plan for a shape.
 _FEW_QUERIES = 16
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, *, recurs: bool = False) -> Tensor:
     """Dot-product attention: (B, H, T, D) over (B, H, S, D) → (B, H, T, D).
 
     Args:
         mask: (B, H, T, S) or (1, 1, T, S), added to the scores: minus infinity where a query may not look.
+        recurs: what has these shapes comes again and again, so that a plan for it is worth the time.
     """
     many = query.shape[-2] > _FEW_QUERIES
-    if many and (query.device.type != "cpu" or query.dtype != torch.bfloat16):
+    kind, dtype = query.device.type, query.dtype
+    if kind == "cuda" and torch.version.hip is None and dtype in (torch.float16, torch.bfloat16):
+        is_fused = recurs
+    else:
+        is_fused = many and (kind != "cpu" or dtype != torch.bfloat16)
+    if is_fused:
         return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-    if many and mask is None:
+    if many and mask is None and kind == "cpu":
         return _attend_head_by_head(query, keys, values)
     # One batch of products; nothing is copied, since heads lie behind heads in memory.
     scores = _scores(query.flatten(0, 1), keys.flatten(0, 1), None if mask is None else mask.flatten(0, 1))

@@ -1,0 +1,76 @@
+"""How a window's prompt is read where calls can be recorded: one call from the encoded audio to the first logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.replays import Replays
+from whisperlite.nn.cache import Cache, CrossKeysValues
+from whisperlite.nn.network import Network
+from whisperlite.text.prompt import Prompt
+
+_SHORTEST = 4  # tokens that a recorded call is for; longer ones are for a power of two
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRead:
+    """What is valid until the next prompt is read.
+
+    Attributes:
+        logits: (2, V) after <|startoftranscript|> and after the last token, in float32.
+        keys, values: of the prompt, (L, 1, H, T, D).
+        cross: of the window.
+    """
+
+    logits: Tensor
+    keys: Tensor
+    values: Tensor
+    cross: CrossKeysValues
+
+
+class Prefill:
+    """Reads prompts of one row. It belongs to one engine.
+
+    What is recorded is for a number of tokens that is rounded up: nothing looks at what comes later.
+    """
+
+    def __init__(self, network: Network, replays: Replays) -> None:
+        self._network, self._replays = network, replays
+        dims, device = network.dims, network.device
+        shape = (dims.n_text_layer, 1, dims.n_text_head, dims.n_text_ctx, dims.n_text_state // dims.n_text_head)
+        self._keys, self._values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
+        self._tokens = torch.zeros((1, dims.n_text_ctx), dtype=torch.long, device=device)
+        self._places = torch.zeros(2, dtype=torch.long, device=device)  # of the logits
+        self._logits = torch.empty((2, dims.n_vocab), dtype=torch.float32, device=device)
+        self._hidden: Tensor | None = None
+        self._cross: CrossKeysValues | None = None
+
+    def read(self, prompt: Prompt, encoding: Encoding) -> PromptRead | None:
+        """Read a prompt; None: it was not recorded, and the decoder is to be called."""
+        count, device = len(prompt.tokens), self._network.device
+        length = min(max(1 << (count - 1).bit_length(), _SHORTEST), self._tokens.shape[1])
+        if self._hidden is None or self._cross is None:
+            self._hidden = torch.empty_like(encoding.hidden[None])
+            self._cross = CrossKeysValues(*(torch.empty_like(x) for x in (encoding.cross.keys, encoding.cross.values)))
+        hidden, cross = self._hidden, self._cross
+        hidden[0] = encoding.hidden
+        self._tokens[0, :length] = torch.tensor(prompt.tokens + (0,) * (length - count), device=device)
+        self._places.copy_(torch.tensor((prompt.sot_index, count - 1), device=device))
+        logits = self._replays.replay(("prompt", length), lambda: self._read(hidden, cross, length))
+        if logits is None:
+            return None
+        keys, values = (x[:, :, :, :count] for x in (self._keys, self._values))
+        return PromptRead(logits, keys, values, cross)
+
+    def _read(self, hidden: Tensor, cross: CrossKeysValues, length: int) -> Tensor:
+        decoder = self._network.decoder
+        fresh = decoder.cross(hidden)
+        cross.keys.copy_(fresh.keys)
+        cross.values.copy_(fresh.values)
+        cache = Cache(self._keys, self._values, cross, (0,))
+        read, _ = decoder.hidden(self._tokens[:, :length], cache, recurs=True)
+        return self._logits.copy_(decoder.logits(read[0].index_select(0, self._places)))
