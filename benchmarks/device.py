@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -26,11 +27,11 @@ from torch import Tensor
 import whisperlite
 from benchmarks.speed.summary import about_now
 from whisperlite.checkpoints.parameters import huggingface_name
-from whisperlite.decoding.asks import Decode, Decoded, Greedy
+from whisperlite.decoding.asks import Beam, Decode, Decoded, Greedy, LazyMel
 from whisperlite.decoding.engine import Engine, as_window
 from whisperlite.nn.build import build_network, expected_shapes
 from whisperlite.nn.config import ModelDimensions
-from whisperlite.nn.graphs import SWITCH, recorder_for
+from whisperlite.nn.graphs import recorder_for
 from whisperlite.nn.network import Network
 from whisperlite.text.prompt import build_prompt
 from whisperlite.text.tokenizer import Tokenizer
@@ -43,6 +44,7 @@ SHAPES = {
     "large-v3": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 32),
 }
 TOKENS = 100  # that every window gets
+BEAMS = 5
 _REPEATS = 5
 
 Row = dict[str, Any]
@@ -55,12 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--shape", action="append", choices=tuple(SHAPES), help="may be repeated (default: large ones)")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 32], help="windows at a time")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="of each window, 8 or more")
+    parser.add_argument("--repeats", type=int, default=5, help="of what is timed as a whole")
     parser.add_argument("--out", type=Path, help="folder to write device.md and device.json into")
     values = parser.parse_args(arguments)
     if values.device is None:
         print("There is no device but the CPU, so nothing is timed; --device cpu times that.")
         return 0
-    os.environ.pop(SWITCH, None)  # it is measured with and without
     device, dtype = torch.device(values.device), getattr(torch, values.dtype)
     limits = measure_limits(device, dtype)
     rows: list[Row] = []
@@ -69,18 +71,21 @@ def main(arguments: list[str] | None = None) -> int:
         peer = transformers_model(SHAPES[shape], tensors, device, dtype)
         network = build_network(SHAPES[shape], tensors, device=device, dtype=dtype)
         for slots in values.slots:
-            row = {"shape": shape, "dtype": values.dtype, "slots": slots}
-            row |= measure(network, slots, values.tokens, limits) | compare(network, peer, slots, values.tokens)
-            row |= with_graphs(network, slots, values.tokens, limits)
-            rows.append(row)
-            print(row, file=sys.stderr, flush=True)
+            measured_with = [False, True] if (recorder_for(network.device, network.dtype) is not None) else [False]
+            for graphs in measured_with:
+                row = {"shape": shape, "dtype": values.dtype, "slots": slots, "graphs": graphs}
+                rows.append(row | measure(network, slots, values.tokens, limits, graphs=graphs))
+            for row, spent in zip(rows[-len(measured_with) :], compare(network, peer, slots, values), strict=True):
+                row |= spent
+                print(row, file=sys.stderr, flush=True)
         del network, peer, tensors
     report = {
         "device": name_of(device),
-        **measured(),
+        **at_commit(),
         "torch": torch.__version__,
         "transformers": version_of("transformers"),
         "tokens": values.tokens,
+        "repeats": values.repeats,
         "limits": limits,
         "rows": rows,
     }
@@ -100,7 +105,7 @@ def other_device() -> str | None:
     return next((name for name, module in there.items() if module.is_available()), None)
 
 
-def measured() -> dict[str, str]:
+def at_commit() -> dict[str, str]:
     """Of which commit, and when; nothing where there is no git."""
     with suppress(OSError):
         return about_now()
@@ -166,14 +171,14 @@ def random_tensors(dims: ModelDimensions, device: torch.device, dtype: torch.dty
     return tensors
 
 
-def measure(network: Network, slots: int, tokens: int, limits: dict[str, float]) -> Row:
+def measure(network: Network, slots: int, tokens: int, limits: dict[str, float], *, graphs: bool) -> Row:
     """Encoding and a decode step, and what each reaches of what the device could do."""
-    device, dims = network.device, network.dims
-    engine = new_engine(network, slots)
+    dims = network.dims
     work = asks(network, slots, tokens)
     windows = [ask.window for ask in work]
-    encoding_s = median(timed(lambda: engine.encode(windows), device) for _ in range(_REPEATS))
-    step_s = measure_step(network, work)
+    beams = [replace(ask, strategy=Beam(BEAMS, max_candidates=BEAMS)) for ask in work]
+    encoding_s = measure_encoding(network, windows, graphs=graphs)
+    step_s, beams_s = (measure_step(network, each, graphs=graphs) for each in (work, beams))
     flop = slots * encoder_flop(dims)
     moved = step_bytes(network, slots, tokens // 2)
     return {
@@ -181,31 +186,19 @@ def measure(network: Network, slots: int, tokens: int, limits: dict[str, float])
         "encoding_reached": round(flop / limits["flop_per_s"] / encoding_s, 3),
         "step_ms": round(step_s * 1e3, 3),
         "step_reached": round(moved / limits["bytes_per_s"] / step_s, 3),
+        "beam_step_ms": round(beams_s * 1e3, 3),
     }
 
 
-def with_graphs(network: Network, slots: int, tokens: int, limits: dict[str, float]) -> Row:
-    """The same step, and windows from features to tokens, with CUDA graphs; nothing where there are none."""
-    os.environ[SWITCH] = "1"
-    try:
-        if recorder_for(network.device, network.dtype) is None:
-            return {}
-        work = asks(network, slots, tokens)
-        step_s, engine = measure_step(network, work), new_engine(network, slots)
-        whole_s = [timed(lambda: engine.run(work), network.device) for _ in range(_REPEATS + 1)][1:]
-    finally:
-        del os.environ[SWITCH]
-    moved = step_bytes(network, slots, tokens // 2)
-    return {
-        "step_with_graphs_ms": round(step_s * 1e3, 3),
-        "step_with_graphs_reached": round(moved / limits["bytes_per_s"] / step_s, 3),
-        **spread("with_graphs_s", whole_s),
-    }
+def measure_encoding(network: Network, windows: list[LazyMel], *, graphs: bool) -> float:
+    """Seconds to encode windows, the first times, in which it is recorded, apart."""
+    engine = new_engine(network, len(windows), graphs=graphs)
+    return median([timed(lambda: engine.encode(windows), network.device) for _ in range(_REPEATS + 3)][3:])
 
 
-def measure_step(network: Network, work: list[Decode]) -> float:
+def measure_step(network: Network, work: list[Decode], *, graphs: bool) -> float:
     """Seconds of one step, in which every window is decoded."""
-    engine = new_engine(network, len(work))
+    engine = new_engine(network, len(work), graphs=graphs)
     for ask in work:
         engine.submit(ask)
     engine.step()  # admits them all
@@ -215,8 +208,8 @@ def measure_step(network: Network, work: list[Decode]) -> float:
     return median(times[len(times) // 4 : -1])
 
 
-def new_engine(network: Network, slots: int) -> Engine:
-    return Engine(network, tokenizer_of(network), slots=slots)
+def new_engine(network: Network, slots: int, *, graphs: bool) -> Engine:
+    return Engine(network, tokenizer_of(network), slots=slots, graphs=graphs)
 
 
 def tokenizer_of(network: Network) -> Tokenizer:
@@ -280,20 +273,51 @@ def transformers_model(
     return model.to(dtype).eval()
 
 
-def compare(network: Network, peer: Any, slots: int, tokens: int) -> Row:
-    """Seconds from features to tokens of so many windows, ours and theirs taking turns, and whether they agree."""
-    device = network.device
-    engine, work = new_engine(network, slots), asks(network, slots, tokens)
+def compare(network: Network, peer: Any, slots: int, values: argparse.Namespace) -> list[Row]:
+    """Seconds from features to tokens of so many windows, and whether all agree.
 
-    def ours() -> list[tuple[int, ...]]:
-        return [answer.tokens for answer in engine.run(work) if isinstance(answer, Decoded)]
+    Ours without graphs and, where there are some, with them; those of transformers in the same run, taking turns.
+    """
+    device, tokens = network.device, values.tokens
+    work = asks(network, slots, tokens)
+    sides: dict[str, Callable[[], list[tuple[int, ...]]]] = {}
+    for graphs in (False, True)[: 1 + (recorder_for(network.device, network.dtype) is not None)]:
+        engine = new_engine(network, slots, graphs=graphs)
 
-    if peer is None:
-        return spread("ours_s", [timed(ours, device) for _ in range(_REPEATS)])
+        def ours(engine: Engine = engine) -> list[tuple[int, ...]]:
+            return [answer.tokens for answer in engine.run(work) if isinstance(answer, Decoded)]
+
+        sides["graphs" if graphs else "called"] = ours
+    if peer is not None:
+        sides["transformers"] = transformers_side(peer, work, tokens, device, network.dtype)
+    answers = {name: side() for name, side in sides.items()}
+    for name, side in sides.items():
+        if name != "transformers":
+            side(), side()  # what is met for the third time is recorded
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(values.repeats):
+        for name, side in sides.items():
+            times[name].append(timed(side, device))
+    rows = []
+    for name in sides.keys() - {"transformers"}:
+        row = spread("ours_s", times[name])
+        if peer is not None:
+            pairs = zip(sum(answers[name], ()), sum(answers["transformers"], ()), strict=True)
+            same = [one == two for one, two in pairs]
+            row |= spread("transformers_s", times["transformers"])
+            row |= {"ratio": round(median(times["transformers"]) / median(times[name]), 2)}
+            row |= {"same_tokens": round(sum(same) / len(same), 3)}
+        rows.append((name == "graphs", row))
+    return [row for _, row in sorted(rows, key=lambda each: each[0])]
+
+
+def transformers_side(
+    peer: Any, work: list[Decode], tokens: int, device: torch.device, dtype: torch.dtype
+) -> Callable[[], list[tuple[int, ...]]]:
     from transformers import GenerationMixin
 
-    features = torch.stack([ask.window() for ask in work]).to(device, network.dtype)
-    start = torch.tensor([work[0].prompt.tokens] * slots, device=device)
+    features = torch.stack([ask.window() for ask in work]).to(device, dtype)
+    start = torch.tensor([work[0].prompt.tokens] * len(work), device=device)
     options = {
         "min_new_tokens": tokens,
         "max_new_tokens": tokens,
@@ -308,15 +332,7 @@ def compare(network: Network, peer: Any, slots: int, tokens: int) -> Row:
         found = GenerationMixin.generate(peer, features, decoder_input_ids=start, **options)
         return [tuple(row[-tokens:]) for row in found.tolist()]
 
-    pairs = [pair for mine, other in zip(ours(), theirs(), strict=True) for pair in zip(mine, other, strict=True)]
-    times = [(timed(ours, device), timed(theirs, device)) for _ in range(_REPEATS)]
-    mine, other = ([*column] for column in zip(*times, strict=True))
-    return {
-        **spread("ours_s", mine),
-        **spread("transformers_s", other),
-        "ratio": round(median(other) / median(mine), 2),
-        "same_tokens": round(sum(one == two for one, two in pairs) / len(pairs), 3),
-    }
+    return theirs
 
 
 def spread(name: str, times: list[float]) -> Row:
@@ -326,8 +342,8 @@ def spread(name: str, times: list[float]) -> Row:
 # The page
 
 _COLUMNS = (
-    *("shape", "precision", "windows", "encoding, ms", "of the limit", "step, ms", "of the limit"),
-    *("with graphs, ms", "of the limit", "whisperlite, s", "with graphs, s", "transformers, s", "ratio", "same tokens"),
+    *("shape", "precision", "windows", "graphs", "encoding, ms", "of the limit", "step, ms", "of the limit"),
+    *(f"step with {BEAMS} beams, ms", "whisperlite, s", "transformers, s", "ratio", "same tokens"),
 )
 
 
@@ -337,7 +353,7 @@ def page(report: Row) -> str:
     versions = [f"torch {report['torch']}", f"whisperlite {whisperlite.__version__}"]
     versions += [f"transformers {report['transformers']}"] if report["transformers"] else []
     lines = [
-        "# Speed on other devices",
+        "# Speed on a GPU",
         "",
         f"This page shows how fast whisperlite is on {report['device']}, how near it comes to the limits of that "
         "device, and how it compares with transformers. A ratio above 1 means that whisperlite is faster. Made by "
@@ -346,30 +362,30 @@ def page(report: Row) -> str:
         f"{', '.join(versions)}. Limits, measured in the same run: {copying:.0f} GB/s in a copy, {multiplying:.1f} "
         "TFLOP/s in a large product of matrices. The networks have the shape of published models and random weights, "
         f"on which speed does not depend. They decode greedily, {report['tokens']} tokens for each window.",
+        *(["", report["note"]] if "note" in report else []),
         "",
         "- *windows*: how many are decoded together.",
+        "- *graphs*: whether the operators are replayed as [CUDA graphs](../how-to/gpu.md#cuda-graphs) or called one "
+        "by one.",
         "- *encoding*: the time to encode all of them; *step*: the time of one decoder step for all of them. *of the "
         "limit* compares these with the least time that the limits allow: for encoding, that of the operations; for a "
         "step, that of the bytes that it must read.",
-        "- *whisperlite* and *transformers*: the time from features to tokens of all windows.",
-        f"- *with graphs*: the same with {SWITCH}=1, which replays steps as CUDA graphs.",
+        "- *whisperlite* and *transformers*: the time from features to tokens of all windows, taking turns.",
         "- *same tokens*: those on which both agree.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|---|---|" + "---:|" * (len(_COLUMNS) - 2),
     ]
     for row in report["rows"]:
-        has_peer = "ratio" in row
-        theirs = (f"{row['transformers_s']}", f"{row['ratio']}", f"{row['same_tokens']:.0%}") if has_peer else "———"
-        graphs = ("—", "—", "—")
-        if "with_graphs_s" in row:
-            reached = f"{row['step_with_graphs_reached']:.0%}"
-            graphs = (f"{row['step_with_graphs_ms']}", reached, f"{row['with_graphs_s']}")
+        theirs = ("—", "—", "—")
+        if "ratio" in row:
+            theirs = (f"{row['transformers_s']:.2f}", f"{row['ratio']:.2f}", f"{row['same_tokens']:.0%}")
         cells = (
-            *(row["shape"], row["dtype"], f"{row['slots']}"),
-            *(f"{row['encoding_ms']}", f"{row['encoding_reached']:.0%}"),
-            *(f"{row['step_ms']}", f"{row['step_reached']:.0%}", *graphs[:2]),
-            *(f"{row['ours_s']}", graphs[2], *theirs),
+            *(row["shape"], row["dtype"], f"{row['slots']}", "yes" if row["graphs"] else "no"),
+            *(f"{row['encoding_ms']:.1f}", f"{row['encoding_reached']:.0%}"),
+            *(f"{row['step_ms']:.2f}", f"{row['step_reached']:.0%}"),
+            "—" if "beam_step_ms" not in row else f"{row['beam_step_ms']:.2f}",
+            *(f"{row['ours_s']:.2f}", *theirs),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
