@@ -104,7 +104,7 @@ def _endless(model: whisperlite.Whisper, path: str) -> Decode:
 @torch.inference_mode()
 def _parts(lane: Lane) -> tuple[float, float]:
     """Seconds that a step's layers and its output head take, one after the other as in a step."""
-    decoder, tokens, cache = lane.network.decoder, lane.last[: len(lane.slots), None], lane._cache()
+    decoder, tokens, cache = lane.network.decoder, lane.rows.last[: len(lane.slots), None], lane._cache()
     layers: list[float] = []
     head: list[float] = []
     for _ in range(_STEPS):

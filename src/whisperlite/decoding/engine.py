@@ -19,11 +19,12 @@ from torch import Tensor
 from whisperlite.decoding.alignment import Heads, align
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
 from whisperlite.decoding.encoding import Encoding, WindowEncoder
-from whisperlite.decoding.lane import Lane, Slot
+from whisperlite.decoding.lane import Lane
 from whisperlite.decoding.language import hear_language
 from whisperlite.decoding.prefill import Prefill
 from whisperlite.decoding.replays import Replays
 from whisperlite.decoding.search import Hypothesis
+from whisperlite.decoding.slot import Slot
 from whisperlite.decoding.threads import StepThreads, threads, usable_threads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer

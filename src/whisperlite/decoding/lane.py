@@ -11,25 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from whisperlite.decoding.asks import Beam, Decode, Greedy, Sample
+from whisperlite.decoding.asks import Beam, Decode, Sample
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.prefill import Prefill
 from whisperlite.decoding.replays import Replays, rounded_up
-from whisperlite.decoding.rules import (
-    NEVER,
-    TimestampState,
-    apply_repetition_rules,
-    apply_timestamp_rules,
-    as_penalty,
-    first_token_mask,
-    forbid_empty_segments,
-    suppression_mask,
-)
+from whisperlite.decoding.rows import Rows
+from whisperlite.decoding.rules import NEVER, apply_repetition_rules, first_token_mask
 from whisperlite.decoding.search import (
     BeamNews,
     BeamStep,
@@ -41,65 +33,12 @@ from whisperlite.decoding.search import (
     draw_uniforms,
     places,
 )
+from whisperlite.decoding.slot import Slot
 from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
 from whisperlite.nn.network import Network
 from whisperlite.text.prompt import Prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.text.vocabulary import TIMESTAMP_SECONDS
-
-
-@dataclass(slots=True)
-class Slot:
-    """One window on its way: the parts that are not in the lane's tensors.
-
-    Attributes:
-        ticket: of the ask.
-        limit: how many tokens may be chosen.
-        uniforms: (limit, K) of a `Sample`.
-        no_speech_prob: read at the start of the transcript.
-        count: tokens chosen so far.
-        finished: hypotheses that have ended, of a `Beam`.
-        is_complete: nothing more comes; as far as the lane has asked the device.
-        is_finite: False where a sum is not a number; likewise.
-    """
-
-    ticket: int
-    ask: Decode
-    encoding: Encoding
-    limit: int
-    uniforms: Tensor
-    no_speech_prob: float
-    count: int = 0
-    finished: list[Hypothesis] = field(default_factory=list)
-    is_complete: bool = False
-    is_finite: bool = True
-
-    @property
-    def is_beam(self) -> bool:
-        return isinstance(self.ask.strategy, Beam)
-
-    @property
-    def max_candidates(self) -> int:
-        assert isinstance(self.ask.strategy, Beam), "only beam searches collect candidates"
-        return self.ask.strategy.max_candidates
-
-    @property
-    def is_greedy(self) -> bool:
-        return isinstance(self.ask.strategy, Greedy)
-
-    @property
-    def written(self) -> int:
-        """Tokens of the answer so far, the prompt's forced part included."""
-        return len(self.ask.prompt.forced) + self.count
-
-    @property
-    def has_repetition_rules(self) -> bool:
-        return self.ask.repetition_penalty != 1.0 or self.ask.no_repeat_ngram_size > 0
-
-    @property
-    def length(self) -> int:
-        """Positions that its rows hold in the cache: the prompt and all chosen tokens but the last."""
-        return len(self.ask.prompt.tokens) + self.count - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +84,18 @@ class Lane:
         self._ends = torch.empty((replayed_rows, 2), dtype=torch.bool, device=device)
         self._beams = BeamStep.empty(replayed_rows // queries, queries, device)
         self._keeps_cross = width > 1 or self._replays is not None or prefill is not None
-        # Asking the host for each row's length would mean waiting for what the device has to do.
         self._knows_ends = True  # else there are greedy or sampled slots of which the device has to be asked
+        # What differs between rows would have to be waited for.
         self._is_remote = device.type != "cpu" or self._replays is not None
-        self.written = torch.ones(rows, dtype=torch.long, device=device)  # as `Slot.written`
-        self.before = torch.zeros(rows, dtype=torch.long, device=device)  # positions of the prompt before the answer
-        self.tokens = torch.zeros((rows, capacity), dtype=torch.long, device=device)
-        self.used = torch.zeros(rows, dtype=torch.long, device=device)  # 1: a slot's row
-        self.last = torch.zeros(rows, dtype=torch.long, device=device)
-        self.sums = torch.zeros(rows, dtype=torch.float32, device=device)
-        self.done = torch.zeros(rows, dtype=torch.bool, device=device)
-        self.suppressed = torch.zeros((width, dims.n_vocab), dtype=torch.float32, device=device)  # what is added
-        self.timed = torch.zeros(rows, dtype=torch.bool, device=device)
-        self.text_until = torch.zeros(rows, dtype=torch.long, device=device)  # timestamps after <|0.00|>
-        self.state = TimestampState.after((), tokenizer.timestamp_begin, rows=rows, device=device)
+        self.rows = Rows(
+            tokenizer,
+            slots=width,
+            queries=queries,
+            capacity=capacity,
+            n_vocab=dims.n_vocab,
+            device=device,
+            is_remote=self._is_remote,
+        )
 
     @torch.inference_mode()
     def widened(self, width: int) -> Lane:
@@ -171,12 +108,10 @@ class Lane:
             prefill=self._prefill,
             new_replays=self._new_replays,
         )
-        count, rows, used = len(self.slots), self._rows, max((slot.length for slot in self.slots), default=0)
+        count, rows, used = len(self.slots), self._n_rows, max((slot.length for slot in self.slots), default=0)
         for new, old in ((wider.keys, self.keys), (wider.values, self.values)):
             new[:, :rows, :, :used] = old[:, :rows, :, :used]
-        for new, old in zip(wider._by_row, self._by_row, strict=True):
-            new[:rows] = old[:rows]
-        wider.suppressed[:count] = self.suppressed[:count]
+        wider.rows.take_over(self.rows, count)
         for index in range(count):
             assert self.cross is not None, "a lane with slots has keys to look at"
             keys, values = (x[:, index : index + 1] for x in (self.cross.keys, self.cross.values))
@@ -185,13 +120,7 @@ class Lane:
         return wider
 
     @property
-    def _by_row(self) -> tuple[Tensor, ...]:
-        """What is known of each row besides its keys and values."""
-        of_rules = self.timed, self.text_until, self.state.data
-        return self.tokens, self.written, self.before, self.used, self.last, self.sums, self.done, *of_rules
-
-    @property
-    def _rows(self) -> int:
+    def _n_rows(self) -> int:
         return len(self.slots) * self.queries
 
     def _cache(self) -> Cache:
@@ -213,32 +142,18 @@ class Lane:
             raise
 
     def _start(self, slot: Slot) -> None:
-        ask, encoding = slot.ask, slot.encoding
-        rows = slice(self._rows - self.queries, self._rows)
-        at_start, logits = self._read_prompt(ask.prompt, encoding)
+        index = len(self.slots) - 1
+        at_start, logits = self._read_prompt(slot.ask.prompt, slot.encoding)
         slot.no_speech_prob = at_start.softmax(-1)[self.tokenizer.no_speech].item()
-
-        forced, begin, device = ask.prompt.forced, self.tokenizer.timestamp_begin, self.network.device
-        self.tokens[rows, : len(forced)] = torch.tensor(forced, dtype=torch.long, device=device)
-        fresh = TimestampState.after(forced, begin, rows=self.queries, device=device)
-        self.state.data[rows] = fresh.data
-        self.written[rows], self.before[rows] = len(forced), len(ask.prompt.tokens) - len(forced)
-        self.used[rows] = 1
-        self.sums[rows], self.done[rows], self.timed[rows] = 0.0, False, ask.timestamps
-        self.text_until[rows] = round(ask.text_until / TIMESTAMP_SECONDS) if ask.timestamps else 0
-        mask = suppression_mask(
-            self.tokenizer, ask.suppressed, timestamps=ask.timestamps, size=self.network.dims.n_vocab
-        )
-        self.suppressed[len(self.slots) - 1] = as_penalty(mask).to(device)
-
-        logits = logits.masked_fill(self._first_mask(ask).to(device), NEVER).repeat(self.queries, 1)
-        self._choose(logits, range(len(self.slots) - 1, len(self.slots)))
+        self.rows.begin(index, slot.ask)
+        logits = logits.masked_fill(self._first_mask(slot.ask).to(logits.device), NEVER).repeat(self.queries, 1)
+        self._choose(logits, range(index, index + 1))
 
     @torch.inference_mode()
     def step(self) -> None:
         """One more token in every active row."""
         if self._replays is None or not self._step_replayed(self._replays):
-            logits = self.network.decoder(self.last[: self._rows, None], self._cache())[0][:, 0]
+            logits = self.network.decoder(self.rows.last[: self._n_rows, None], self._cache())[0][:, 0]
             self._choose(logits, range(len(self.slots)))
 
     def _step_replayed(self, replays: Replays) -> bool:
@@ -259,7 +174,7 @@ class Lane:
             logits = self._replayed("logits", replays, self._next_logits)
             if logits is None:
                 return False
-            self._choose(logits[: self._rows], slots)
+            self._choose(logits[: self._n_rows], slots)
             return True
         self._count(slots)
         return True
@@ -279,15 +194,15 @@ class Lane:
         return self._logits[:rows].copy_(self._fixed_logits(slots, positions))
 
     def _greedy_step(self, slots: int, positions: int) -> Tensor:
-        """A whole step of greedy slots; returns their ends, see `_ends_of`."""
+        """A whole step of greedy slots; returns their ends, see `Rows.ends`."""
         rows = slice(slots * self.queries)
-        self._go_on(rows, *choose_likeliest(self._ruled_logits(slots, positions)))
-        return self._ends[:slots].copy_(self._ends_of(rows))
+        self.rows.go_on(rows, *choose_likeliest(self._ruled_logits(slots, positions)), counts=())
+        return self._ends[:slots].copy_(self.rows.ends(rows))
 
     def _beam_step(self, slots: int, positions: int) -> Tensor:
         """What beams are to follow, written into `_beams`."""
         logits = self._ruled_logits(slots, positions).view(slots, self.queries, -1)
-        sums = self.sums[: slots * self.queries].view(slots, -1)
+        sums = self.rows.sums[: slots * self.queries].view(slots, -1)
         first = torch.zeros(slots, dtype=torch.bool, device=logits.device)
         into = self._beams.of(slots)
         into.copy_(beam_step(logits, sums, first, self.tokenizer.eot))
@@ -295,11 +210,9 @@ class Lane:
 
     def _ruled_logits(self, slots: int, positions: int) -> Tensor:
         """Of the next step, all rules but those of repetition being applied."""
-        rows = slice(slots * self.queries)
         logits = self._fixed_logits(slots, positions)
-        logits.view(slots, self.queries, -1).add_(self.suppressed[:slots, None])
-        forbid_empty_segments(logits, self.state.of(rows), self.text_until[rows], self.tokenizer)
-        apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
+        self.rows.suppress(logits, range(slots))
+        self.rows.apply_rules(logits, range(slots), text_until=True)
         return logits
 
     def _fixed_logits(self, slots: int, positions: int) -> Tensor:
@@ -307,15 +220,15 @@ class Lane:
         assert self.cross is not None, "a lane with slots has keys to look at"
         keys, values = (x[:, :rows, :, :positions] for x in (self.keys, self.values))
         cross = CrossKeysValues(self.cross.keys[:, :slots], self.cross.values[:, :slots])
-        lengths = self.before[:rows] + self.written[:rows] - 1
-        return self.network.decoder.next_logits(self.last[:rows], FixedCache(keys, values, cross, lengths))
+        memory = FixedCache(keys, values, cross, self.rows.lengths(rows))
+        return self.network.decoder.next_logits(self.rows.last[:rows], memory)
 
     @torch.inference_mode()
     def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
         """Remove the slots that are complete, with the hypothesis that each settled on."""
         others = [index for index, slot in enumerate(self.slots) if not slot.is_beam]
         if others and not self._knows_ends:
-            self._learn_ends(others, self._ends_of(self._rows_of(others)))
+            self._learn_ends(others, self.rows.ends(self._rows_of(others)))
         self._knows_ends = True
         taken = []
         for index in reversed(range(len(self.slots))):
@@ -395,13 +308,10 @@ class Lane:
 
     def _choose(self, logits: Tensor, slots: range) -> None:
         """Apply the rules to the logits (R, V) of these slots and append a token to each of their rows."""
-        rows = slice(slots.start * self.queries, slots.stop * self.queries)
-        logits.view(len(slots), self.queries, -1).add_(self.suppressed[slots.start : slots.stop, None])
+        self.rows.suppress(logits, slots)
         if any(self.slots[index].has_repetition_rules for index in slots):
-            self._apply_repetition_rules(logits, rows, slots)
-        if any(self.slots[index].ask.text_until for index in slots):
-            forbid_empty_segments(logits, self.state.of(rows), self.text_until[rows], self.tokenizer)
-        apply_timestamp_rules(logits, self.state.of(rows), self.timed[rows], self.tokenizer)
+            self._apply_repetition_rules(logits, slots)
+        self.rows.apply_rules(logits, slots, text_until=any(self.slots[index].ask.text_until for index in slots))
         beams = [index for index in slots if self.slots[index].is_beam]
         others = [index for index in slots if not self.slots[index].is_beam]
         if beams:
@@ -415,12 +325,12 @@ class Lane:
         for index in slots:
             self.slots[index].count += 1
 
-    def _apply_repetition_rules(self, logits: Tensor, rows: slice, slots: range) -> None:
+    def _apply_repetition_rules(self, logits: Tensor, slots: range) -> None:
         chosen = [self.slots[index] for index in slots for _ in range(self.queries)]
         lengths = torch.tensor([slot.written for slot in chosen], device=logits.device)
         penalties = logits.new_tensor([slot.ask.repetition_penalty for slot in chosen])
         ngrams = [slot.ask.no_repeat_ngram_size for slot in chosen]
-        history = self.tokens[rows, : max(slot.written for slot in chosen)]
+        history = self.rows.tokens[self._rows_of(slots), : max(slot.written for slot in chosen)]
         apply_repetition_rules(logits, history, lengths, penalties, ngrams, self.tokenizer.eot)
 
     def _logits_of(self, logits: Tensor, chosen: list[int], slots: range) -> Tensor:
@@ -448,20 +358,10 @@ class Lane:
             drawn, drawn_logprobs = choose_sampled(logits, per_row.clamp(min=1e-6), uniforms)
             tokens = torch.where(per_row > 0, drawn, tokens)
             logprobs = torch.where(per_row > 0, drawn_logprobs, logprobs)
-        self._go_on(rows, tokens, logprobs, slots)
+        self.rows.go_on(rows, tokens, logprobs, self._counts(slots))
 
-    def _go_on(self, rows: slice | Tensor, tokens: Tensor, logprobs: Tensor, slots: Sequence[int] = ()) -> None:
-        """Append what greedy and sampled rows have chosen, or the end once more."""
-        done = self.done[rows]
-        tokens = torch.where(done, self.tokenizer.eot, tokens)
-        self.sums[rows] += torch.where(done, 0.0, logprobs)
-        self._append(rows, tokens, slots)
-        self.done[rows] = tokens == self.tokenizer.eot
-
-    def _ends_of(self, rows: slice | Tensor) -> Tensor:
-        """Of slots with these rows (B, 2): whether all are done, and whether one has a sum that is not a number."""
-        done = self.done[rows].view(-1, self.queries).all(-1)
-        return torch.stack([done, self.sums[rows].isnan().view(-1, self.queries).any(-1)], dim=1)
+    def _counts(self, slots: Sequence[int]) -> set[int]:
+        return {self.slots[index].written for index in slots}
 
     def _learn_ends(self, slots: Sequence[int], ends: Tensor) -> None:
         for index, (is_complete, is_broken) in zip(slots, ends.tolist(), strict=True):
@@ -476,7 +376,7 @@ class Lane:
         """Rows (B, K, V) that compete with the others of their slot and change places with them."""
         # Windows begin one by one, so either all of these slots choose their first token or none.
         first = torch.full((len(slots),), self.slots[slots[0]].count == 0, device=logits.device)
-        sums = self.sums[self._rows_of(slots)].view(len(slots), -1)
+        sums = self.rows.sums[self._rows_of(slots)].view(len(slots), -1)
         self._follow(beam_step(logits, sums, first, self.tokenizer.eot), slots)
 
     def _follow(self, step: BeamStep, slots: Sequence[int]) -> None:
@@ -495,8 +395,8 @@ class Lane:
         if moves:
             self._move(moves)
         tokens, sums = (each.gather(1, chosen) for each in (step.tokens, step.sums))
-        self.sums[rows] = sums.flatten()
-        self._append(rows, tokens.flatten(), slots)
+        self.rows.sums[rows] = sums.flatten()
+        self.rows.append(rows, tokens.flatten(), self._counts(slots))
 
     def _collect(self, index: int, news: BeamNews) -> None:
         """Take a slot's newly ended hypotheses, while there is room."""
@@ -517,43 +417,31 @@ class Lane:
         if not self._is_remote:
             for each in moves:
                 cache.move(each.targets, each.sources, start=self._parting(each))
-        else:  # which positions differ would have to be waited for
+        else:
             start = min(len(self.slots[each.slot].ask.prompt.tokens) for each in moves)
             cache.move(targets, sources, start=start)
-        into, of = torch.tensor([targets, sources], device=self.network.device)
-        self.tokens[into] = self.tokens[of]
-        self.state.data[into] = self.state.data[of]
+        self.rows.move(targets, sources)
 
     def _parting(self, move: _Move) -> int:
         """The first position at which a row holds something else than the one that it is to continue.
 
         Hypotheses of a window are all different, so what two of them begin with they have from a common ancestor.
         """
-        differs = (self.tokens[move.targets] != self.tokens[move.sources]).any(0).nonzero()
+        tokens = self.rows.tokens
+        differs = (tokens[move.targets] != tokens[move.sources]).any(0).nonzero()
         prompt = self.slots[move.slot].ask.prompt
-        chosen = int(differs[0]) if len(differs) else self.tokens.shape[1]
+        chosen = int(differs[0]) if len(differs) else tokens.shape[1]
         return len(prompt.tokens) - len(prompt.forced) + chosen
-
-    def _append(self, rows: slice | Tensor, tokens: Tensor, slots: Sequence[int]) -> None:
-        counts = {self.slots[index].written for index in slots}
-        if self._is_remote or len(counts) > 1:
-            self.tokens[torch.arange(len(self.tokens), device=tokens.device)[rows], self.written[rows]] = tokens
-        else:
-            self.tokens[rows, counts.pop()] = tokens
-        self.written[rows] += self.used[rows]
-        self.last[rows] = tokens
-        advanced = self.state.of(rows).advanced(tokens, self.tokenizer.timestamp_begin)
-        self.state.data[rows] = advanced.data
 
     # Completion
 
     def _settle(self, index: int) -> Hypothesis:
         """The best hypothesis of a complete slot."""
         slot, strategy = self.slots[index], self.slots[index].ask.strategy
-        rows = slice(index * self.queries, (index + 1) * self.queries)
+        rows = self.rows.of_slot(index)
         unfinished = [
             self._hypothesis(tokens, total, at_limit=slot.count >= slot.limit)
-            for tokens, total in zip(self._answers(rows, slot), self.sums[rows].tolist(), strict=True)
+            for tokens, total in zip(self._answers(rows, slot), self.rows.sums[rows].tolist(), strict=True)
         ]
         if isinstance(strategy, Beam):
             # Too few have ended: the best unfinished ones fill up (reference: `BeamSearchDecoder.finalize`).
@@ -564,7 +452,7 @@ class Lane:
 
     def _answers(self, rows: slice | Tensor, slot: Slot) -> list[list[int]]:
         """What was chosen in some rows of a slot."""
-        chosen: list[list[int]] = self.tokens[rows, len(slot.ask.prompt.forced) : slot.written].tolist()
+        chosen: list[list[int]] = self.rows.tokens[rows, len(slot.ask.prompt.forced) : slot.written].tolist()
         return chosen
 
     def _hypothesis(self, tokens: list[int], total: float, *, at_limit: bool) -> Hypothesis:
@@ -582,22 +470,19 @@ class Lane:
         token was chosen after it.
         """
         end = len(self.slots) - 1
-        target, source = (slice(i * self.queries, (i + 1) * self.queries) for i in (index, end))
+        target, source = self.rows.of_slot(index), self.rows.of_slot(end)
         left, used = self.slots[index].length, self.slots[end].length
         for storage in (self.keys, self.values):
             if index != end:
                 storage[:, target, :, :used] = storage[:, source, :, :used]
                 storage[:, target, :, used : left + 1] = 0.0
             storage[:, source, :, : used + 1] = 0.0
+        self.rows.remove(index, end)
         if index != end:
-            for tensor in self._by_row:
-                tensor[target] = tensor[source]
-            self.suppressed[index] = self.suppressed[end]
             if self.cross is not None and self._keeps_cross:
                 for storage in (self.cross.keys, self.cross.values):
                     storage[:, index] = storage[:, end]
             self.slots[index] = self.slots[end]
         self.slots.pop()
-        self.written[source], self.before[source], self.used[source] = 1, 0, 0
         if not self.slots and not self._keeps_cross:
             self.cross = None
