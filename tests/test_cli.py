@@ -172,6 +172,21 @@ def test_threads_of_0_are_as_many_as_without_the_flag(
     assert asked == [count]
 
 
+@pytest.mark.parametrize(("flags", "expected"), [([], True), (["--no_cuda_graphs"], False)])
+def test_graphs_are_used_unless_a_flag_forbids_it(
+    flags: list[str], expected: bool, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def load_model(*_: object, cuda_graphs: bool, **__: object) -> Answering:
+        asked.append(cuda_graphs)
+        return Answering()
+
+    monkeypatch.setattr(whisperlite, "load_model", load_model)
+    assert main(["talk.mp3", "-o", str(desk), *flags]) == 0
+    assert asked == [expected]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -27,6 +27,7 @@ from tests.small_whisper import small_whisper
 from tests.test_engine import N_TEXT_CTX, SMALL, assert_same, random_asks, table_asks
 from tests.test_network import cache_of, close, memory_starts_as_nan, random_tokens
 from tests.test_search import ask_for, check, literal_answer
+from whisperlite.api import spare_engine
 from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.audio.mel import Samples
 from whisperlite.decoding import encoding, replays
@@ -250,7 +251,8 @@ def test_not_everything_of_an_engine_need_replay(recorders: Recorders, missing: 
 
     def tokens() -> tuple[int, ...]:
         engine = Engine(network, tokenizer, slots=2, graphs=True)
-        engine.run(others)  # prompts are replayed from now on
+        for other in others:  # one by one, so that the lane stays narrow; prompts are replayed from now on
+            engine.run([other])
         ticket, answers = engine.submit(endless), dict(engine.step())
         engine.submit(replace(others[0], strategy=Beam(2, max_candidates=2)))
         while ticket not in answers:
@@ -324,6 +326,27 @@ def test_what_was_left_in_the_middle_is_not_used_again(recorders: Recorders) -> 
     assert len(recorders.made) == made
     assert tokens_of(model.transcribe(noise(70), **SHORT).segments) == expected
     assert len(recorders.made) > made
+
+
+@pytest.mark.usefixtures("recorders")
+def test_an_engine_is_kept_for_the_stream_that_its_memory_is_used_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, tokenizer = talkative_network("base", 2)
+    engine, spare = Engine(network, tokenizer, graphs=True), SpareEngine()
+    spare.keep(engine, 7)
+    for stream, expected in ((8, None), (7, engine), (7, None)):
+        monkeypatch.setattr(spare_engine, "stream_of", lambda _, stream=stream: stream)
+        assert spare.take(1, CPU) is expected
+    spare.keep(engine, 7)
+    assert spare.take(2, CPU) is None  # its memory is wanted
+    assert spare.take(1, CPU) is None
+
+
+@pytest.mark.usefixtures("recorders")
+def test_of_what_overflows_only_the_engine_in_half_precision_is_kept() -> None:
+    model = small_whisper(torch.float16, overflows=True, cuda_graphs=True)
+    assert model.transcribe(noise(5), **SHORT).warnings
+    [(engine, _)] = model._spare_engine._kept
+    assert engine._exact is None
 
 
 def test_a_model_that_is_let_go_lets_go_of_what_it_kept(recorders: Recorders) -> None:

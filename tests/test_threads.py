@@ -6,11 +6,13 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ from tests.conftest import in_bfloat16
 from tests.models import Table, small_tokenizer, table_network
 from tests.test_network import random_tokens
 from tests.test_search import ask_for
+from whisperlite.api import whisper
 from whisperlite.audio.mel import Samples
 from whisperlite.decoding import threads as module
 from whisperlite.decoding.asks import Greedy
@@ -301,6 +304,24 @@ def test_the_number_of_threads_travels_with_a_model(librivox: Samples) -> None:
     torch.set_num_threads(1)
     model.transcribe(librivox[-4 * 16000 :], beam_size=1)
     assert torch.get_num_threads() == 1
+
+
+def test_threads_are_those_of_the_caller_and_not_of_who_iterates(
+    model: whisperlite.Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, given = threading.get_ident(), list[int | None]()
+    make = whisperlite.Whisper._engine
+
+    def watched(self: whisperlite.Whisper, **arguments: Any) -> Engine:
+        given.append(arguments["cpu_threads"])
+        return make(self, **arguments)
+
+    monkeypatch.setattr(whisperlite.Whisper, "_engine", watched)
+    monkeypatch.setattr(whisper, "usable_threads", lambda: 2 if threading.get_ident() == caller else 1)
+    segments = model.iter_segments(np.zeros(16000, dtype=np.float32), language="en", max_new_tokens=4)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(list, segments).result()
+    assert given == [2]
 
 
 # What it must not change

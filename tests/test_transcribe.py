@@ -327,6 +327,19 @@ def test_wrong_options_fail_before_the_model_is_loaded() -> None:
         whisperlite.transcribe("no such file.wav", model="no such model")
 
 
+@pytest.mark.parametrize("wrong", [1, "yes", None])
+def test_graphs_are_wanted_or_not(wrong: Any) -> None:
+    with pytest.raises(OptionError, match=r"cuda_graphs=.* True or False"):
+        whisperlite.load_model("no such model", cuda_graphs=wrong)
+
+
+def test_whether_graphs_are_wanted_travels_with_a_model_and_on_a_cpu_changes_nothing(short: Samples) -> None:
+    model = whisperlite.load_model("tiny.en", device="cpu", cuda_graphs=True)
+    assert pickle.loads(pickle.dumps(model)).cuda_graphs is model.cuda_graphs is True
+    expected = whisperlite.transcribe(short, model="tiny.en", device="cpu")
+    assert model.transcribe(short).segments == expected.segments
+
+
 def test_the_function_is_the_method_of_a_model_that_stays_loaded(short: Samples) -> None:
     result = whisperlite.transcribe(short, model="tiny.en", device="cpu", beam_size=1)
     assert words(result.text) == words(SENTENCE)

@@ -275,6 +275,7 @@ class Crew:
         self._n_calm = 0
         if isinstance(failure, MemoryExceededError):
             self._calm_steps = min(self._calm_steps * 2, _MOST_CALM_STEPS)
+            self._model._spare_engine.drop()
             slots, self.slots = self.slots, max(self.slots // 2, 1)
             _LOG.warning("%s The pool goes on with %d in place of %d slots.", failure, self.slots, slots)
         if isinstance(failure, DeviceError):

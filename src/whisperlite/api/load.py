@@ -126,7 +126,8 @@ def load_model(
             used as without. At least torch 2.11 is needed.
 
     Raises:
-        OptionError: the device, the compute type or the number of threads cannot be used, or the revision is malformed.
+        OptionError: the device, the compute type, the number of threads or `cuda_graphs` cannot be used, or the
+            revision is malformed.
         ModelNotFoundError: there is no such model or revision, or it would have to be downloaded and must not be.
         ModelError: the cache folder cannot be written.
         DownloadError: the Hub cannot be reached or refuses.

@@ -15,14 +15,21 @@ class SpareEngine:
         self._kept: list[tuple[Engine, int | None]] = []  # with the stream on which its memory is used
 
     def take(self, slots: int, device: torch.device) -> Engine | None:
-        """The engine, if there is one that can be used now."""
-        if slots != 1:
-            return None
+        """The engine, if there is one that can be used now; who wants more slots needs its memory."""
         try:
             engine, stream = self._kept.pop()  # in one go: other threads may look for it too
         except IndexError:
             return None
-        return engine if stream == stream_of(device) else None
+        if slots != 1:
+            return None
+        if stream != stream_of(device):  # where its memory may be in use still
+            self._kept[:] = [(engine, stream)]
+            return None
+        return engine
+
+    def drop(self) -> None:
+        """Let go of the engine."""
+        self._kept.clear()
 
     def keep(self, engine: Engine, stream: int | None) -> None:
         """Keep an engine that has ended what it did, in place of another one, if that is of use.

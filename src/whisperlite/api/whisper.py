@@ -189,7 +189,9 @@ class Whisper:
         Raises:
             OptionError: another batch size, or fewer recordings than that.
         """
-        return Pool(self, self._engine(slots=checked("batch_size", batch_size, BATCH_SIZE)), recordings)
+        slots = checked("batch_size", batch_size, BATCH_SIZE)
+        self._spare_engine.drop()  # its memory may be needed
+        return Pool(self, self._engine(slots=slots), recordings)
 
     def transcribe_many(
         self,
@@ -399,8 +401,7 @@ class Whisper:
         slots = slots_for(options, batch_size)
         stop = Stop.after(options.timeout_s, cancel)
         recording, duration = self._recording(audio, options, sampling_rate, stop)
-        # Read here, on the caller's thread, which need not be the one that iterates.
-        threads = self.cpu_threads or usable_threads()
+        threads = self._usable_threads()  # of the caller's thread, which need not be the one that iterates
         return naming_failures_of(self._driven(recording, slots, threads), self.device), duration
 
     def _driven(self, recording: Recording, slots: int, threads: int) -> Generator[Accepted, None, Transcription]:
@@ -456,10 +457,13 @@ class Whisper:
             slots=slots,
             heads=self.alignment_heads,
             in_float32=self._float32 if is_half else None,
-            # Read here, on the caller's thread: a new one begins with whatever a step has set at the moment.
-            cpu_threads=cpu_threads or self.cpu_threads or usable_threads(),
+            cpu_threads=cpu_threads or self._usable_threads(),
             graphs=self.cuda_graphs,
         )
+
+    def _usable_threads(self) -> int:
+        """To be asked for on the caller's thread: a new one begins with whatever a step has set at the moment."""
+        return self.cpu_threads or usable_threads()
 
     def _made(self, encoding: Encoding) -> bool:
         """Whether an encoding is of this network, or of the same in float32."""

@@ -88,7 +88,7 @@ class Engine:
         return None if self._replays is None else Prefill(self.network, self._replays)
 
     def rest(self) -> bool:
-        """Let go of what few recordings need; False: it does something still, or what it knows is of no use later."""
+        """Give up the engine in float32, and say whether this one is worth keeping: it is idle, and it replays."""
         if self._waiting or self._owners or self.active_slots or self._replays is None:
             return False
         self._exact = None

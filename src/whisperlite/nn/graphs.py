@@ -24,7 +24,9 @@ from whisperlite.nn.config import ModelDimensions
 
 logger = logging.getLogger("whisperlite")
 
-_FIRST_TORCH = (2, 11)  # with which this was tested on a GPU
+# With which this was tested on a GPU. Before 2.13, random numbers that another thread draws meanwhile fail, and one
+# recording that fails has memory never come back.
+_FIRST_TORCH = (2, 11)
 
 _RECORDING = threading.Lock()  # torch records one graph at a time in a process
 _FAILURES = 3  # in a process, after which no more is recorded
@@ -150,7 +152,7 @@ class CudaGraphs:
             return self._captured(call)
         except RuntimeError:
             CudaGraphs.failures += 1
-            logger.warning("A step was not recorded as a CUDA graph, and is slower.", exc_info=True)
+            logger.warning("A call was not recorded as a CUDA graph, and is slower.", exc_info=True)
             return None
 
     def _captured(self, call: Callable[[], Tensor]) -> int:
@@ -207,5 +209,5 @@ def _works(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> bool
         logger.warning("A CUDA graph could not be replayed.", exc_info=True)
         works = False
     if not works:
-        logger.warning("CUDA graphs do not work here: decoding calls operator by operator, which is slower.")
+        logger.warning("CUDA graphs do not work here: operators are called one by one, which is slower.")
     return works

@@ -10,7 +10,7 @@ V vocabulary, N' = R·T tokens in a list, filled up to what its layers compute a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,7 @@ class Decoder:
         Args:
             recurs: see `attend`.
         """
-        step = replace(_Step.of(cache, tokens, self.rows_at_once, self.positions.dtype), recurs=recurs)
+        step = _Step.of(cache, tokens, self.rows_at_once, self.positions.dtype, recurs=recurs)
         return self._through(tokens, step), cache.advanced(tokens.shape[1])
 
     def next_logits(self, tokens: Tensor, cache: FixedCache) -> Tensor:
@@ -165,10 +165,10 @@ class _Step:
     rows: Tensor | None  # (R, 1) the rows' numbers; None: all are equally long
     mask: Tensor | None  # (R, H, T, end) or (1, 1, T, end), see `attend`; None: a query may look everywhere
     layers: tuple[_Memory, ...]
-    recurs: bool = False  # see `attend`
+    recurs: bool  # see `attend`
 
     @staticmethod
-    def of(cache: Cache, tokens: Tensor, rows_at_once: int, dtype: torch.dtype) -> _Step:
+    def of(cache: Cache, tokens: Tensor, rows_at_once: int, dtype: torch.dtype, *, recurs: bool = False) -> _Step:
         device, count, longest = tokens.device, tokens.shape[1], cache.longest
         new = slice(longest, longest + count)
         end = new.stop
@@ -178,26 +178,28 @@ class _Step:
         layers = _Memory.of_layers(keys, values, cache.cross, new)
         if min(cache.lengths) < longest:
             positions = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(count, device=device)
-            return _Step.of_unequal_rows(positions, -tokens.numel() % rows_at_once, layers, dtype)
+            return _Step.of_unequal_rows(positions, -tokens.numel() % rows_at_once, layers, dtype, recurs=recurs)
         positions, mask = torch.arange(new.start, new.stop, device=device), None
         if count > 1 or end > new.stop:
             mask = _mask((torch.arange(end, device=device) > positions[:, None])[None, None], dtype)
-        return _Step(tokens.shape, -tokens.numel() % rows_at_once, positions, None, mask, layers)
+        return _Step(tokens.shape, -tokens.numel() % rows_at_once, positions, None, mask, layers, recurs)
 
     @staticmethod
     def fixed(cache: FixedCache, rows_at_once: int, dtype: torch.dtype) -> _Step:
         """One token of each row."""
         layers = _Memory.of_layers(cache.keys, cache.values, cache.cross, slice(1))
-        step = _Step.of_unequal_rows(cache.lengths[:, None], -len(cache.lengths) % rows_at_once, layers, dtype)
-        return replace(step, recurs=True)
+        positions, missing = cache.lengths[:, None], -len(cache.lengths) % rows_at_once
+        return _Step.of_unequal_rows(positions, missing, layers, dtype, recurs=True)
 
     @staticmethod
-    def of_unequal_rows(positions: Tensor, missing: int, layers: tuple[_Memory, ...], dtype: torch.dtype) -> _Step:
+    def of_unequal_rows(
+        positions: Tensor, missing: int, layers: tuple[_Memory, ...], dtype: torch.dtype, *, recurs: bool
+    ) -> _Step:
         heads, end = layers[0].keys.shape[1:3]
         rows = torch.arange(len(positions), device=positions.device)[:, None]
         hidden = (torch.arange(end, device=positions.device) > positions[..., None])[:, None]
         mask = _mask(hidden.expand(-1, heads, -1, -1), dtype)
-        return _Step(positions.shape, missing, positions, rows, mask, layers)
+        return _Step(positions.shape, missing, positions, rows, mask, layers, recurs)
 
     def listed(self, x: Tensor) -> Tensor:
         """(R, T, C) → (N', C)"""
