@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--shape", action="append", choices=tuple(SHAPES), help="may be repeated (default: large ones)")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 32], help="windows at a time")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="of each window, 8 or more")
-    parser.add_argument("--repeats", type=int, default=5, help="of what is timed as a whole")
+    parser.add_argument("--repeats", type=int, default=_REPEATS, help="of what is timed as a whole")
     parser.add_argument("--out", type=Path, help="folder to write device.md and device.json into")
     values = parser.parse_args(arguments)
     if values.device is None:
@@ -71,13 +71,12 @@ def main(arguments: list[str] | None = None) -> int:
         peer = transformers_model(SHAPES[shape], tensors, device, dtype)
         network = build_network(SHAPES[shape], tensors, device=device, dtype=dtype)
         for slots in values.slots:
-            measured_with = [False, True] if (recorder_for(network.device, network.dtype) is not None) else [False]
-            for graphs in measured_with:
+            kinds = [False, True] if recorder_for(device, dtype) is not None else [False]  # with graphs or without
+            times = compare(network, peer, slots, values, kinds)
+            for graphs in kinds:
                 row = {"shape": shape, "dtype": values.dtype, "slots": slots, "graphs": graphs}
-                rows.append(row | measure(network, slots, values.tokens, limits, graphs=graphs))
-            for row, spent in zip(rows[-len(measured_with) :], compare(network, peer, slots, values), strict=True):
-                row |= spent
-                print(row, file=sys.stderr, flush=True)
+                rows.append(row | measure(network, slots, values.tokens, limits, graphs=graphs) | times[graphs])
+                print(rows[-1], file=sys.stderr, flush=True)
         del network, peer, tensors
     report = {
         "device": name_of(device),
@@ -273,42 +272,43 @@ def transformers_model(
     return model.to(dtype).eval()
 
 
-def compare(network: Network, peer: Any, slots: int, values: argparse.Namespace) -> list[Row]:
+def compare(network: Network, peer: Any, slots: int, values: argparse.Namespace, kinds: list[bool]) -> dict[bool, Row]:
     """Seconds from features to tokens of so many windows, and whether all agree.
 
-    Ours without graphs and, where there are some, with them; those of transformers in the same run, taking turns.
+    Ours with each of some kinds, and those of transformers in the same run, taking turns.
+
+    Args:
+        kinds: whether graphs are used.
     """
-    device, tokens = network.device, values.tokens
-    work = asks(network, slots, tokens)
-    sides: dict[str, Callable[[], list[tuple[int, ...]]]] = {}
-    for graphs in (False, True)[: 1 + (recorder_for(network.device, network.dtype) is not None)]:
+    work = asks(network, slots, values.tokens)
+    sides: dict[bool | None, Callable[[], list[tuple[int, ...]]]] = {}
+    for graphs in kinds:
         engine = new_engine(network, slots, graphs=graphs)
 
         def ours(engine: Engine = engine) -> list[tuple[int, ...]]:
             return [answer.tokens for answer in engine.run(work) if isinstance(answer, Decoded)]
 
-        sides["graphs" if graphs else "called"] = ours
+        sides[graphs] = ours
     if peer is not None:
-        sides["transformers"] = transformers_side(peer, work, tokens, device, network.dtype)
-    answers = {name: side() for name, side in sides.items()}
-    for name, side in sides.items():
-        if name != "transformers":
-            side(), side()  # what is met for the third time is recorded
-    times: dict[str, list[float]] = {name: [] for name in sides}
+        sides[None] = transformers_side(peer, work, values.tokens, network.device, network.dtype)
+    answers = {kind: side() for kind, side in sides.items()}
+    for graphs in kinds:
+        for _ in range(2):  # what is met for the third time is recorded
+            sides[graphs]()
+    times: dict[bool | None, list[float]] = {kind: [] for kind in sides}
     for _ in range(values.repeats):
-        for name, side in sides.items():
-            times[name].append(timed(side, device))
-    rows = []
-    for name in sides.keys() - {"transformers"}:
-        row = spread("ours_s", times[name])
+        for kind, side in sides.items():
+            times[kind].append(timed(side, network.device))
+    rows = {}
+    for graphs in kinds:
+        rows[graphs] = spread("ours_s", times[graphs])
         if peer is not None:
-            pairs = zip(sum(answers[name], ()), sum(answers["transformers"], ()), strict=True)
+            pairs = zip(sum(answers[graphs], ()), sum(answers[None], ()), strict=True)
             same = [one == two for one, two in pairs]
-            row |= spread("transformers_s", times["transformers"])
-            row |= {"ratio": round(median(times["transformers"]) / median(times[name]), 2)}
-            row |= {"same_tokens": round(sum(same) / len(same), 3)}
-        rows.append((name == "graphs", row))
-    return [row for _, row in sorted(rows, key=lambda each: each[0])]
+            rows[graphs] |= spread("transformers_s", times[None])
+            rows[graphs] |= {"ratio": round(median(times[None]) / median(times[graphs]), 2)}
+            rows[graphs] |= {"same_tokens": round(sum(same) / len(same), 3)}
+    return rows
 
 
 def transformers_side(
@@ -370,7 +370,8 @@ def page(report: Row) -> str:
         "- *encoding*: the time to encode all of them; *step*: the time of one decoder step for all of them. *of the "
         "limit* compares these with the least time that the limits allow: for encoding, that of the operations; for a "
         "step, that of the bytes that it must read.",
-        "- *whisperlite* and *transformers*: the time from features to tokens of all windows, taking turns.",
+        "- *whisperlite* and *transformers*: the time from features to tokens of all windows, taking turns; median of "
+        f"{report['repeats']} repeats (from the fastest to the slowest).",
         "- *same tokens*: those on which both agree.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
@@ -379,16 +380,21 @@ def page(report: Row) -> str:
     for row in report["rows"]:
         theirs = ("—", "—", "—")
         if "ratio" in row:
-            theirs = (f"{row['transformers_s']:.2f}", f"{row['ratio']:.2f}", f"{row['same_tokens']:.0%}")
+            theirs = (ranged(row, "transformers_s"), f"{row['ratio']:.2f}", f"{row['same_tokens']:.0%}")
         cells = (
             *(row["shape"], row["dtype"], f"{row['slots']}", "yes" if row["graphs"] else "no"),
             *(f"{row['encoding_ms']:.1f}", f"{row['encoding_reached']:.0%}"),
             *(f"{row['step_ms']:.2f}", f"{row['step_reached']:.0%}"),
             "—" if "beam_step_ms" not in row else f"{row['beam_step_ms']:.2f}",
-            *(f"{row['ours_s']:.2f}", *theirs),
+            *(ranged(row, "ours_s"), *theirs),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def ranged(row: Row, name: str) -> str:
+    low, high = row[f"{name}_from_to"]
+    return f"{row[name]:.2f} ({low:.2f} to {high:.2f})"
 
 
 if __name__ == "__main__":
