@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.parity.environment import ROOT, evaluation_folder
 from benchmarks.peers.desk import Desk
-from benchmarks.speed import growth, memory, roofline
+from benchmarks.speed import growth, memory, neighbour, roofline
 from benchmarks.speed.compare import measure, pair, subjects_of
 from benchmarks.speed.processes import Workers
 from benchmarks.speed.recordings import Chosen, choose
@@ -45,8 +45,12 @@ def main() -> None:
             run.measure_batch_sizes(arguments.batch_sizes or growth.BATCH_SIZES)
         if arguments.roofline:
             run.measure_roofline()
+        if arguments.neighbour:
+            run.measure_neighbour()
     print(publish(summary, None))
-    raise SystemExit(1 if any(row["verdict"] == "miss" for row in verdicts(summary)) else 0)
+    misses = any(row["verdict"] == "miss" for row in verdicts(summary))
+    slow = any(row["ratio"] > neighbour.MOST for row in summary.get("neighbour", {"rows": []})["rows"])
+    raise SystemExit(1 if misses or slow else 0)
 
 
 def _parse() -> argparse.Namespace:
@@ -63,6 +67,7 @@ def _parse() -> argparse.Namespace:
         "--batch-sizes", type=int, nargs="*", metavar="SIZE", help="cost against batch size, ours; likewise"
     )
     parser.add_argument("--roofline", action="store_true", help="a decode step against the bandwidth; likewise")
+    parser.add_argument("--neighbour", action="store_true", help="beside a process that keeps a core busy; likewise")
     parser.add_argument("--long", action="store_true", help="sequential settings also with the long recording")
     parser.add_argument("--subject", action="append", metavar="NAME", help="only recordings of this name")
     parser.add_argument("--eval", type=Path, default=evaluation_folder(), help="folder with a manifest.jsonl")
@@ -74,9 +79,9 @@ def _parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.merge and arguments.out is None:
         parser.error("--merge needs --out: there is nothing to merge with")
-    others = (arguments.lengths is not None, arguments.batch_sizes is not None, arguments.roofline)
+    ours = (arguments.lengths is not None, arguments.batch_sizes is not None, arguments.roofline, arguments.neighbour)
     if arguments.setting is None:
-        arguments.setting = [] if any(others) else names
+        arguments.setting = [] if any(ours) else names
     return arguments
 
 
@@ -127,6 +132,11 @@ class _Run:
     def measure_roofline(self) -> None:
         found = roofline.measure(self.chosen.longest.files[0], self.workers.threads)
         self.summary["roofline"] = {**about_now(), **found}
+        self._write()
+
+    def measure_neighbour(self) -> None:
+        rows = neighbour.measure(self.chosen, self.workers, self.repeats)
+        self.summary["neighbour"] = {**about_now(), "rows": rows}
         self._write()
 
     def _sides(self, sides: Sequence[Side]) -> list[Side]:

@@ -8,12 +8,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.speed import neighbour
 from benchmarks.speed.compare import Row, ratio
 from benchmarks.speed.plot import draw
 from benchmarks.speed.settings import SETTINGS
 from benchmarks.speed.summary import Summary, verdicts
 
 _VERDICTS = {"goal": "goal reached", "pass": "pass", "miss": "**miss**"}
+_WAYS = {"sequential": "sequential", "chunks": '`chunking="vad"`', "folder": "`transcribe_many`"}
 _TITLES = {setting.name: setting.title for setting in SETTINGS} | {"memory": "peak memory above a bare `import torch`"}
 
 
@@ -41,6 +43,7 @@ def as_markdown(summary: Summary, *, has_plot: bool) -> str:
         _lengths(summary["lengths"]) if "lengths" in summary else [],
         _batch_sizes(summary["batch_sizes"]) if "batch_sizes" in summary else [],
         _roofline(summary["roofline"]) if "roofline" in summary else [],
+        _neighbour(summary["neighbour"]) if "neighbour" in summary else [],
         _versions(summary),
     ]
     return "\n".join(line for part in parts for line in part).rstrip("\n") + "\n"
@@ -153,7 +156,7 @@ def _lengths(part: dict[str, Any]) -> list[str]:
     ]
     for row in part["rows"]:
         speed = row["audio_s"] / row["seconds"]
-        way = {"sequential": "sequential", "chunks": '`chunking="vad"`'}[row["way"]]
+        way = _WAYS[row["way"]]
         times = (f"{row['seconds']:.2f}", f"{speed:.1f}", f"{row['first_s']:.2f}", f"{row['peak_mb']:.0f}")
         lines.append(_row(f"{row['audio_s']:g}", way, *times))
     return [*lines, "", _when([part]), ""]
@@ -196,6 +199,21 @@ def _roofline(part: dict[str, Any]) -> list[str]:
                 *(f"{row['bound_ms']:.1f}", f"{row['step_ms']:.1f}", f"{row['reached']:.0%}", *times),
             )
         )
+    return [*lines, "", _when([part]), ""]
+
+
+def _neighbour(part: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Beside a busy process",
+        "",
+        "Another process computes all the time on one core. Times alone and beside it take turns; *ratio* is how many "
+        f"times as long it takes, where at most {neighbour.MOST:g} is the target.",
+        "",
+        *_head("compute type", "way", "beams:", "alone, s:", "beside, s:", "ratio:"),
+    ]
+    for row in part["rows"]:
+        times = _times(row["alone"]), _times(row["beside"])
+        lines.append(_row(row["compute_type"], _WAYS[row["way"]], row["beam_size"], *times, f"{row['ratio']:.2f}"))
     return [*lines, "", _when([part]), ""]
 
 
