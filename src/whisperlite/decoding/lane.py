@@ -55,7 +55,7 @@ class Lane:
 
     Args:
         prefill: reads prompts where it can; None: they are read by the lane.
-        new_replays: what records steps, for this lane alone; None: they are called.
+        new_replays: gives what records steps, for this lane alone; or None, and they are called.
     """
 
     def __init__(
