@@ -169,6 +169,15 @@ def test_what_is_being_served_is_finished_when_it_is_told_to_stop(tmp_path: Path
         assert all(entry["level"] == "info" for entry in process.entries())
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes can be interrupted also where those of the shell are not, as in its background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_is_an_end_in_good_order(tmp_path: Path) -> None:
     with serving(tmp_path, "--model", "tiny.en", "--no-auth") as process:
         assert process.stop(signal.SIGINT) == 130
