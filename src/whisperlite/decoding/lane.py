@@ -85,8 +85,6 @@ class Lane:
         self._beams = BeamStep.empty(replayed_rows // queries, queries, device)
         self._keeps_cross = width > 1 or self._replays is not None or prefill is not None
         self._knows_ends = True  # else there are greedy or sampled slots of which the device has to be asked
-        # What differs between rows would have to be waited for.
-        self._is_remote = device.type != "cpu" or self._replays is not None
         self.rows = Rows(
             tokenizer,
             slots=width,
@@ -94,7 +92,7 @@ class Lane:
             capacity=capacity,
             n_vocab=dims.n_vocab,
             device=device,
-            is_remote=self._is_remote,
+            is_remote=device.type != "cpu" or self._replays is not None,
         )
 
     @torch.inference_mode()
@@ -165,7 +163,6 @@ class Lane:
             if ends is None:
                 return False
             self._learn_ends(slots, ends[: len(slots)])
-            self._knows_ends = True
         elif all(slot.is_beam for slot in self.slots) and not has_repetition_rules:
             if self._replayed("beams", replays, self._beam_step) is None:
                 return False
@@ -229,7 +226,6 @@ class Lane:
         others = [index for index, slot in enumerate(self.slots) if not slot.is_beam]
         if others and not self._knows_ends:
             self._learn_ends(others, self.rows.ends(self._rows_of(others)))
-        self._knows_ends = True
         taken = []
         for index in reversed(range(len(self.slots))):
             slot = self.slots[index]
@@ -364,6 +360,8 @@ class Lane:
         return {self.slots[index].written for index in slots}
 
     def _learn_ends(self, slots: Sequence[int], ends: Tensor) -> None:
+        """Of all greedy and sampled slots, see `Rows.ends`."""
+        self._knows_ends = True
         for index, (is_complete, is_broken) in zip(slots, ends.tolist(), strict=True):
             self.slots[index].is_complete, self.slots[index].is_finite = is_complete, not is_broken
 
@@ -414,7 +412,7 @@ class Lane:
         targets = [row for each in moves for row in each.targets]
         sources = [row for each in moves for row in each.sources]
         cache = self._cache().advanced(1)  # the last token's position has just been written
-        if not self._is_remote:
+        if not self.rows.is_remote:  # else what differs between them would have to be waited for
             for each in moves:
                 cache.move(each.targets, each.sources, start=self._parting(each))
         else:

@@ -46,29 +46,29 @@ class Prefill:
         self._tokens = torch.zeros((1, dims.n_text_ctx), dtype=torch.long, device=device)
         self._places = torch.zeros(2, dtype=torch.long, device=device)  # of the logits
         self._logits = torch.empty((2, dims.n_vocab), dtype=torch.float32, device=device)
-        self._hidden: Tensor | None = None
-        self._cross: CrossKeysValues | None = None
+        encoded = (1, dims.n_audio_ctx, dims.n_audio_state)
+        self._hidden = torch.empty(encoded, dtype=network.dtype, device=device)
+        self._cross: CrossKeysValues | None = None  # made like the first window's: its type may be another
 
     def read(self, prompt: Prompt, encoding: Encoding) -> PromptRead | None:
         """Read a prompt; None: it was not recorded, and the decoder is to be called."""
         count, device = len(prompt.tokens), self._network.device
         length = min(max(1 << (count - 1).bit_length(), _SHORTEST), self._tokens.shape[1])
-        if self._hidden is None or self._cross is None:
-            self._hidden = torch.empty_like(encoding.hidden[None])
+        if self._cross is None:
             self._cross = CrossKeysValues(*(torch.empty_like(x) for x in (encoding.cross.keys, encoding.cross.values)))
-        hidden, cross = self._hidden, self._cross
-        hidden[0] = encoding.hidden
+        cross = self._cross
+        self._hidden[0] = encoding.hidden
         self._tokens[0, :length] = torch.tensor(prompt.tokens + (0,) * (length - count), device=device)
         self._places.copy_(torch.tensor((prompt.sot_index, count - 1), device=device))
-        logits = self._replays.replay(("prompt", length), lambda: self._read(hidden, cross, length))
+        logits = self._replays.replay(("prompt", length), lambda: self._read(cross, length))
         if logits is None:
             return None
         keys, values = (x[:, :, :, :count] for x in (self._keys, self._values))
         return PromptRead(logits, keys, values, cross)
 
-    def _read(self, hidden: Tensor, cross: CrossKeysValues, length: int) -> Tensor:
+    def _read(self, cross: CrossKeysValues, length: int) -> Tensor:
         decoder = self._network.decoder
-        fresh = decoder.cross(hidden)
+        fresh = decoder.cross(self._hidden)
         cross.keys.copy_(fresh.keys)
         cross.values.copy_(fresh.values)
         cache = Cache(self._keys, self._values, cross, (0,))

@@ -54,7 +54,7 @@ class Rows:
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 
-        self._tokenizer, self._queries, self._is_remote = tokenizer, queries, is_remote
+        self._tokenizer, self._queries, self.is_remote = tokenizer, queries, is_remote
         rows = slots * queries
         self.tokens = zeros(rows, capacity)
         self.last = zeros(rows)
@@ -149,7 +149,7 @@ class Rows:
         Args:
             counts: the numbers of tokens that they hold; not looked at where the host does not know.
         """
-        if self._is_remote or len(counts) > 1:
+        if self.is_remote or len(counts) > 1:
             every = torch.arange(len(self.tokens), device=tokens.device)
             self.tokens[every[rows], self._written[rows]] = tokens
         else:
