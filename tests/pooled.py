@@ -7,14 +7,14 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from typing_extensions import Unpack
 
-from whisperlite import OptionsDict, Transcription
+from whisperlite import OptionsDict, Transcription, Whisper
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
 
@@ -105,6 +105,23 @@ def watch_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
     monkeypatch.setattr(Engine, "step", passing)
     yield watched
     watched.may_go.set()
+
+
+Seen = TypeVar("Seen")
+
+
+def watch_engines(monkeypatch: pytest.MonkeyPatch, look: Callable[[Engine], Seen]) -> list[Seen]:
+    """What is seen of every engine that a model makes from now on."""
+    seen: list[Seen] = []
+    make = Whisper._engine
+
+    def watched(self: Whisper, **arguments: Any) -> Engine:
+        engine = make(self, **arguments)
+        seen.append(look(engine))
+        return engine
+
+    monkeypatch.setattr(Whisper, "_engine", watched)
+    return seen
 
 
 class Upload(io.BytesIO):

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import whisperlite
-from tests.pooled import wav_of
+from tests.pooled import watch_engines, wav_of
 from tests.scripted import MULTILINGUAL, SILENT, UNSURE, Said, at, detected, half_a_second_each, spoken, text
 from tests.scripted import drive as drive_to_the_end
 from whisperlite import CancelledError, CancelToken, DecodingError, TimeoutExceededError, Transcription
@@ -519,18 +519,11 @@ def test_an_iterator_that_fails_says_so_again(model: whisperlite.Whisper, monkey
 
 def test_a_callback_that_raises_ends_the_work(model: whisperlite.Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what it held is free, though somebody keeps the error."""
-    engines: list[weakref.ref[Engine]] = []
-    make = whisperlite.Whisper._engine
-
-    def watched(self: whisperlite.Whisper, **arguments: Any) -> Engine:
-        engine = make(self, **arguments)
-        engines.append(weakref.ref(engine))
-        return engine
+    engines = watch_engines(monkeypatch, weakref.ref)
 
     def fail(_: whisperlite.Segment) -> None:
         raise KeyError("mine")
 
-    monkeypatch.setattr(whisperlite.Whisper, "_engine", watched)
     with pytest.raises(KeyError, match="mine") as caught:
         model.transcribe(NOISE, on_segment=fail, **QUICK)
     assert caught.value.__traceback__ is not None

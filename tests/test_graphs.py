@@ -12,7 +12,6 @@ from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,6 +21,7 @@ from torch.cuda import CUDAGraph
 
 import whisperlite
 from tests.models import STRUCTURES, Table, random_mel, random_network, random_tensors, table_network, talkative_network
+from tests.pooled import noise
 from tests.replaying import Replayer
 from tests.small_whisper import small_whisper
 from tests.test_engine import N_TEXT_CTX, SMALL, assert_same, random_asks, table_asks
@@ -285,10 +285,6 @@ def test_a_recording_gets_the_same_transcript(
 
 
 SHORT: whisperlite.OptionsDict = {"language": "en", "max_new_tokens": 8}
-
-
-def noise(seconds: int) -> Samples:
-    return np.random.default_rng(0).standard_normal(16000 * seconds, dtype=np.float32)
 
 
 def tokens_of(segments: Iterable[whisperlite.Segment]) -> list[tuple[int, ...]]:

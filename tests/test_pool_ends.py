@@ -6,7 +6,6 @@ import gc
 import threading
 import weakref
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +26,7 @@ from tests.pooled import (
     pool_threads,
     quick,
     wait_until,
+    watch_engines,
 )
 from tests.test_cancel import assert_is_a_prefix
 from whisperlite import (
@@ -42,7 +42,6 @@ from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import Features
 from whisperlite.cancel import Stop
-from whisperlite.decoding.engine import Engine
 
 
 @pytest.fixture(scope="module")
@@ -219,27 +218,13 @@ def test_a_recording_that_is_done_is_let_go(
 
 
 def test_a_closed_pool_keeps_no_engine(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
-    engines = watch_engines(monkeypatch)
+    engines = watch_engines(monkeypatch, weakref.ref)
     with model.pool(2) as pool:
         pool.submit(SHORT, **QUICK).result(PATIENCE_S)
         assert engines[0]() is not None
     gc.collect()
     assert [engine() for engine in engines] == [None]
     assert (pool.slots, pool.active_slots, pool.queued, pool.jobs) == (2, 0, 0, 0)
-
-
-def watch_engines(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Engine]]:
-    """Every engine that a model makes from now on."""
-    engines: list[weakref.ref[Engine]] = []
-    make = Whisper._engine
-
-    def watched(self: Whisper, **arguments: Any) -> Engine:
-        engine = make(self, **arguments)
-        engines.append(weakref.ref(engine))
-        return engine
-
-    monkeypatch.setattr(Whisper, "_engine", watched)
-    return engines
 
 
 def test_what_waits_is_looked_at_now_and_then_and_not_at_every_step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -20,8 +21,8 @@ from tests.pooled import (
     Upload,
     assert_same_result,
     wait_until,
+    watch_engines,
 )
-from tests.test_pool_ends import watch_engines
 from whisperlite import DeviceError, Job, MemoryExceededError, Options, Transcription, Whisper
 from whisperlite.api.failures import computes, named
 from whisperlite.decoding.engine import Engine
@@ -205,7 +206,7 @@ def test_memory_that_is_short_while_a_recording_is_read_is_its_result(model: Whi
 def test_who_keeps_the_error_does_not_keep_the_engine(
     model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engines = watch_engines(monkeypatch)
+    engines = watch_engines(monkeypatch, weakref.ref)
     with model.pool(4) as pool:
         fails_once(steps, OF_MEMORY[0])
         job = pool.submit(SHORT, **QUICK)
@@ -225,7 +226,7 @@ def test_short_memory_is_the_result_of_a_recording_and_the_next_ones_go_on(model
 
 
 def test_a_single_call_says_so_too_and_lets_go(model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
-    engines = watch_engines(monkeypatch)
+    engines = watch_engines(monkeypatch, weakref.ref)
     for call in (
         lambda: model.transcribe(SHORT, **QUICK),
         lambda: next(model.iter_segments(SHORT, **QUICK)),

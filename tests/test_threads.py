@@ -19,6 +19,7 @@ import torch
 import whisperlite
 from tests.conftest import in_bfloat16
 from tests.models import Table, small_tokenizer, table_network
+from tests.pooled import watch_engines
 from tests.test_network import random_tokens
 from tests.test_search import ask_for
 from whisperlite.api import whisper
@@ -309,14 +310,8 @@ def test_the_number_of_threads_travels_with_a_model(librivox: Samples) -> None:
 def test_threads_are_those_of_the_caller_and_not_of_who_iterates(
     model: whisperlite.Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caller, given = threading.get_ident(), list[int | None]()
-    make = whisperlite.Whisper._engine
-
-    def watched(self: whisperlite.Whisper, **arguments: Any) -> Engine:
-        given.append(arguments["cpu_threads"])
-        return make(self, **arguments)
-
-    monkeypatch.setattr(whisperlite.Whisper, "_engine", watched)
+    caller = threading.get_ident()
+    given = watch_engines(monkeypatch, lambda engine: engine.cpu_threads)
     monkeypatch.setattr(whisper, "usable_threads", lambda: 2 if threading.get_ident() == caller else 1)
     segments = model.iter_segments(np.zeros(16000, dtype=np.float32), language="en", max_new_tokens=4)
     with ThreadPoolExecutor(1) as thread:
