@@ -440,6 +440,27 @@ def test_another_thread_can_stop_a_call(model: whisperlite.Whisper) -> None:
     assert len(caught.value.partial.segments) == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"chunking": "vad", "without_timestamps": True}])
+def test_an_error_that_is_kept_keeps_no_engine(
+    model: whisperlite.Whisper, options: OptionsDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = watch_engines(monkeypatch, weakref.ref)
+    kept: list[CancelledError] = []
+    gc.disable()
+    try:
+        for count in range(1000):
+            try:
+                model.transcribe(NOISE, cancel=Countdown(count), **cast(OptionsDict, {**QUICK, **options}))
+            except CancelledError as error:
+                kept.append(error)
+            else:
+                break
+        assert 1 < len(engines) < len(kept)
+        assert not any(engine() for engine in engines[:-1])
+    finally:
+        gc.enable()
+
+
 def test_after_a_call_was_stopped_the_model_goes_on_as_before(model: whisperlite.Whisper, whole: Transcription) -> None:
     with pytest.raises(CancelledError):
         model.transcribe(NOISE, cancel=Countdown(6), **QUICK)

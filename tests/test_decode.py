@@ -20,12 +20,13 @@ from whisperlite import (
     TimeoutExceededError,
     Whisper,
 )
+from whisperlite.decoding.encoding import Encoding
 
 WINDOWS = torch.zeros(2, 80, 3000)
 
 
-def keeps_cross(encoding: object) -> bool:
-    return "cross" in vars(encoding)
+def keeps_cross(encoding: Encoding) -> bool:
+    return encoding._cross is not None
 
 
 def test_an_answer_keeps_no_more_than_what_the_encoder_gave(model: Whisper) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,6 +158,33 @@ def test_no_more_is_kept_of_long_texts_than_a_window_can_be_told() -> None:
     assert len(history.tokens) == MAX_PREVIOUS
     history.add(text(" Hello."), 0.0, "en")
     assert history.text == " Hello."
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"initial_prompt": "word " * MAX_PREVIOUS}, []),
+        (
+            {"initial_prompt": "word " * (MAX_PREVIOUS + 1)},
+            ["initial_prompt: 224 tokens, and windows are told the last 223."],
+        ),
+        ({"initial_prompt": "word " * MAX_PREVIOUS, "hotwords": "word " * 20}, []),
+        (
+            {"initial_prompt": "word " * 210, "hotwords": "word " * 20, "carry_initial_prompt": True},
+            ["initial_prompt: 210 tokens, and windows are told the last 203 beside hotwords."],
+        ),
+        ({"hotwords": "word " * MAX_PREVIOUS}, []),
+        ({"hotwords": "word " * 300}, ["hotwords: 300 tokens, and windows are told the first 223"]),
+        (
+            {"initial_prompt": "word", "hotwords": "word " * 300, "carry_initial_prompt": True},
+            ["hotwords: 300 tokens", "initial_prompt: 1 tokens, and windows are told the last 0 beside hotwords."],
+        ),
+    ],
+)
+def test_what_is_left_out_of_long_texts_is_said(options: dict[str, Any], said: list[str]) -> None:
+    warnings = Prompts.of(Options(**options), MULTILINGUAL).warnings
+    assert len(warnings) == len(said)
+    assert all(warning.startswith(begin) for warning, begin in zip(warnings, said, strict=True))
 
 
 def all_told(options: Options, written: list[tuple[list[int], float, str]], language: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,27 @@ def test_the_floor_comes_from_the_loudest_place_of_the_whole_recording() -> None
     alone = Features(quiet, 80).window(0, 3000)()
     before_loud = Features(np.concatenate([quiet, loud]), 80).window(0, 3000)()
     assert before_loud.min() > alone.min() + 0.1
+
+
+def test_finding_the_floor_of_one_recording_does_not_hold_up_another() -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert goes_on.wait(60)
+
+    long = Features(np.zeros(16_000, np.int16), 80, check=wait)
+    thread = threading.Thread(target=long.find_floor)
+    thread.start()
+    assert begun.wait(60)
+    shorts = [threading.Thread(target=Features(np.zeros(16_000, np.int16), 80).find_floor) for _ in range(2)]
+    for each in shorts:
+        each.start()
+        each.join(60)
+    is_held_up = any(each.is_alive() for each in shorts)
+    goes_on.set()
+    thread.join()
+    assert not is_held_up
 
 
 def test_the_floor_is_found_once_and_may_be_found_early() -> None:

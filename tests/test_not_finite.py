@@ -189,13 +189,13 @@ def test_a_recording_in_half_precision_says_once_that_it_overflowed() -> None:
     expected = small_whisper(torch.float32, overflows=True).transcribe(
         NOISE, beam_size=1, max_new_tokens=5, logprob_threshold=None, without_timestamps=True
     )
-    (warning,) = result.warnings
+    (warning,) = [warning for warning in result.warnings if warning not in expected.warnings]
     assert "float32" in warning
     assert len(result.attempts) >= 2
     assert all(attempt.avg_logprob is not None for attempt in result.attempts)
     assert result.text == expected.text
     assert result.language == expected.language
-    assert expected.warnings == ()
+    assert not any("float32" in warning for warning in expected.warnings)
 
 
 def test_threads_that_overflow_together_make_one_network_in_float32() -> None:

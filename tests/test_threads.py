@@ -343,7 +343,7 @@ def test_the_logits_of_a_step_are_the_same_to_the_bit_on_any_number_of_threads(c
             assert torch.equal(one, same)
 
 
-@pytest.mark.parametrize("queries", [1, 5])
+@pytest.mark.parametrize("queries", [1, 5, 20])
 @pytest.mark.parametrize("compute_type", ["float32", "int8"])
 def test_neither_do_they_depend_on_how_long_the_rows_of_other_windows_are(compute_type: str, queries: int) -> None:
     """In 8 bits a last digit that differs can become another token."""

@@ -9,7 +9,7 @@ import re
 import wave
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ import torch
 
 import whisperlite
 from tests.conftest import DATA, in_bfloat16
+from tests.small_whisper import small_whisper
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import Samples
 from whisperlite.errors import (
@@ -187,6 +188,42 @@ def test_an_english_only_model_says_what_it_could_not_do__correction_25(
     with pytest.raises(LanguageError, match="English-only"):
         tiny_en.detect_language(short)
     assert tiny_en.languages == ("en",)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "options", "said"),
+    [
+        (31, {}, 1),
+        (30, {}, 0),
+        (31, {"without_timestamps": False}, 0),
+        (31, {"word_timestamps": True}, 0),  # the next window begins behind the last word
+        (15, {"chunk_length": 10}, 1),
+    ],
+)
+def test_windows_without_timestamps_may_miss_their_end_and_say_so(
+    seconds: int, options: OptionsDict, said: int
+) -> None:
+    model = small_whisper()
+    silence = np.zeros(seconds * 16000, dtype=np.float32)
+    chosen: dict[str, Any] = {"language": "en", "beam_size": 1, "without_timestamps": True, **options}
+    result = model.transcribe(silence, **chosen)
+    assert len([warning for warning in result.warnings if warning.startswith("without_timestamps")]) == said
+
+
+def test_values_that_can_be_read_once_are_read_once() -> None:
+    model = small_whisper()
+    second = np.random.default_rng(0).standard_normal(3 * 16000).astype(np.float32) * 0.1
+
+    def options() -> OptionsDict:
+        once: Any = {"clip_timestamps": iter([1.0, 2.0]), "suppress_tokens": map(int, "5"), "initial_prompt": iter([7])}
+        return cast(OptionsDict, {"language": "en", "beam_size": 1, "max_new_tokens": 4, **once})
+
+    expected = model.transcribe(second, **options())
+    assert expected.attempts[0].seek == 100
+    assert whisperlite.transcribe(second, model=model, **options()).segments == expected.segments
+    (many,) = model.transcribe_many([second], **options())
+    assert isinstance(many, whisperlite.Transcription)
+    assert many.segments == expected.segments
 
 
 def test_the_language_is_detected(base: whisperlite.Whisper) -> None:

@@ -355,6 +355,13 @@ def test_whatever_its_times_a_segment_is_inside_the_recording_and_behind_the_one
     assert not_before <= first <= last <= 20.005
 
 
+def test_frames_that_became_seconds_are_the_same_frames_again() -> None:
+    bounds = Bounds(20_000, 200.0)
+    for first in range(0, 20_000, 7):
+        (found,), _, _ = bounds.clips([(0.0, None)], [bounds.seconds(first, first + 7)])
+        assert found == (first, min(first + 7, 20_000))
+
+
 def clips(speech: Sequence[tuple[float, float]], *asked: tuple[float, float | None]) -> tuple[Any, Any]:
     found, _, silence = Bounds(2000, 20.005).clips(asked or ((0.0, None),), speech)
     return found, [(each.start, each.end) for each in silence]

@@ -63,10 +63,10 @@ class Stop:
             TimeoutExceededError: the time is over.
         """
         if self.token is not None and self.token.is_cancelled:
-            raise CancelledError("The transcription was cancelled. The partial result is in `partial`.")
+            raise CancelledError("It was cancelled. A partial result, if there is one, is in `partial`.")
         if time.monotonic() >= self.deadline_s:
             raise TimeoutExceededError(
-                f"The transcription took longer than timeout_s={self.timeout_s:g}. The partial result is in `partial`."
+                f"It took longer than timeout_s={self.timeout_s:g}. A partial result, if there is one, is in `partial`."
             )
 
 

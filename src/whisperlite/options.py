@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from whisperlite.errors import OptionError
 from whisperlite.kinds import (
@@ -325,6 +325,11 @@ def make_options(values: Mapping[str, Any]) -> Options:
         OptionError: also for a name that there is not, with the nearest one.
     """
     return from_names(Options, values)
+
+
+def as_arguments(options: Options) -> OptionsDict:
+    """Options as keyword arguments: of values that are there more than once, as an iterator is not."""
+    return cast(OptionsDict, {each.name: getattr(options, each.name) for each in fields(options)})
 
 
 def _refuse_contradictions(options: Options) -> None:

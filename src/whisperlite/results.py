@@ -40,7 +40,8 @@ class Segment:
         id: its number, 0, 1, 2, … in the order of the recording.
         seek: the start of its window, in frames of 10 ms.
         start, end: seconds from the beginning of the recording; never past its end.
-        text: the text as decoded, with the space before it; "" if the model produced a segment without words.
+        text: the text as decoded, with the space before it; "" if the model produced a segment without words, or
+            without duration, which `Transcription.warnings` says then.
         tokens: ids of text and timestamps.
         temperature: the temperature of the accepted attempt.
         avg_logprob: the average log probability of the window's tokens, including the end token.

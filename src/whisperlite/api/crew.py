@@ -11,11 +11,10 @@ import time
 import warnings
 from collections import deque
 from dataclasses import dataclass
-from traceback import clear_frames
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from whisperlite.api.failures import again, named
+from whisperlite.api.failures import again, forget_frames, named
 from whisperlite.api.heap import Heap, trim
 from whisperlite.api.job import Job, check_process
 from whisperlite.audio.ffmpeg import OwnThread
@@ -227,6 +226,7 @@ class Crew:
             with ending_workers():
                 recording, duration = self._model._recording(one.audio, one.options, one.sampling_rate, one.stop)
         except BaseException as error:  # the job's caller is to see whatever it was
+            forget_frames(error)
             self._end(one.job, error)
             return None
         one.job._begun(duration)
@@ -252,10 +252,11 @@ class Crew:
             self._end_stopped()
             while self._more_comes and (driver.is_idle or not self._inbox.empty()):
                 self._take_in(driver)
+                heap.give_back()
             self._n_calm += not driver.is_idle
             self._tell(driver.step())
             self._grow(driver.engine)
-            heap.give_back()
+            heap.freed()
 
     def _grow(self, engine: Engine) -> None:
         """Try more slots, after memory was short and then sufficed for a while."""
@@ -270,7 +271,7 @@ class Crew:
 
         Where memory was short the new one is smaller; where the device has failed there is none.
         """
-        clear_frames(error.__traceback__)  # whoever keeps the error is not to keep the tensors of all
+        forget_frames(error)  # whoever keeps the error is not to keep the tensors of all
         failure = named(error, self._model.device)
         self._n_calm = 0
         if isinstance(failure, MemoryExceededError):
@@ -312,18 +313,25 @@ class Crew:
         self._tell(driver.start(recording))
 
     def _tell(self, events: Events) -> None:
-        for recording, event in events:
-            if isinstance(event, Accepted):
-                self._decoding[recording]._happened(event)
-            else:
+        failed: list[tuple[Recording, BaseException]] = []
+        try:
+            for recording, event in events:
+                if isinstance(event, Accepted):
+                    self._decoding[recording]._happened(event)
+                elif isinstance(event, BaseException):
+                    failed.append((recording, event))  # what raised it goes on until the last of the events
+                else:
+                    self._make_room()
+                    self._end(self._decoding.pop(recording), event)
+        finally:
+            for recording, error in failed:
+                forget_frames(error)  # whoever keeps the error is not to keep the recording and its encodings
                 self._make_room()
-                self._end(self._decoding.pop(recording), event)
+                self._end(self._decoding.pop(recording), error)
 
     def _end(self, job: Job, event: Transcription | BaseException) -> None:
         with self._changed:
             self._jobs.discard(job)
-        if isinstance(event, BaseException):
-            clear_frames(event.__traceback__)  # whoever keeps the error is not to keep the recording and its encodings
         job._happened(event)
 
 

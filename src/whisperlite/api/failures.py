@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from traceback import clear_frames
+from types import FrameType
 from typing import Concatenate, Protocol, TypeVar
 
 import torch
@@ -54,6 +54,23 @@ def named(error: BaseException, device: torch.device, work: str = DECODING) -> M
     return better
 
 
+def forget_frames(error: BaseException) -> None:
+    """Let go of what was in the frames of an error that have ended, as whoever keeps it keeps them.
+
+    As `traceback.clear_frames`, and of what called them too: since Python 3.11 a frame keeps its caller's.
+    """
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame: FrameType | None = traceback.tb_frame
+        while frame is not None:
+            try:
+                frame.clear()
+            except RuntimeError:  # it goes on, and so do those that called it
+                break
+            frame = frame.f_back
+        traceback = traceback.tb_next
+
+
 def again(failure: _Failure) -> _Failure:
     """The same error, for one more caller."""
     copy = type(failure)(*failure.args)
@@ -95,9 +112,10 @@ def naming_failures(device: torch.device, work: str = DECODING) -> Iterator[None
         yield
     except Exception as error:
         better = named(error, device, work)
+        if better is not None or isinstance(error, WhisperliteError):
+            forget_frames(error)  # whoever keeps the error, or tries again, is to find the memory free
         if better is None:
             raise
-        clear_frames(error.__traceback__)  # whoever tries again with less is to find the memory free
         raise better from error
 
 

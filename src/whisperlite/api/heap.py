@@ -20,12 +20,18 @@ class Heap:
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _EVERY_S
+        self._has_freed = False
+
+    def freed(self) -> None:
+        """To be called whenever something large has been freed: it takes some milliseconds every few seconds."""
+        self._has_freed = True
+        self.give_back()
 
     def give_back(self) -> None:
-        """To be called whenever something large has been freed: it takes some milliseconds every few seconds."""
+        """To be called now and then where nothing is freed any more: what was last is given back too."""
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _EVERY_S
+        if self._has_freed and now >= self._next:
+            self._next, self._has_freed = now + _EVERY_S, False
             trim()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from traceback import clear_frames
 from types import TracebackType
 
+from whisperlite.api.failures import forget_frames
 from whisperlite.results import Segment, Transcription
 from whisperlite.transcription.session import Accepted
 
@@ -79,7 +79,7 @@ class SegmentIterator(Iterator[Segment]):
                 self._progress = (self._progress[1],) * 2
             return None
         except Exception as error:
-            clear_frames(error.__traceback__)  # what the work held is not to stay as long as the error
+            forget_frames(error)  # what the work held is not to stay as long as the error
             self._error = error
             raise
         self._waiting.extend(window.segments)

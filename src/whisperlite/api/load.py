@@ -26,7 +26,7 @@ from whisperlite.errors import CancelledError, CheckpointError, OptionError
 from whisperlite.kinds import FLAG, checked, integer, optional
 from whisperlite.nn.build import build_network
 from whisperlite.nn.linear import multiplies
-from whisperlite.options import Options, OptionsDict, make_options
+from whisperlite.options import Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import N_TEXT_CTX
 from whisperlite.transcription.start import nothing_heard
@@ -84,7 +84,7 @@ def transcribe(
         on_progress=on_progress,
         cancel=cancel,
         batch_size=batch_size,
-        **options,
+        **as_arguments(chosen),
     )
 
 

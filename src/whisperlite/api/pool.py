@@ -32,8 +32,9 @@ class Pool:
     """Decodes the windows of many recordings together, each as if it were alone; made by `Whisper.pool`.
 
     A window that is done makes room for the next one, of whichever recording, while the others are being decoded. By
-    default two recordings are read at a time, in the background, and at most `batch_size + 2` are in memory. With
-    `recordings=N`, up to eight are read at a time, N are in memory, and they take turns, window by window.
+    default two recordings are read at a time, in the background, and at most `batch_size + 2` are in memory, besides
+    the samples that were submitted. With `recordings=N`, up to eight are read at a time, N are in memory, and they take
+    turns, window by window.
 
     A pool is a context manager. Leaving it waits for everything that was submitted; leaving it with an exception
     cancels everything. A pool that is not closed finishes its work once nothing refers to it, and is cancelled when the

@@ -16,36 +16,32 @@ from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
 from whisperlite.api.sources import own_copy, refuse_one
 from whisperlite.api.spare_engine import SpareEngine
-from whisperlite.api.windows import refuse_options_of_recordings
+from whisperlite.api.windows import as_windows, decode_each, refuse_options_of_recordings
 from whisperlite.audio.load import AudioSource, read_audio
-from whisperlite.audio.mel import WINDOW_FRAMES, Features
+from whisperlite.audio.mel import Features
 from whisperlite.audio.speech import check_installed
 from whisperlite.batches import BATCH_SIZE, slots_for
 from whisperlite.cancel import CancelToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
 from whisperlite.decoding.alignment import Heads
-from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected
+from whisperlite.decoding.asks import Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
-from whisperlite.decoding.engine import Engine, as_window
+from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.threads import ending_workers, usable_threads
-from whisperlite.errors import AudioFormatError, DecodingError, LanguageError, OptionError, WhisperliteError
+from whisperlite.errors import DecodingError, LanguageError, OptionError, WhisperliteError
 from whisperlite.kinds import checked
 from whisperlite.nn.build import Float32Copy
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.graphs import stream_of
 from whisperlite.nn.network import Network
-from whisperlite.options import Options, OptionsDict, make_options
+from whisperlite.options import Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
-from whisperlite.text.prompt import build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.driver import drive
-from whisperlite.transcription.fallback import attempt
-from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.languages import among, likeliest
 from whisperlite.transcription.recording import Recording
 from whisperlite.transcription.session import Accepted
 from whisperlite.transcription.start import start_recording
-from whisperlite.transcription.suppression import suppressed_tokens
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
 
@@ -203,7 +199,7 @@ class Whisper:
     ) -> Iterator[Transcription | WhisperliteError]:
         """Transcribe many recordings together, faster than one after the other.
 
-        In float32, and in int8 on a CPU, each gets the text, tokens and times that it gets alone.
+        On a CPU, in float32 and in int8, each gets the text, tokens and times that it gets alone.
 
         Args:
             audios: the recordings, each as `transcribe` takes it; each row of a two-dimensional array is one. They are
@@ -222,13 +218,14 @@ class Whisper:
             DeviceError: the device failed, which ends the iteration. So does any error that is not whisperlite's, such
                 as one of the iterable, after the results before it.
         """
-        self.check_options(make_options(options))
+        chosen = make_options(options)
+        self.check_options(chosen)
         checked("batch_size", batch_size, BATCH_SIZE)
         refuse_one(audios)
 
         def results() -> Iterator[Transcription | WhisperliteError]:
             with self.pool(batch_size) as pool:
-                yield from pool.transcribe_many(audios, sampling_rate=sampling_rate, **options)
+                yield from pool.transcribe_many(audios, sampling_rate=sampling_rate, **as_arguments(chosen))
 
         return results()
 
@@ -317,7 +314,7 @@ class Whisper:
         Raises:
             AudioFormatError: windows of another shape.
         """
-        return self._engine().encode([as_window(self._checked(window)) for window in windows])
+        return self._engine().encode(as_windows(windows, self.dims))
 
     @naming_its_failures
     @ending_workers()
@@ -349,44 +346,16 @@ class Whisper:
             refuse_options_of_recordings(each)
             self.check_options(each)
         engine = self._engine(slots=max(min(len(windows), _MOST_SLOTS), 1))
-        encodings = [window if isinstance(window, Encoding) else None for window in windows]
-        if any(encoding is not None and not self._made(encoding) for encoding in encodings):
+        given = [window if isinstance(window, Encoding) else None for window in windows]
+        if any(encoding is not None and not self._made(encoding) for encoding in given):
             raise OptionError("An encoding was made by another model; each model reads only its own.")
-        lacking = [as_window(self._checked(window)) for window in windows if not isinstance(window, Encoding)]
-        fresh = iter(engine.encode(lacking))
-        encoded = [encoding or next(fresh) for encoding in encodings]
-        answers = engine.run([self._decode(one, each, engine) for one, each in zip(encoded, chosen, strict=True)])
-        decoded: list[Decoded] = []
-        for answer, given in zip(answers, encodings, strict=True):
-            assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
-            if answer.encoding is not given:
+        lacking = [window for window in windows if not isinstance(window, Encoding)]
+        fresh = iter(engine.encode(as_windows(lacking, self.dims)))
+        answers = decode_each([encoding or next(fresh) for encoding in given], chosen, engine)
+        for answer, encoding in zip(answers, given, strict=True):
+            if answer.encoding is not encoding:
                 answer.encoding.forget_cross()
-            decoded.append(answer)
-        return decoded
-
-    def _decode(self, encoding: Encoding, options: Options, engine: Engine) -> Decode:
-        language = options.language
-        if language is None and self.is_multilingual:
-            (answer,) = engine.run([Detect(encoding.window, encoding)])
-            assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-            language, _ = likeliest(among(answer.probabilities, options.allowed_languages))
-        prompt = build_prompt(
-            self.tokenizer,
-            language=language or "en",
-            task=options.task,
-            without_timestamps=options.without_timestamps,
-            previous=History(options, self.tokenizer, Prompts.of(options, self.tokenizer)).previous(language or "en"),
-            prefix=options.prefix,
-        )
-        return attempt(
-            encoding.window,
-            prompt,
-            options.temperatures[0],
-            options,
-            suppressed=suppressed_tokens(options, self.tokenizer),
-            seed=(options.seed,),
-            encoding=encoding,
-        )
+        return answers
 
     def _windows(
         self,
@@ -471,9 +440,3 @@ class Whisper:
             network is not None and encoding.belongs_to(network.decoder)
             for network in (self.network, self._float32.made)
         )
-
-    def _checked(self, window: Tensor) -> Tensor:
-        expected = (self.dims.n_mels, WINDOW_FRAMES)
-        if tuple(window.shape) != expected:
-            raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
-        return window

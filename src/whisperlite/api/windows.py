@@ -1,9 +1,23 @@
-"""Which options apply to windows that are decoded once each, without the policy of a whole recording."""
+"""Windows that are decoded once each, without the policy of a whole recording."""
 
 from __future__ import annotations
 
-from whisperlite.errors import OptionError
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor
+
+from whisperlite.audio.mel import WINDOW_FRAMES
+from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected, LazyMel
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.engine import Engine, as_window
+from whisperlite.errors import AudioFormatError, OptionError
+from whisperlite.nn.config import ModelDimensions
 from whisperlite.options import Options
+from whisperlite.text.prompt import build_prompt
+from whisperlite.transcription.fallback import attempt
+from whisperlite.transcription.history import History, Prompts
+from whisperlite.transcription.languages import among, likeliest
+from whisperlite.transcription.suppression import suppressed_tokens
 
 # Options that belong to a whole recording: `decode`, which makes one attempt at each window, refuses them.
 _OF_RECORDINGS = (
@@ -34,3 +48,53 @@ def refuse_options_of_recordings(options: Options) -> None:
     if isinstance(options.temperature, tuple) and len(options.temperature) > 1:
         message = f"temperature={options.temperature!r} is several attempts, and decode makes one: give one number."
         raise OptionError(message, option="temperature")
+
+
+def as_windows(windows: Iterable[Tensor], dims: ModelDimensions) -> list[LazyMel]:
+    """Features (n_mels, 3000) each, as an engine takes them.
+
+    Raises:
+        AudioFormatError: windows of another shape.
+    """
+    expected = (dims.n_mels, WINDOW_FRAMES)
+    found: list[LazyMel] = []
+    for window in windows:
+        if tuple(window.shape) != expected:
+            raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
+        found.append(as_window(window))
+    return found
+
+
+def decode_each(encodings: Sequence[Encoding], options: Sequence[Options], engine: Engine) -> list[Decoded]:
+    """One attempt at each window, together; each with options of its own."""
+    answers = engine.run([_ask(*each, engine) for each in zip(encodings, options, strict=True)])
+    decoded: list[Decoded] = []
+    for answer in answers:
+        assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
+        decoded.append(answer)
+    return decoded
+
+
+def _ask(encoding: Encoding, options: Options, engine: Engine) -> Decode:
+    tokenizer, language = engine.tokenizer, options.language
+    if language is None and tokenizer.is_multilingual:
+        (answer,) = engine.run([Detect(encoding.window, encoding)])
+        assert isinstance(answer, Detected), "a Detect is answered by a Detected"
+        language, _ = likeliest(among(answer.probabilities, options.allowed_languages))
+    prompt = build_prompt(
+        tokenizer,
+        language=language or "en",
+        task=options.task,
+        without_timestamps=options.without_timestamps,
+        previous=History(options, tokenizer, Prompts.of(options, tokenizer)).previous(language or "en"),
+        prefix=options.prefix,
+    )
+    return attempt(
+        encoding.window,
+        prompt,
+        options.temperatures[0],
+        options,
+        suppressed=suppressed_tokens(options, tokenizer),
+        seed=(options.seed,),
+        encoding=encoding,
+    )

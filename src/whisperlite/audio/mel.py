@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ _DYNAMIC_RANGE = 8.0  # in powers of ten, below the maximum of the recording
 Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Features:
     """The log-mel features of one recording, computed lazily.
 
@@ -45,6 +45,7 @@ class Features:
     samples: Samples
     n_mels: int
     check: Callable[[], None] | None = None
+    _floor: float | None = field(default=None, init=False)
 
     @property
     def content_frames(self) -> int:
@@ -59,23 +60,23 @@ class Features:
         """30 s of the recording *followed by silent samples*: what language detection looks at."""
         return Window(self, start_frame, WINDOW_FRAMES)
 
-    def find_floor(self) -> None:
-        """Make the first pass now, instead of with the first window."""
-        _ = self._floor
+    def find_floor(self) -> float:
+        """The smallest log10 power that is told apart. Who asks first makes the first pass: at the latest a window."""
+        if self._floor is None:
+            self._floor = self._highest() - _DYNAMIC_RANGE
+        return self._floor
 
-    @cached_property
-    def _floor(self) -> float:
-        """The smallest log10 power that is told apart."""
+    def _highest(self) -> float:
         total = self.content_frames + WINDOW_FRAMES
         peak = -math.inf
         for start in range(0, total, _CHUNK_FRAMES):
             if self.check is not None:
                 self.check()
             peak = max(peak, self._log_power(start, min(_CHUNK_FRAMES, total - start)).max().item())
-        return peak - _DYNAMIC_RANGE
+        return peak
 
     def _frames(self, start: int, count: int) -> Tensor:
-        return (self._log_power(start, count).clamp(min=self._floor) + 4.0) / 4.0
+        return (self._log_power(start, count).clamp(min=self.find_floor()) + 4.0) / 4.0
 
     def _log_power(self, start: int, count: int) -> Tensor:
         """log10 of the mel power of frames [start, start + count), (n_mels, count)."""

@@ -20,7 +20,7 @@ from whisperlite.nn.cache import Cache
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 
-FRAMES_PER_SECOND = 50
+POSITIONS_PER_SECOND = 50
 
 Heads = Sequence[tuple[int, int]]
 
@@ -40,7 +40,7 @@ def align(network: Network, tokenizer: Tokenizer, encoding: Encoding, ask: Align
     probabilities = _probabilities(network.decoder.logits(hidden[0, before]), text, tokenizer)
     if not scores.isfinite().all():  # of half precision; the engine tries again
         probabilities = (math.nan,) * len(text)
-    times = tuple(float(frame) / FRAMES_PER_SECOND for frame in frames)
+    times = tuple(float(frame) / POSITIONS_PER_SECOND for frame in frames)
     padding = max(rest, 0)
     return Aligned((*times, *times[-1:] * padding), (*probabilities, *[0.0] * padding), encoding)
 

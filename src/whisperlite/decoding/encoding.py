@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,19 +27,23 @@ class Encoding:
         self.hidden = hidden
         self.window = window
         self._decoder = decoder
+        self._cross: CrossKeysValues | None = None
 
     def belongs_to(self, decoder: Decoder) -> bool:
         """Whether it was made for this decoder; no other can read it."""
         return self._decoder is decoder
 
-    @cached_property
+    @property
     def cross(self) -> CrossKeysValues:
-        """Keys and values for every decoder layer, (L, 1, H, S, D)."""
-        return self._decoder.cross(self.hidden[None])
+        """Keys and values for every decoder layer, (L, 1, H, S, D), kept from the first time on."""
+        # Not a cached_property, which before Python 3.12 has one lock for all encodings of the process.
+        if self._cross is None:
+            self._cross = self._decoder.cross(self.hidden[None])
+        return self._cross
 
     def forget_cross(self) -> None:
         """Let go of the keys and values; they are computed once more where somebody asks for them."""
-        self.__dict__.pop("cross", None)
+        self._cross = None
 
 
 # So many windows are encoded at a time, at most. While a GPU encodes some, the host gets the next ready; MPS has no

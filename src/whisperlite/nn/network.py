@@ -300,7 +300,7 @@ class CrossAttention:
     def __call__(self, x: Tensor, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
         """(N', C) over the audio of B windows (B, H, S, D): a window's rows are further queries on the same keys."""
         query = self._query(x, keys, step)
-        found = attend(query, keys, values, recurs=step.recurs)
+        found = attend(query, keys, values, recurs=step.recurs, tokens=step.shape[1])
         return self.out(step.listed(_merge_heads(found).to(x.dtype)))
 
     def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int], step: _Step) -> Tensor:
@@ -359,14 +359,23 @@ class Convolution:
 _FEW_QUERIES = 16
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, *, recurs: bool = False) -> Tensor:
+def attend(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None = None,
+    *,
+    recurs: bool = False,
+    tokens: int | None = None,
+) -> Tensor:
     """Dot-product attention: (B, H, T, D) over (B, H, S, D) → (B, H, T, D).
 
     Args:
         mask: (B, H, T, S) or (1, 1, T, S), added to the scores: minus infinity where a query may not look.
         recurs: what has these shapes comes again and again, so that a plan for it is worth the time.
+        tokens: of each row, where queries of several rows are together; None: all are of one.
     """
-    many = query.shape[-2] > _FEW_QUERIES
+    many = (tokens or query.shape[-2]) > _FEW_QUERIES
     kind, dtype = query.device.type, query.dtype
     if kind == "cuda" and torch.version.hip is None and dtype in (torch.float16, torch.bfloat16):
         is_fused = recurs

@@ -13,6 +13,11 @@ from whisperlite.transcription.segments import Draft
 Clip = tuple[int, int]
 
 
+def _frames(seconds: float) -> float:
+    """Whole ones for what was made from whole ones: 1.1 · 100 is a little more than 110."""
+    return round(seconds * FRAMES_PER_SECOND, 6)
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """Of one recording.
@@ -38,8 +43,7 @@ class Bounds:
         if speech is None:
             return clips, warnings, []
         heard = [
-            (math.floor(start * FRAMES_PER_SECOND), min(math.ceil(end * FRAMES_PER_SECOND), self.content_frames))
-            for start, end in speech
+            (math.floor(_frames(start)), min(math.ceil(_frames(end)), self.content_frames)) for start, end in speech
         ]
         spoken, silent = [], []
         for first, end in clips:

@@ -22,18 +22,29 @@ class Prompts:
     Attributes:
         initial: the end of `initial_prompt`, as much of it as a window can be told.
         hotwords: the beginning of `hotwords`, likewise.
+        warnings: about what is left out.
     """
 
     initial: tuple[int, ...] = ()
     hotwords: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @staticmethod
     def of(options: Options, tokenizer: Tokenizer) -> Prompts:
-        initial, words = options.initial_prompt, options.hotwords
-        return Prompts(
-            () if initial is None else tuple(prompt_tokens(initial, tokenizer)[-MAX_PREVIOUS:]),
-            tuple(prompt_tokens(words, tokenizer)[:MAX_PREVIOUS]) if words is not None and words.strip() else (),
-        )
+        prompt, words = options.initial_prompt, options.hotwords
+        initial = [] if prompt is None else prompt_tokens(prompt, tokenizer)
+        hotwords = prompt_tokens(words, tokenizer) if words is not None and words.strip() else []
+        warnings: list[str] = []
+        if len(hotwords) > MAX_PREVIOUS:
+            warnings.append(
+                f"hotwords: {len(hotwords)} tokens, and windows are told the first {MAX_PREVIOUS} of them and nothing "
+                "else, not even the text before."
+            )
+        room = MAX_PREVIOUS - (min(len(hotwords), MAX_PREVIOUS) if options.carry_initial_prompt else 0)
+        if len(initial) > room:
+            beside = " beside hotwords" if room < MAX_PREVIOUS else ""
+            warnings.append(f"initial_prompt: {len(initial)} tokens, and windows are told the last {room}{beside}.")
+        return Prompts(tuple(initial[-MAX_PREVIOUS:]), tuple(hotwords[:MAX_PREVIOUS]), tuple(warnings))
 
 
 @dataclass(slots=True)

@@ -84,6 +84,8 @@ class Record:
         before = len(self.segments)
         for draft in holding_their_words(drafts):
             self.segments.append(self._segment(draft, outcome))
+            if draft.is_empty and draft.text.strip():
+                self.warn(f"A text without duration was left out at {self.segments[-1].start:.2f} s:{draft.text}")
         return tuple(self.segments[before:])
 
     def skip_without_text(self, outcome: Outcome, end: float) -> None:

@@ -1,4 +1,4 @@
-"""A recording on its way: one session after the other windows, or one for each chunk, which are driven side by side."""
+"""A recording on its way: one session, or one for each of its chunks, which are driven side by side."""
 
 from __future__ import annotations
 
@@ -145,7 +145,9 @@ class Chunked:
     def _joined(self) -> Transcription:
         """Of the chunks that were handed out."""
         assert self.known is not None, "the head comes first"
-        return _with_runtime(join(self.known, [self.results[run] for run in self.runs[: self.count]]), self.began)
+        result = _with_runtime(join(self.known, [self.results[run] for run in self.runs[: self.count]]), self.began)
+        self._let_go()
+        return result
 
     def _failed(self, run: Run, error: BaseException) -> BaseException:
         """The others are not waited for; the error carries the chunks that were handed out."""
@@ -156,7 +158,12 @@ class Chunked:
             _timed(error, self.began)
         elif isinstance(error, (CancelledError, DecodingError)):
             error.partial = self._begun(error.partial if self._is_next(run) else None)
+        self._let_go()
         return error
+
+    def _let_go(self) -> None:
+        """Runs refer to this: as long as they did here, only the garbage collector would free the samples."""
+        self.runs, self.results = [], {}
 
     def _is_next(self, run: Run) -> bool:
         return self.count < len(self.runs) and self.runs[self.count] is run

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.results import Word
-from whisperlite.text.vocabulary import TIMESTAMPS
+from whisperlite.text.vocabulary import TIMESTAMP_SECONDS, TIMESTAMPS
 
 FRAMES_PER_TIMESTAMP = 2
-_SECONDS_PER_TIMESTAMP = FRAMES_PER_TIMESTAMP / FRAMES_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +77,19 @@ def cut_window(
     if not cuts:
         times = [token - timestamp_begin for token, is_one in zip(tokens, is_time, strict=True) if is_one]
         # A lone timestamp is where the speech ends.
-        end = times[-1] * _SECONDS_PER_TIMESTAMP if times and times[-1] else n_frames / FRAMES_PER_SECOND
+        end = times[-1] * TIMESTAMP_SECONDS if times and times[-1] else n_frames / FRAMES_PER_SECOND
         return [Piece(0.0, end, tuple(tokens), True)], n_frames
     is_whole = single_ending or (is_final and not all(is_time[cuts[-1] :]))
     if is_whole:
         cuts.append(len(tokens))
 
     def seconds(index: int) -> float:
-        return (tokens[index] - timestamp_begin) * _SECONDS_PER_TIMESTAMP
+        return (tokens[index] - timestamp_begin) * TIMESTAMP_SECONDS
 
     pieces = []
     for begin, end in zip([0, *cuts], cuts, strict=False):
         # Where an answer begins with text, its first piece starts before the window, and is clamped to it.
-        start_s = seconds(begin) if is_time[begin] else -timestamp_begin * _SECONDS_PER_TIMESTAMP
+        start_s = seconds(begin) if is_time[begin] else -timestamp_begin * TIMESTAMP_SECONDS
         end_s = seconds(end - 1) if is_time[end - 1] else max(n_frames / FRAMES_PER_SECOND, start_s)
         pieces.append(Piece(start_s, end_s, tuple(tokens[begin:end]), is_last=end == len(tokens)))
     if is_whole:

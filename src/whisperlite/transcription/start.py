@@ -22,6 +22,11 @@ from whisperlite.transcription.recording import PARTIAL, Chunked, Recording, Seq
 from whisperlite.transcription.session import Session, session
 from whisperlite.transcription.suppression import suppressed_tokens
 
+_MAY_MISS = (
+    "without_timestamps=True: where the model stops before the end of a window nothing says so, and the rest of that "
+    "window is not transcribed; with word_timestamps=True too, the next window begins behind the last word."
+)
+
 
 def start_recording(
     audio: AudioSource,
@@ -50,6 +55,8 @@ def start_recording(
         CancelledError: `stop` said so; `partial` is an empty transcription.
     """
     duration = 0.0
+    prompts = Prompts.of(options, tokenizer)
+    warnings += prompts.warnings
     try:
         stop.check()
         sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
@@ -69,10 +76,12 @@ def start_recording(
         model=model,
         # Once for all chunks: it may take a look at every token, and the texts may be long.
         suppressed=suppressed_tokens(options, tokenizer),
-        prompts=Prompts.of(options, tokenizer),
+        prompts=prompts,
         pauses=pauses,
     )
     if not options.is_chunked:
+        if options.without_timestamps and not options.word_timestamps and duration > options.chunk_length:
+            warnings += (_MAY_MISS,)
         return Sequential(begin(options, warnings=warnings, speech=speech), stop), duration
 
     inside = Bounds(features.content_frames, duration)
