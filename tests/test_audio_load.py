@@ -133,6 +133,24 @@ def test_a_named_pipe_is_read_to_its_end(media: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(samples, read_audio(content).samples)
 
 
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="a POSIX thing")
+def test_a_file_may_be_named_by_the_standard_input_that_it_is(media: Path) -> None:
+    code = "from whisperlite import load_audio; print(len(load_audio('/dev/stdin')))"
+    with (media / "speech.m4a").open("rb") as file:
+        printed = subprocess.run([sys.executable, "-c", code], stdin=file, capture_output=True, check=True).stdout
+    assert int(printed) == len(read_audio(media / "speech.m4a").samples)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_asynchronous_file_says_what_to_give_instead() -> None:
+    class Upload:
+        async def read(self, size: int) -> bytes:
+            return b"RIFF" * size
+
+    with pytest.raises(AudioFormatError, match=r"await file\.read\(\)"):
+        read_audio(Upload())  # type: ignore[arg-type]
+
+
 def test_what_comes_slowly_can_be_stopped() -> None:
     """A buffered file waits until it has all that it was asked for."""
     read: list[int] = []
@@ -446,6 +464,28 @@ def test_a_recording_that_is_too_long_is_refused_before_it_is_read_to_its_end(tm
     for source in (path, path.read_bytes(), np.zeros(48000, np.float32)):
         with pytest.raises(AudioTooLongError, match=r"max_duration_s=2\.9"):
             read_audio(source, max_duration_s=2.9)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts")
+def test_what_ffmpeg_says_is_kept_within_bounds() -> None:
+    _, log, _ = ffmpeg._run(["/bin/sh", "-c", "yes [error] damage | head -c 5000000 >&2"])
+    assert len(log) == 1 << 20
+    assert log.startswith("[error] damage\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "getpgrp"), reason="POSIX")
+def test_a_signal_to_the_group_of_the_program_is_not_for_ffmpeg() -> None:
+    """It would end in good order, as if the recording had ended there."""
+    output, _, _ = ffmpeg._run([sys.executable, "-c", "import os; print(os.getpgrp())"])
+    assert int(output) != os.getpgrp()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts")
+def test_a_demuxer_that_opens_other_files_is_left_out_with_all_its_names(tmp_path: Path) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nprintf ' D  wav  a\\n D  hls,applehttp  b\\n DE mov,mp4,m4a  c\\n'\n")
+    program.chmod(0o755)
+    assert ffmpeg._single_file_demuxers(str(program)) == "m4a,mov,mp4,wav"
 
 
 def test_ffmpeg_is_stopped_when_there_is_more_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

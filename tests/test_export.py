@@ -42,6 +42,8 @@ SAID = GenerationConfig(
     begin_suppress_tokens=(),
     language_ids=(("de", 264), ("en", 263)),
     forced_tokens=((1, None), (2, 266)),
+    language="german",
+    task="translate",
 )
 
 

@@ -233,6 +233,17 @@ def test_older_repositories_say_it_in_the_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "said", [{"language": "hindi"}, {"task": "translate"}, {"language": "<|hi|>", "task": "transcribe"}]
+)
+def test_a_language_or_task_of_a_fine_tune_replaces_what_its_origin_forced(
+    said: dict[str, str], tmp_path: Path
+) -> None:
+    stated = {"forced_decoder_ids": [[1, 263], [2, 266]]}
+    folder = write_huggingface(tmp_path, SMALL, TENSORS, generation_config=said, config=stated)
+    assert read_checkpoint(folder).generation_config == GenerationConfig(**said)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     "stated",
     [
         {"alignment_heads": 3},
@@ -244,6 +255,8 @@ def test_older_repositories_say_it_in_the_configuration(tmp_path: Path) -> None:
         {"lang_to_id": [50259]},
         {"lang_to_id": {"<|de|>": 263}},
         {"lang_to_id": {"<|de|>": "264"}},
+        {"language": 264},
+        {"task": ["transcribe"]},
     ],
 )
 def test_damage_in_it_is_refused(stated: dict[str, Any], tmp_path: Path) -> None:

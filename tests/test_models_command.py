@@ -17,6 +17,7 @@ from tests.writers import SMALL, write_ctranslate2, write_huggingface, write_ope
 from whisperlite.checkpoints import embedded
 from whisperlite.checkpoints.cache import sha256_once
 from whisperlite.checkpoints.hub import HubOptions, download
+from whisperlite.checkpoints.layout import is_of_a_model
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint
 from whisperlite.cli import main
@@ -232,9 +233,28 @@ def test_a_folder_that_holds_a_model_and_more_is_not_overwritten(source: Path, t
     run = write_huggingface(tmp_path / "run", SMALL, TENSORS)
     step = write_huggingface(run / "checkpoint-1000", SMALL, TENSORS)
     for each in (source, step):
-        with pytest.raises(ModelError, match="nothing else in it"):
+        with pytest.raises(ModelError, match="also holds checkpoint-1000, and would lose that"):
             whisperlite.convert_model(each, run, overwrite=True)
     assert load_checkpoint(step).dims == SMALL
+    (step / "optimizer.pt").write_bytes(b"mine")
+    with pytest.raises(ModelError, match=r"also holds optimizer\.pt"):
+        whisperlite.convert_model(source, step, overwrite=True)
+    assert (step / "optimizer.pt").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model-00001-of-00002.safetensors", "model.safetensors.index.json", "model.fp16.safetensors", "merges.txt"),
+        *("pytorch_model.bin", "pytorch_model-00001-of-00003.bin", "pytorch_model.bin.index.fp32.json", "vocab.json"),
+        *("model.bin", "vocabulary.txt", "vocabulary.json", "tokenizer.json", "special_tokens_map.json"),
+        *("config.json", "generation_config.json", "preprocessor_config.json"),
+    ],
+)
+def test_parts_of_models_are_known_by_their_names(name: str) -> None:
+    assert is_of_a_model(name)
+    assert not is_of_a_model(f"my {name}")
+    assert not is_of_a_model(f"{name}.txt")
 
 
 def test_the_old_model_comes_back_where_the_new_one_cannot_be_moved(

@@ -12,6 +12,7 @@ from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.embedded import installed_weights
 from whisperlite.checkpoints.export import export_checkpoint
 from whisperlite.checkpoints.hub import HubOptions, cached_whispers, is_complete, snapshot
+from whisperlite.checkpoints.layout import is_of_a_model
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint, openai_file
 from whisperlite.errors import ModelError, ModelNotFoundError
@@ -83,9 +84,13 @@ def _check_destination(folder: Path, overwrite: bool) -> None:
         raise ModelError(
             f"{folder} exists and is not empty; give another folder, or overwrite=True (--overwrite) to replace it."
         )
-    if not folder.is_dir() or not is_complete(folder) or any(path.is_dir() for path in folder.iterdir()):
+    if not folder.is_dir() or not is_complete(folder):
+        raise ModelError(f"{folder} is not a model's folder, so it is not overwritten; give another folder.")
+    others = sorted(path.name for path in folder.iterdir() if path.is_dir() or not is_of_a_model(path.name))
+    if others:
         raise ModelError(
-            f"{folder} is not a model's folder with nothing else in it, so it is not overwritten; give another folder."
+            f"{folder} also holds {', '.join(others[:3])}, and would lose that, so it is not overwritten; give another "
+            "folder."
         )
 
 

@@ -33,9 +33,12 @@ except ImportError:  # not a Unix
 # must not be able to make us read another one. The protocol whitelist closes the network; this closes the disk.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
 SCRIPTS = {"avisynth", "vapoursynth"}
+_OPENS_OTHERS = PLAYLISTS | SCRIPTS
 
 Check = Callable[[], None] | None
 _CHECKED_EVERY_S = 0.02
+_NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # on Windows, where a program without a console would open one
+_LOG = 1 << 20  # bytes
 _MEMORY = 4 << 30  # bytes of addresses for ffmpeg; it takes 0.3 GB for a long recording on many cores
 
 GET_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 'whisperlite[ffmpeg]'"
@@ -144,8 +147,9 @@ def _single_file_demuxers(binary: str) -> str:
     """A comma-separated list of this ffmpeg's demuxers, less those that open other files."""
     content, _, _ = _run([binary, "-hide_banner", "-demuxers"])
     rows = [line.split() for line in content.decode(errors="replace").splitlines()]
-    entries = [row[1] for row in rows if len(row) > 1 and row[0] in ("D", "DE")]
-    names = {name for entry in entries for name in entry.split(",")} - PLAYLISTS - SCRIPTS
+    entries = [set(row[1].split(",")) for row in rows if len(row) > 1 and row[0] in ("D", "DE")]
+    # One name of an entry allows all of it: ffmpeg's once was called "hls,applehttp".
+    names = {name for entry in entries if not entry & _OPENS_OTHERS for name in entry}
     if "wav" not in names:
         raise FFmpegError(f"{binary} does not work as ffmpeg (it lists no demuxers): {GET_FFMPEG}")
     return ",".join(sorted(names))
@@ -168,13 +172,16 @@ def _run(
             stdin=subprocess.DEVNULL if content is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            creationflags=_NO_WINDOW,
+            # A signal to this program's group, as by Ctrl-C, is not for ffmpeg: it would end as if the file had ended.
+            start_new_session=True,
         )
     except OSError as error:
         raise FFmpegError(f"{command[0]} could not be run ({error}): {GET_FFMPEG}") from error
     log = bytearray()
     output = bytearray()
     reader = OwnThread("ffmpeg", _drain, process.stdout, output, most_bytes)
-    threads = [reader, OwnThread("ffmpeg", _drain, process.stderr, log)]
+    threads = [reader, OwnThread("ffmpeg", _drain_beginning, process.stderr, log)]
     if content is not None:
         threads.append(OwnThread("ffmpeg", _feed, process.stdin, content))
     with process:
@@ -219,6 +226,13 @@ def _drain(pipe: IO[bytes] | None, buffer: bytearray, most_bytes: int | None = N
     assert pipe is not None
     while (most_bytes is None or len(buffer) <= most_bytes) and (chunk := pipe.read(1 << 16)):
         buffer += chunk
+
+
+def _drain_beginning(pipe: IO[bytes] | None, buffer: bytearray) -> None:
+    """Read all, and keep as much as anybody needs: a file made to harm has ffmpeg say more than it holds itself."""
+    assert pipe is not None
+    while chunk := pipe.read(1 << 16):
+        buffer += chunk[: _LOG - len(buffer)]
 
 
 def _feed(pipe: IO[bytes] | None, content: memoryview) -> None:

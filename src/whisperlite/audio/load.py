@@ -6,6 +6,7 @@ warnings about what of it was damaged, or an error that says what to do. Files a
 
 from __future__ import annotations
 
+import inspect
 import io
 import math
 import operator
@@ -150,7 +151,9 @@ def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audi
             raise
         except OSError as error:
             raise AudioDecodeError(f"{path!r} could not be read: {error}") from error
-    return _decode(Path(path).absolute(), status.st_size, repr(path), check, most_samples)
+    # ffmpeg has a standard input of its own: what this program's was redirected from is to be named.
+    whole = Path(path).resolve() if path.startswith(("/dev/", "/proc/")) else Path(path).absolute()
+    return _decode(whole, status.st_size, repr(path), check, most_samples)
 
 
 def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
@@ -176,7 +179,12 @@ def _next_bytes(file: BinaryIO) -> bytes:
     """Of a pipe what is there, and not as much as was asked for: who waits for that cannot be stopped."""
     size = 1 << 20
     # Of this class alone: others, and those made from it, may have no more than `read`.
-    return file.read1(size) if type(file) is io.BufferedReader else file.read(size)
+    found: Any = file.read1(size) if type(file) is io.BufferedReader else file.read(size)
+    if inspect.iscoroutine(found):
+        found.close()
+        raise AudioFormatError("the file object given is asynchronous: give what `await file.read()` returns")
+    content: bytes = found
+    return content
 
 
 def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:

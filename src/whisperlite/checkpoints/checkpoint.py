@@ -28,6 +28,8 @@ class GenerationConfig:
         begin_suppress_tokens: ids that should not be produced first.
         language_ids: (code, id) of the languages.
         forced_tokens: (position, id) of the first tokens; the id is None if it was left open.
+        language: that it was tuned for, as its author wrote it: "hi", "hindi" or "<|hi|>".
+        task: likewise, "transcribe" or "translate".
     """
 
     alignment_heads: tuple[tuple[int, int], ...] | None = None
@@ -35,6 +37,8 @@ class GenerationConfig:
     begin_suppress_tokens: tuple[int, ...] | None = None
     language_ids: tuple[tuple[str, int], ...] | None = None
     forced_tokens: tuple[tuple[int, int | None], ...] | None = None
+    language: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ Variables = dict[str, Tensor]
 
 
 def is_ctranslate2_file(path: Path) -> bool:
-    """Whether a file begins as CTranslate2's do: with a version of one digit, then the specification's name."""
+    """Whether a file begins as CTranslate2's do: with a version of one digit, in four bytes."""
     try:
         with path.open("rb") as file:
             start = file.read(6)

@@ -154,6 +154,8 @@ def _generation_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "suppress_tokens": said.suppress_tokens,
         "begin_suppress_tokens": said.begin_suppress_tokens,
         "forced_decoder_ids": said.forced_tokens,
+        "language": said.language,
+        "task": said.task,
     }
     return document | {key: value for key, value in given.items() if value is not None}
 

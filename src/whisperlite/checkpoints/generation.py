@@ -25,6 +25,9 @@ def read_generation_config(folder: Path, config: dict[str, Any], tokenizer: Toke
     stated = read_json_object(path) if path.is_file() else {}
     keys = ("alignment_heads", "suppress_tokens", "begin_suppress_tokens", "lang_to_id", "forced_decoder_ids")
     heads, suppress, begin_suppress, languages, forced = (stated.get(key, config.get(key)) for key in keys)
+    language, task = stated.get("language"), stated.get("task")
+    if language is not None or task is not None:  # what config.json still forces was the checkpoint's it was tuned from
+        forced = stated.get("forced_decoder_ids")
     try:
         return GenerationConfig(
             alignment_heads=pairs(heads),
@@ -34,6 +37,8 @@ def read_generation_config(folder: Path, config: dict[str, Any], tokenizer: Toke
             forced_tokens=None
             if forced is None
             else tuple((_whole(position), None if token is None else _whole(token)) for position, token in forced),
+            language=_name(language),
+            task=_name(task),
         )
     except (TypeError, ValueError, AttributeError) as error:
         source = path if path.is_file() else folder / "config.json"
@@ -61,6 +66,12 @@ def pairs(value: Any) -> tuple[tuple[int, int], ...] | None:
 def _whole(value: object) -> int:
     if type(value) is not int:
         raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+def _name(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a name")
     return value
 
 

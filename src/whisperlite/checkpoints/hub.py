@@ -112,6 +112,9 @@ def cached_whispers(cache_dir: str | None) -> list[tuple[str, str, Path]]:
         repositories = huggingface_hub.scan_cache_dir(cache_dir).repos
     except (CacheNotFound, ValueError):  # no such folder, or not a folder: nothing is cached
         return []
+    except OSError as error:  # the whole of a cache that others fill is read
+        logger.warning("The cache cannot be listed: %s", error)
+        return []
     found = []
     for repository in repositories:
         for revision in repository.revisions if repository.repo_type == "model" else ():

@@ -20,6 +20,7 @@ SETTINGS = (CONFIG, "generation_config.json", "preprocessor_config.json", "proce
 CTRANSLATE2 = "model.bin"
 ADAPTER = "adapter_config.json"  # in a folder that has an adapter instead of weights
 
+_WEIGHTS = re.compile(r"(?:model|pytorch_model)[.-].*(?:safetensors|bin|json)")
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 _VARIANTS = ("fp16", "fp32")
 
@@ -62,6 +63,12 @@ def vocabulary_files(names: Collection[str], format: Format) -> list[str]:
         if all(name in names for name in needed):
             return [*needed, *(name for name in others if name in names)]
     return []
+
+
+def is_of_a_model(name: str) -> bool:
+    """Whether a file of this name is a part of a model, or could be."""
+    sets = (names for of_format in _VOCABULARIES.values() for each in of_format for names in each)
+    return name in SETTINGS or any(name in names for names in sets) or _WEIGHTS.fullmatch(name) is not None
 
 
 def names_in(folder: Path) -> set[str]:
