@@ -13,8 +13,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import jsonschema_rs
 import pytest
 from starlette.applications import Starlette
@@ -28,6 +30,7 @@ from whisperlite.server import auth
 from whisperlite.server.app import OPEN, check_startable, create_app, kept_secret
 from whisperlite.server.auth import Gatekeeper, add_token, hash_of, read_hashes, three_quarters
 from whisperlite.server.logs import REQUEST_ID, JsonFormatter, log
+from whisperlite.server.service import names_of
 from whisperlite.server.settings import Settings
 
 
@@ -417,8 +420,59 @@ def test_the_command_prints_a_token_that_comes_in(model: Whisper, tmp_path: Path
 def test_no_other_origin_is_let_in(service: Running) -> None:
     headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "POST"}
     answer = service.client.options(INFERENCE, headers=headers)
-    assert answer.status_code == 405
+    assert answer.status_code == 403  # it needs no token
     assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+def test_a_page_of_another_origin_cannot_use_a_service_without_tokens(service: Running) -> None:
+    """A browser sends such a form without asking, and the page cannot read the answer; but it would be done."""
+    for origin in ("https://example.com", "null", f"http://localhost:{service.port}"):
+        answer = service.client.post(INFERENCE, files={"audio": WAV}, data=FORM, headers={"Origin": origin})
+        assert (answer.status_code, answer.json()["status"]) == (403, 403)
+        assert service.client.get("/healthz", headers={"Origin": origin}).status_code == 200
+    own = service.client.post(INFERENCE, files={"audio": WAV}, data=FORM, headers={"Origin": service.url})
+    assert own.status_code == 200
+
+
+def test_with_a_token_a_page_may_be_anywhere(model: Whisper, tmp_path: Path) -> None:
+    token = new_token(tmp_path)
+    with running(model, tmp_path, no_auth=False) as service:
+        headers = {**bearer(token), "Origin": "https://example.com"}
+        assert service.client.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_what_it_is_mounted_at_changes_neither_who_is_let_in_nor_the_form_of_errors(
+    model: Whisper, tmp_path: Path
+) -> None:
+    new_token(tmp_path)
+    app = create_app(model, Settings(data_dir=str(tmp_path)))
+
+    async def ask() -> list[tuple[int, dict[str, Any]]]:
+        transport = httpx2.ASGITransport(app, root_path="/asr")
+        async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport) as client:
+            answers = [await client.get(f"http://a/asr{path}") for path in ("/healthz", "/v1/models", "/metrics")]
+            return [(answer.status_code, answer.json()) for answer in answers]
+
+    healthy, openai, own = asyncio.run(ask())
+    assert healthy == (200, {"status": "ok"})
+    assert (openai[0], own[0]) == (401, 401)
+    assert set(openai[1]) == {"error"}
+    assert own[1]["status"] == 401
+
+
+@pytest.mark.parametrize(
+    ("loaded", "first", "others"),
+    [
+        ("base", "base", {"openai/whisper-base", "whisper-base"}),
+        ("base@main", "base@main", {"base", "openai/whisper-base", "whisper-base"}),
+        ("openai/whisper-base", "openai/whisper-base", {"base", "whisper-base"}),
+        ("acme/whisper-clinic@v2", "acme/whisper-clinic@v2", {"acme/whisper-clinic", "whisper-clinic"}),
+    ],
+)
+def test_a_model_is_known_by_its_names_without_the_revision(loaded: str, first: str, others: set[str]) -> None:
+    names = names_of(SimpleNamespace(name=loaded), Settings(served_names=("mine",)))  # type: ignore[arg-type]
+    assert names[:2] == (first, "mine")
+    assert set(names[2:]) == others
 
 
 # What is seen

@@ -110,6 +110,12 @@ def test_a_request_that_cannot_be_stored_is_not_accepted(
         assert service.post(WAV).status_code == 200
 
 
+def test_a_folder_that_is_gone_is_not_a_full_disk(model: Whisper, tmp_path: Path) -> None:
+    with running(model, tmp_path, webhook_allow_hosts=("127.0.0.1",)) as service:
+        (tmp_path / "stored").rmdir()
+        assert service.post(WAV, webhook="http://127.0.0.1:9/").status_code == 500
+
+
 def test_a_disk_that_fails_while_an_upload_is_written_is_told(
     model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

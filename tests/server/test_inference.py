@@ -258,7 +258,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "best_of": (None, "none"),
     "patience": (2.0, "2"),
     "length_penalty": (0.5, "0.5"),
-    "suppress_tokens": ([], ""),
+    "suppress_tokens": (None, "null"),
     "suppress_blank": (False, "FALSE"),
     "suppress_numerals": (True, "True"),
     "repetition_penalty": (1.5, "1.5"),
@@ -321,7 +321,9 @@ def test_whether_a_field_is_a_text_does_not_depend_on_how_it_is_described() -> N
 
 
 def test_what_is_not_given_has_the_library_s_defaults() -> None:
-    read = read_fields([("language", ""), ("temperature", " ")], Settings(), is_form=True).options
+    """As a browser sends a form that nobody has filled in."""
+    names = (*OPTIONS, "chunk_level", "chunk_length_s", "webhook", "suppress_regex", "allowed_languages[]")
+    read = read_fields([(name, " ") for name in names], Settings(), is_form=True).options
     default = Options()
     for definition in fields(Options):
         if definition.name not in ("timeout_s", "max_duration_s"):

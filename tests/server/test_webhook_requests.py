@@ -365,6 +365,24 @@ def test_what_is_not_done_when_it_stops_is_done_after_the_next_start(
     assert len(receiver.messages) == 1
 
 
+def test_what_waits_is_not_transcribed_by_another_model(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stand_still(_: int) -> None:
+        time.sleep(0.02)
+
+    steps.before = stand_still
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        service.post(LONG, webhook=receiver.url)
+    steps.before = lambda _: None
+    monkeypatch.setattr(Whisper, "name", "tiny")
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)):
+        (result,) = received(receiver)
+    assert result["inference_status"]["status"] == "failed"
+    assert (result["problem"]["status"], result["text"]) == (404, None)
+    assert "'small' is not served here; available: tiny, " in result["problem"]["detail"]
+
+
 def test_ends_in_good_order_count_against_no_request_and_kills_do(
     model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
 ) -> None:

@@ -8,7 +8,7 @@ from whisperlite.results import Transcription, Word
 
 
 def inference_answer(
-    result: Transcription, request_id: str, *, price_per_second: float, with_words: bool, status: str = "succeeded"
+    result: Transcription, request_id: str, *, price_per_second: float, with_words: bool
 ) -> dict[str, Any]:
     """As the described inference service answers.
 
@@ -26,7 +26,7 @@ def inference_answer(
         "warnings": list(result.warnings),
         "request_id": request_id,
         "inference_status": {
-            "status": status,
+            "status": "succeeded",
             "runtime_ms": result.usage.runtime_ms,
             "cost": round(result.usage.runtime_ms / 1000 * price_per_second, 9),
             "tokens_generated": result.usage.tokens_generated,

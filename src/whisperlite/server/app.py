@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -241,8 +242,7 @@ class Door:
             log("request", method=request.method, path=path, status=status, seconds=round(seconds, 3))
 
     async def _pass(self, request: Request, receive: Receive, send: Send) -> None:
-        # Not `request.url`, in which the client's Host header has a say.
-        if request.scope["path"] not in OPEN:
+        if _path(request.scope) not in OPEN:
             owner = self.gatekeeper.owner(request.headers.get("authorization"))
             if owner is None:
                 raise Problem(
@@ -251,11 +251,20 @@ class Door:
                     headers={"WWW-Authenticate": "Bearer"},
                     kind="token",
                 )
+            if self.gatekeeper.is_open and _is_of_another_page(request):
+                detail = "The service needs no token, so requests for pages of other origins are refused."
+                raise Problem(403, detail, kind="origin")
             request.state.owner = owner
         await self.app(request.scope, receive, send)
 
     def _count(self, request: Request, kind: str) -> None:
         request.app.state.service.metrics.failures.labels(kind).inc()
+
+
+def _is_of_another_page(request: Request) -> bool:
+    """Whether a browser sends it for a page that is not ours; for some requests it asks nobody before."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 def _has_body(request: Request) -> bool:
@@ -268,8 +277,15 @@ def _template(scope: Scope) -> str:
     return next((route.path for route in scope["app"].routes if route.matches(scope)[0] is not Match.NONE), "other")
 
 
+def _path(scope: Scope) -> str:
+    """The path as it is routed, without what the ASGI server says the application is mounted at."""
+    # Not that of `Request.url`, in which the client's Host header has a say.
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+
+
 def _is_openai(request: Request) -> bool:
-    return str(request.scope["path"]).startswith(("/v1/audio/", "/v1/models"))
+    return _path(request.scope).startswith(("/v1/audio/", "/v1/models"))
 
 
 async def _refused_by_router(request: Request, error: Exception) -> Response:

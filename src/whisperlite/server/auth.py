@@ -150,6 +150,11 @@ class Gatekeeper:
         self._seen = float("-inf")
         self._read: dict[str, str] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everyone is let in."""
+        return self._file is None
+
     def hashes(self) -> dict[str, str]:
         """Name → hash of each token that is valid now."""
         if self._file is not None:
@@ -195,7 +200,7 @@ class Gatekeeper:
 
     def owner(self, authorization: str | None) -> str | None:
         """The hash of the token in an `Authorization` header, by which its owner is known; None: it is not valid."""
-        if self._file is None:
+        if self.is_open:
             return ""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":

@@ -1,15 +1,14 @@
 """The body of a request → its fields, and its recording on the disk.
 
-In: multipart/form-data, or JSON with the recording in base64. A recording goes to the disk as it arrives, so that what
-a request takes of the memory does not depend on its size; a body that is too large or too slow is refused as soon as it
-is.
+In: multipart/form-data, or JSON with the recording in base64. The recording of a form goes to the disk as it arrives,
+so that what it takes of the memory does not depend on its size; JSON, which is read as a whole, is limited and takes
+turns. A body that is too large or too slow is refused as soon as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -22,13 +21,12 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from whisperlite.server.json_body import read_json
-from whisperlite.server.problems import Problem, storage_full
+from whisperlite.server.problems import FULL, Problem, storage_full
 from whisperlite.server.settings import Settings
 
 _MOST_FIELDS = 200
 _MOST_TEXT = 1 << 17  # bytes of all fields but the recording
 _MOST_JSON = 64_000_000  # bytes of a body that has to be in memory as a whole
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _T = TypeVar("_T")
 
 
@@ -107,7 +105,7 @@ async def _on_disk(action: Callable[[], _T]) -> _T:
     try:
         return await asyncio.to_thread(action)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise storage_full() from error
 

@@ -76,7 +76,7 @@ _PART = re.compile(r"(\w+)\[(\w*)\]")
 
 
 def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """The fields of a form, lists and objects in one text each, where a client has written them part by part.
+    """The fields of a form that are not empty, lists and objects in one text each, if a client wrote them in parts.
 
     `name[]`, once for each entry, and `name[key]` are how OpenAI's client and others write them.
     """
@@ -93,7 +93,8 @@ def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
         else:
             parts.setdefault(found[1], []).append(value)
     once(keys)
-    return whole + [(name, ",".join(values)) for name, values in parts.items()]
+    whole += [(name, ",".join(values)) for name, values in parts.items()]
+    return [(name, value) for name, value in whole if not isinstance(value, str) or value.strip()]
 
 
 def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def parse_flag(name: str, value: Any) -> bool:
 
 
 def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts of a form → values. A field that is empty, and whose value cannot be an empty text, was not given.
+    """Texts of a form → values.
 
     Raises:
         Problem: 422, a text that is no value of its option.
@@ -139,8 +140,6 @@ def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name in _FREE_TEXT:
             parsed[name] = value
-            continue
-        if not value.strip() and not _takes(kind, ""):
             continue
         try:
             parsed[name] = _as_json(kind.parse(_SPELLED.get(value.strip().lower(), value.strip())))
@@ -233,14 +232,6 @@ def _in_form(schema: Schema, *, is_text: bool) -> Schema:
 def _ways(schema: Schema) -> list[Schema]:
     """What a schema allows, one by one."""
     return [way for part in schema["anyOf"] for way in _ways(part)] if "anyOf" in schema else [schema]
-
-
-def _takes(kind: Kind, value: Any) -> bool:
-    try:
-        kind.check(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _as_json(value: Any) -> Any:

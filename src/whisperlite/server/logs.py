@@ -47,5 +47,6 @@ def log_to_stderr(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(True)
     for noisy in ("httpcore2", "python_multipart"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

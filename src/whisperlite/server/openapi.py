@@ -38,12 +38,14 @@ def document(names: Sequence[str], settings: Settings) -> Json:
             "/v1/requests/{id}": {"get": _find_request()},
             "/v1/audio/transcriptions": {"post": _openai(names, settings, "Transcribe a recording.")},
             "/v1/audio/translations": {"post": _openai(names, settings, "Translate a recording into English.")},
-            "/v1/models": {"get": _operation("The model that is served.", _json(_MODELS), 401, openai_errors=True)},
+            "/v1/models": {
+                "get": _operation("The model that is served.", _json(_MODELS), 401, 403, openai_errors=True)
+            },
             "/v1/models/{model}": {"get": _find_model(names)},
             "/healthz": {"get": _open("Whether the process runs.", {200: _json(_STATE)})},
             "/readyz": {"get": _open("Whether requests are taken.", {200: _json(_STATE), 503: _json(_STATE)})},
             "/metrics": {
-                "get": _operation("Metrics for Prometheus.", {"description": "Metrics", "content": _TEXT}, 401)
+                "get": _operation("Metrics for Prometheus.", {"description": "Metrics", "content": _TEXT}, 401, 403)
             },
         },
         "components": {
@@ -59,7 +61,7 @@ def _infer(names: Sequence[str], settings: Settings) -> Json:
     operation = _operation(
         "Transcribe a recording, or translate it into English.",
         _json({"$ref": "#/components/schemas/Answer"}),
-        *(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507),
+        *(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507),
     )
     known = next((name for name in names if name.count("/") == 1), None)
     return {
@@ -101,7 +103,7 @@ def _find_request() -> Json:
     operation = _operation(
         "The state of a request with a webhook, and its result when it is done.",
         _json({"$ref": "#/components/schemas/Answer"}),
-        *(401, 404),
+        *(401, 403, 404),
     )
     return {**operation, "parameters": [_path_parameter("id")]}
 
@@ -119,7 +121,7 @@ def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:
         **in_form({name: schema for name, schema in options.items() if name not in left_out}),
     }
     operation = _operation(
-        summary, {}, *(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507), openai_errors=True
+        summary, {}, *(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507), openai_errors=True
     )
     content = {
         "application/json": {"schema": {"type": "object", "required": ["text"]}},
@@ -139,7 +141,7 @@ def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:
 
 
 def _find_model(names: Sequence[str]) -> Json:
-    operation = _operation("The model of this name.", _json(_MODEL), 401, 404, openai_errors=True)
+    operation = _operation("The model of this name.", _json(_MODEL), 401, 403, 404, openai_errors=True)
     return {**operation, "parameters": [_path_parameter("model", names[0])]}
 
 
@@ -188,6 +190,7 @@ def _or_null(schema: Json) -> Json:
 _REASONS = {
     400: "The body is not what its content type says, or lacks something.",
     401: "Missing or unknown token.",
+    403: "A browser sends it for a page of another origin, and the service needs no token.",
     404: "There is nothing with this name.",
     408: "The upload was too slow.",
     413: "The upload is too large.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +24,7 @@ from whisperlite.errors import (
 )
 
 RETRY_AFTER_S = 5
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk has no room
 
 
 class Problem(Exception):

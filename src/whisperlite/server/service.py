@@ -7,14 +7,13 @@ import contextlib
 import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import whisperlite
 from whisperlite import Job, Segment, Transcription, Whisper
 from whisperlite.errors import AudioTooLongError
-from whisperlite.options import Options
+from whisperlite.options import Options, as_arguments
 from whisperlite.server.auth import Gatekeeper, three_quarters
 from whisperlite.server.metrics import Metrics
 from whisperlite.server.problems import Problem, broken, busy, problem_of
@@ -35,13 +34,16 @@ def files_of_requests(folder: Path) -> Iterator[Path]:
 
 def names_of(model: Whisper, settings: Settings) -> tuple[str, ...]:
     """Every name by which the model can be asked for; the first is its own, or "local/FOLDER" of one from the disk."""
-    known = {info.name: info.repository for info in whisperlite.available_models()}
     path = Path(model.name)
-    names = [f"local/{path.name}" if path.is_absolute() else model.name, *settings.served_names]
-    for name, repository in known.items():
-        if model.name in (name, repository):
-            names += [name, repository, repository.rpartition("/")[2]]
-    return tuple(dict.fromkeys(names))
+    if path.is_absolute():
+        return tuple(dict.fromkeys([f"local/{path.name}", *settings.served_names]))
+    given = model.name.partition("@")[0]  # without the revision
+    names = [given]
+    for info in whisperlite.available_models():
+        if given in (info.name, info.repository):
+            names += [info.name, info.repository]
+    short = [name.rpartition("/")[2] for name in names]
+    return tuple(dict.fromkeys([model.name, *settings.served_names, *names, *short]))
 
 
 class Service:
@@ -127,7 +129,7 @@ class Service:
             file.unlink(missing_ok=True)
 
     def submit(self, file: Path, options: Options) -> Job:
-        return self.pool.submit(file, **{each.name: getattr(options, each.name) for each in fields(options)})
+        return self.pool.submit(file, **as_arguments(options))
 
     async def transcribe(self, file: Path, options: Options) -> Transcription:
         """Transcribe a recording; where the caller is cancelled, so is the work.

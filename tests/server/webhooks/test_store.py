@@ -329,10 +329,45 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     Store(tmp_path).close()
     database = sqlite3.connect(tmp_path / "requests.sqlite3")
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
-    with pytest.raises(StoreError, match="has the format 2"):
+    with pytest.raises(StoreError, match="has the format 3"):
         Store(tmp_path)
+
+
+def test_an_older_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    before = Store(tmp_path)
+    before.add(replace(REQUEST, model="base"))
+    before.close()
+    database = sqlite3.connect(tmp_path / "requests.sqlite3")
+    for statement in ("ALTER TABLE requests DROP COLUMN model", "PRAGMA user_version = 1"):
+        database.execute(statement)
+    for index in ("pending", "delivered", "gave_up"):
+        database.execute(f"DROP INDEX {index}")
+    database.close()
+    for _ in range(2):
+        after = Store(tmp_path)
+        assert after.find("one") == REQUEST
+        assert _indexes(after) == {"undelivered", "queued", "pending", "delivered", "gave_up"}
+        after.close()
+
+
+def _indexes(store: Store) -> set[str]:
+    return {name for (name,) in store._read("SELECT name FROM sqlite_master WHERE type = 'index' AND sql NOT NULL")}
+
+
+def test_what_is_counted_again_and_again_reads_no_answers(store: Store) -> None:
+    ways: list[str] = []
+    store._database.set_trace_callback(lambda statement: ways.append(statement))
+    store.pending()
+    store.pending("anna")
+    store.forget(0.0)
+    store._database.set_trace_callback(None)
+    queries = [each for each in ways if each.startswith(("SELECT", "DELETE"))]
+    assert len(queries) == 3
+    for query in queries:
+        plan = " ".join(str(row[3]) for row in store._read(f"EXPLAIN QUERY PLAN {query}"))
+        assert "SCAN requests" not in plan.replace("SCAN requests USING COVERING INDEX pending", "")
 
 
 def test_every_write_is_synchronised(store: Store) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 _FILE = "requests.sqlite3"
-_VERSION = 1
+_VERSION = 2
 
 _SCHEMA = (
     """
@@ -37,7 +37,8 @@ _SCHEMA = (
         last_error TEXT NOT NULL,
         finished REAL,
         starts INTEGER NOT NULL,
-        receiver TEXT NOT NULL
+        receiver TEXT NOT NULL,
+        model TEXT NOT NULL DEFAULT ''
     )
     """,
     """
@@ -45,7 +46,12 @@ _SCHEMA = (
     WHERE status != 'queued' AND delivered IS NULL AND gave_up IS NULL
     """,
     "CREATE INDEX queued ON requests (created) WHERE status = 'queued'",
+    # What these are asked for lies behind the answers, which may be long.
+    "CREATE INDEX pending ON requests (owner, delivered, gave_up) WHERE delivered IS NULL AND gave_up IS NULL",
+    "CREATE INDEX delivered ON requests (delivered) WHERE delivered IS NOT NULL",
+    "CREATE INDEX gave_up ON requests (gave_up) WHERE gave_up IS NOT NULL",
 )
+_FROM_1 = ("ALTER TABLE requests ADD COLUMN model TEXT NOT NULL DEFAULT ''", *_SCHEMA[-3:])
 _UNDELIVERED = "status != 'queued' AND delivered IS NULL AND gave_up IS NULL"
 
 # What SQLite says when nothing more can be written; Python 3.10 has no error codes.
@@ -84,6 +90,7 @@ class StoredRequest:
         last_error: of the last attempt; "": there was none.
         finished: when the answer came.
         starts: how often its transcription was begun.
+        model: that it was made for; "": not known, as of those that an earlier version stored.
     """
 
     id: str
@@ -101,6 +108,7 @@ class StoredRequest:
     last_error: str = ""
     finished: float | None = None
     starts: int = 0
+    model: str = ""
 
     @property
     def receiver(self) -> str:
@@ -282,10 +290,8 @@ class Store:
 
     def pending(self, owner: str | None = None) -> int:
         """How many are queued, or finished and neither delivered nor given up: of an owner; None: of all."""
-        ((count,),) = self._read(
-            "SELECT COUNT(*) FROM requests WHERE delivered IS NULL AND gave_up IS NULL AND owner = ifnull(?, owner)",
-            owner,
-        )
+        query = "SELECT COUNT(*) FROM requests WHERE delivered IS NULL AND gave_up IS NULL"
+        ((count,),) = self._read(query) if owner is None else self._read(f"{query} AND owner = ?", owner)
         return int(count)
 
     def forget(self, before: float) -> None:
@@ -300,15 +306,14 @@ class Store:
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute("BEGIN IMMEDIATE")
         ((version,),) = self._database.execute("PRAGMA user_version").fetchall()
-        if version not in (0, _VERSION):
+        if version not in range(_VERSION + 1):
             raise StoreError(
                 f"{self._path} has the format {version}; this version of whisperlite reads {_VERSION}. "
                 "Use a newer whisperlite, or another folder."
             )
-        if version == 0:
-            for statement in _SCHEMA:
-                self._database.execute(statement)
-            self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        for statement in {0: _SCHEMA, 1: _FROM_1}.get(version, ()):
+            self._database.execute(statement)
+        self._database.execute(f"PRAGMA user_version = {_VERSION}")
         self._database.execute("COMMIT")
 
     def _read(self, query: str, *values: str | float | None) -> list[tuple[Any, ...]]:
