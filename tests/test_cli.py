@@ -316,6 +316,26 @@ def test_help_lists_every_option_of_subtitles(capsys: pytest.CaptureFixture[str]
     assert [each.name for each in fields(SubtitleOptions) if f"--{each.name}" not in text] == []
 
 
+# Standard input
+
+
+def test_a_recording_may_come_from_standard_input(tmp_path: Path) -> None:
+    """`cat FILE | whisperlite -`"""
+    called = [sys.executable, "-m", "whisperlite.cli", "-", "-o", str(tmp_path), "-f", "txt", "srt", *QUICK]
+    done = subprocess.run(called, input=RECORDING.read_bytes(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert {path.name for path in tmp_path.iterdir()} == {"stdin.txt", "stdin.srt"}
+    assert "John Dashwood" in (tmp_path / "stdin.txt").read_text(encoding="utf-8")
+
+
+def test_a_standard_input_without_sound_is_refused(tmp_path: Path) -> None:
+    called = [sys.executable, "-m", "whisperlite.cli", "-", "-o", str(tmp_path)]
+    done = subprocess.run(called, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "empty, 0 bytes" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 # A reader that has seen enough
 
 

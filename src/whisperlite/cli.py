@@ -1,4 +1,4 @@
-"""The command line: `whisperlite FILE...`, `whisperlite models`, `whisperlite convert SOURCE DESTINATION`.
+"""The command line: `whisperlite FILE...`, and the commands `models`, `convert`, `serve` and `token`.
 
 Every option of `options.py` is a flag, named as openai-whisper names it.
 """
@@ -36,6 +36,8 @@ from whisperlite.model_flags import (
 from whisperlite.options import Options, make_options
 from whisperlite.results import ModelInfo, Segment, Transcription
 
+_STDIN = "-"
+
 _FAILED = 1
 _WRONG_ARGUMENTS = 2
 _INTERRUPTED = 130  # as shells say it
@@ -45,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0; 1 if a file could not be transcribed or written, or a model could not be converted; 2 if
-        the arguments are wrong or the model cannot be loaded; 130 after Ctrl-C.
+        The exit status: 0; 1 if a file could not be transcribed or written, or a command could not do its work; 2 if
+        the arguments are wrong, or the model to transcribe with cannot be loaded; 130 after Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows "?" where it lacks a character
@@ -118,7 +120,10 @@ def _parser() -> argparse.ArgumentParser:
         "Each has its own --help. To transcribe a file of such a name, write ./models, ./convert, ./serve or ./token.",
     )
     parser.add_argument(
-        "audio", nargs="+", metavar="FILE", help="One or more recordings, in any format that ffmpeg reads."
+        "audio",
+        nargs="+",
+        metavar="FILE",
+        help="One or more recordings, in any format that ffmpeg reads; - is the standard input.",
     )
     add_model_flags(parser)
     parser.add_argument(
@@ -202,7 +207,8 @@ def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict
     owners: dict[Path, str] = {}
     inputs = {Path(file).resolve() for file in files}
     for file in dict.fromkeys(files):
-        outputs[file] = {name: folder / f"{Path(file).stem}.{name}" for name in formats}
+        stem = "stdin" if file == _STDIN else Path(file).stem
+        outputs[file] = {name: folder / f"{stem}.{name}" for name in formats}
         for path in outputs[file].values():
             if path in owners:
                 raise OptionError(
@@ -230,9 +236,10 @@ def _transcribe(
         bar.clear()
         _print(timed_line(segment))
 
+    source = sys.stdin.buffer if file == _STDIN else file
     try:
         result = model.transcribe(
-            file, on_segment=show if verbose else None, on_progress=bar.show, cancel=token, **options
+            source, on_segment=show if verbose else None, on_progress=bar.show, cancel=token, **options
         )
         bar.clear()
         _write(result, subtitles, targets)
