@@ -123,8 +123,14 @@ class Decoder:
 
     def cross(self, encoded: Tensor) -> CrossKeysValues:
         """Keys and values of encoded audio (B, S, C) for all layers."""
-        pairs = [block.cross_attention.keys_values(encoded) for block in self.blocks]
-        return CrossKeysValues(torch.stack([keys for keys, _ in pairs]), torch.stack([values for _, values in pairs]))
+        first = self.blocks[0].cross_attention.keys_values(encoded)
+        all_keys, all_values = (x.new_empty((len(self.blocks), *x.shape)) for x in first)
+        # Layer by layer into their places: all of them at once would be fresh memory, whose pages take as long again.
+        for layer, block in enumerate(self.blocks):
+            keys, values = first if layer == 0 else block.cross_attention.keys_values(encoded)
+            all_keys[layer].copy_(keys)
+            all_values[layer].copy_(values)
+        return CrossKeysValues(all_keys, all_values)
 
 
 @dataclass(frozen=True, slots=True)
