@@ -131,7 +131,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class LanguageDetection:
-    """Which language is spoken in the first 30 seconds.
+    """Which language is spoken, as `Whisper.detect_language` says it.
 
     Attributes:
         language: the code of the most probable language.

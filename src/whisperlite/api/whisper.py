@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
@@ -28,7 +27,7 @@ from whisperlite.decoding.asks import Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.threads import ending_workers, usable_threads
-from whisperlite.errors import DecodingError, LanguageError, OptionError, WhisperliteError
+from whisperlite.errors import LanguageError, OptionError, WhisperliteError
 from whisperlite.kinds import checked
 from whisperlite.nn.build import Float32Copy
 from whisperlite.nn.config import ModelDimensions
@@ -38,7 +37,7 @@ from whisperlite.options import Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.driver import drive
-from whisperlite.transcription.languages import among, likeliest
+from whisperlite.transcription.listening import detection_of, detection_places, finite
 from whisperlite.transcription.recording import Recording
 from whisperlite.transcription.session import Accepted
 from whisperlite.transcription.start import start_recording
@@ -238,16 +237,19 @@ class Whisper:
         sampling_rate: int | None = None,
         cancel: CancelToken | None = None,
         allowed_languages: str | Sequence[str] | None = None,
+        language_detection_segments: int = 1,
+        language_detection_threshold: float = 0.5,
         timeout_s: float | None = None,
         max_duration_s: float | None = None,
     ) -> LanguageDetection:
-        """Which language is spoken in the first 30 seconds.
+        """Which language is spoken: in the first 30 seconds, or in as many windows as `language_detection_segments`.
 
         The whole recording is read all the same: its loudest moment is a part of every window's features.
 
         Args:
-            audio, sampling_rate, cancel, allowed_languages, timeout_s, max_duration_s: as in `transcribe`. The
-                probabilities are of all languages, whichever are allowed.
+            audio, sampling_rate, cancel, allowed_languages, language_detection_segments, language_detection_threshold,
+                timeout_s, max_duration_s: as in `transcribe`. The probabilities are of all languages, whichever are
+                allowed; of several windows, the mean.
 
         Raises:
             OptionError: an option has a wrong value.
@@ -258,19 +260,27 @@ class Whisper:
         """
         if not self.is_multilingual:
             raise LanguageError(f"{self.name!r} is English-only: it cannot tell languages apart.")
-        options = Options(allowed_languages=allowed_languages, timeout_s=timeout_s, max_duration_s=max_duration_s)
-        self.check_options(options)
-        stop = Stop.after(options.timeout_s, cancel)
+        chosen = Options(
+            allowed_languages=allowed_languages,
+            language_detection_segments=language_detection_segments,
+            language_detection_threshold=language_detection_threshold,
+            timeout_s=timeout_s,
+            max_duration_s=max_duration_s,
+        )
+        self.check_options(chosen)
+        stop = Stop.after(chosen.timeout_s, cancel)
         stop.check()
-        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
+        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=chosen.max_duration_s)
         features = Features(sound.samples, self.dims.n_mels, check=stop.check)
         features.find_floor()
-        (answer,) = self._engine().run([Detect(features.detection_window())])
-        assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        language, probability = likeliest(among(answer.probabilities, options.allowed_languages))
-        if not math.isfinite(probability):
-            raise DecodingError("The probabilities of the languages are not finite; samples belong in [-1, 1].")
-        return LanguageDetection(language, probability, answer.probabilities)
+        engine, found = self._engine(), detection_of(chosen)
+        for seek in detection_places([(0, features.content_frames)], chosen):
+            stop.check()
+            (answer,) = engine.run([Detect(features.detection_window(seek))])
+            assert isinstance(answer, Detected), "a Detect is answered by a Detected"
+            if found.add(finite(answer.probabilities)):
+                break
+        return LanguageDetection(*found.likeliest, found.probabilities)
 
     def check_options(self, options: Options) -> None:
         """Refuse what this model does not have; every method does so itself, before any audio is read.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SPAN_S = 3.0  # of audio that one opinion is formed on
 HOP_S = 1.0
@@ -32,6 +32,39 @@ def among(probabilities: Probabilities, allowed: Sequence[str] | None) -> dict[s
 def likeliest(probabilities: Probabilities) -> tuple[str, float]:
     """The most probable language and its probability; the first of equals."""
     return max(probabilities.items(), key=lambda item: item[1])
+
+
+@dataclass(slots=True)
+class Detection:
+    """The languages of a whole recording, from one window after the other.
+
+    Attributes:
+        allowed: those that may be detected; None: all.
+        threshold: a language that is as probable needs no further window.
+        heard: the probabilities of each window that counts.
+    """
+
+    allowed: Sequence[str] | None
+    threshold: float
+    heard: list[Probabilities] = field(default_factory=list)
+
+    def add(self, probabilities: Probabilities) -> bool:
+        """Take one more window; whether it is enough: then it alone counts."""
+        self.heard.append(probabilities)
+        is_clear = likeliest(among(probabilities, self.allowed))[1] >= self.threshold
+        if is_clear:
+            self.heard = self.heard[-1:]
+        return is_clear
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Of every language, the mean over the windows that count."""
+        return average(self.heard)
+
+    @property
+    def likeliest(self) -> tuple[str, float]:
+        """Of those that may be detected."""
+        return likeliest(among(self.probabilities, self.allowed))
 
 
 def spans_of(length_s: float) -> tuple[tuple[float, float], ...]:

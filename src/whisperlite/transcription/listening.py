@@ -15,9 +15,9 @@ from whisperlite.options import Options
 from whisperlite.transcription.bounds import Clip
 from whisperlite.transcription.languages import (
     SPAN_S,
+    Detection,
     Heard,
     among,
-    average,
     beginning_of,
     likeliest,
     spans_of,
@@ -75,18 +75,17 @@ class Listening:
         Args:
             is_speech: clips are where there is speech.
         """
-        found: list[dict[str, float]] = []
-        for seek in self._places(clips if is_speech else [(0, self.features.content_frames)]):
+        places = detection_places(clips if is_speech else [(0, self.features.content_frames)], self.options)
+        found = detection_of(self.options)
+        for seek in places:
             window = self.features.detection_window(seek)
             answer = yield from self._hear(Detect(window))
-            if not found:
+            if seek == places[0]:
                 # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
                 self._encoded = (window, answer.encoding)
-            found.append(self._allowed(answer.probabilities))
-            if likeliest(found[-1])[1] >= self.options.language_detection_threshold:
-                found = found[-1:]
+            if found.add(finite(answer.probabilities)):
                 break
-        self.record.language, self.record.language_probability = likeliest(average(found))
+        self.record.language, self.record.language_probability = found.likeliest
 
     def window(self, seek: int, n_frames: int) -> Asks[tuple[str, float | None]]:
         """The language that a window begins in, and where another one begins, seconds into it."""
@@ -177,21 +176,39 @@ class Listening:
             for each, no_speech in zip(answer.of_spans, answer.no_speech_of_spans, strict=True)
         ]
 
-    def _places(self, parts: Sequence[Clip]) -> list[int]:
-        """Where the recording's language is listened for, in windows of 30 s."""
-        places = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
-        apart: list[int] = []
-        for place in places or [0]:
-            if not apart or place >= apart[-1] + WINDOW_FRAMES:
-                apart.append(place)
-        return apart[: self.options.language_detection_segments]
-
     def _allowed(self, probabilities: dict[str, float]) -> dict[str, float]:
-        if not all(map(math.isfinite, probabilities.values())):
-            raise DecodingError("The probabilities of the languages are not finite; try compute_type='float32'.")
-        allowed = self.options.allowed_languages
-        assert allowed is None or isinstance(allowed, tuple), "options are normalised when they are made"
-        return among(probabilities, allowed)
+        return among(finite(probabilities), detection_of(self.options).allowed)
+
+
+def detection_of(options: Options) -> Detection:
+    """With nothing heard yet."""
+    allowed = options.allowed_languages
+    assert allowed is None or isinstance(allowed, tuple), "options are normalised when they are made"
+    return Detection(allowed, options.language_detection_threshold)
+
+
+def detection_places(parts: Sequence[Clip], options: Options) -> list[int]:
+    """Where a recording's language is listened for: the first frames of windows of 30 s, one at least."""
+    places = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
+    apart: list[int] = []
+    for place in places or [0]:
+        if not apart or place >= apart[-1] + WINDOW_FRAMES:
+            apart.append(place)
+    return apart[: options.language_detection_segments]
+
+
+def finite(probabilities: dict[str, float]) -> dict[str, float]:
+    """Probabilities that are numbers.
+
+    Raises:
+        DecodingError: some are not.
+    """
+    if not all(map(math.isfinite, probabilities.values())):
+        raise DecodingError(
+            "The probabilities of the languages are not finite: samples belong in [-1, 1], or try "
+            "compute_type='float32'."
+        )
+    return probabilities
 
 
 @dataclass(frozen=True, slots=True)
