@@ -468,9 +468,10 @@ def test_a_recording_that_is_too_long_is_refused_before_it_is_read_to_its_end(tm
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts")
 def test_what_ffmpeg_says_is_kept_within_bounds() -> None:
-    _, log, _ = ffmpeg._run(["/bin/sh", "-c", "yes [error] damage | head -c 5000000 >&2"])
-    assert len(log) == 1 << 20
-    assert log.startswith("[error] damage\n")
+    script = "echo '[error] first' >&2; yes '[info] something' | head -c 5000000 >&2; echo >&2; echo '[error] last' >&2"
+    _, log, _ = ffmpeg._run(["/bin/sh", "-c", script])
+    assert len(log) == 2 << 20
+    assert ffmpeg._read_log(log, 0).problems == ("first", "last")
 
 
 @pytest.mark.skipif(not hasattr(os, "getpgrp"), reason="POSIX")

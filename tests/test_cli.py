@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -328,9 +329,11 @@ def test_a_recording_may_come_from_standard_input(tmp_path: Path) -> None:
     assert "John Dashwood" in (tmp_path / "stdin.txt").read_text(encoding="utf-8")
 
 
-def test_a_standard_input_without_sound_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("redirection", ["</dev/null", "<&-"])
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+def test_a_standard_input_without_sound_is_refused(tmp_path: Path, redirection: str) -> None:
     called = [sys.executable, "-m", "whisperlite.cli", "-", "-o", str(tmp_path)]
-    done = subprocess.run(called, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(f"{shlex.join(called)} {redirection}", shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert "empty, 0 bytes" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.pooled import SHORT, noise, quick
+from tests.pooled import QUICK, SHORT, noise
 from tests.test_cancel import Countdown
 from whisperlite import (
     AudioTooLongError,
@@ -98,19 +98,24 @@ def test_a_language_is_detected_among_those_that_are_allowed(model: Whisper) -> 
 
 
 def test_a_detection_hears_as_much_as_a_transcription_does(model: Whisper) -> None:
-    sounds = np.concatenate([noise(30, seed) for seed in range(3)])
-    each = [model.detect_language(sounds[start:]) for start in range(0, len(sounds), 30 * 16000)]
-    assert len({found.language for found in each}) > 1, "or it says nothing"
+    time = np.arange(30 * 16000, dtype=np.float32) / 16000
+    sounds = np.concatenate([np.sin(2764.6 * time), noise(30), time * 50 % 1 - 0.5]).astype(np.float32)
+    first = model.detect_language(sounds)
+    probabilities = set()
     for options in (
         {"language_detection_segments": 3, "language_detection_threshold": 1.0},
         {"language_detection_segments": 2, "language_detection_threshold": 1.0},
-        {"language_detection_segments": 3, "language_detection_threshold": each[0].probability},
-        {"language_detection_segments": 9, "allowed_languages": [each[1].language, each[2].language]},
+        {"language_detection_segments": 3, "language_detection_threshold": first.probability},
+        {"language_detection_segments": 9, "allowed_languages": ["de", "en"]},
     ):
-        found = model.detect_language(sounds, **options)  # type: ignore[arg-type]
-        result = model.transcribe(sounds, **quick(language=None, **options))  # type: ignore[typeddict-item]
+        chosen: dict[str, Any] = {**QUICK, "language": None, **options}
+        found = model.detect_language(sounds, **options)
+        result = model.transcribe(sounds, **chosen)
         assert (found.language, found.probability) == (result.language, result.language_probability)
         assert sum(found.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
+        probabilities.add(found.probability)
+    assert len(probabilities) == 4
+    assert first.probability in probabilities
     with pytest.raises(OptionError, match="language_detection_threshold"):
         model.detect_language(sounds, language_detection_threshold=0.9)
 

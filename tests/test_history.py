@@ -166,18 +166,22 @@ def test_no_more_is_kept_of_long_texts_than_a_window_can_be_told() -> None:
         ({"initial_prompt": "word " * MAX_PREVIOUS}, []),
         (
             {"initial_prompt": "word " * (MAX_PREVIOUS + 1)},
-            ["initial_prompt: 224 tokens, and windows are told the last 223."],
+            ["initial_prompt: 224 tokens, of which the last 223 are used."],
         ),
-        ({"initial_prompt": "word " * MAX_PREVIOUS, "hotwords": "word " * 20}, []),
+        ({"initial_prompt": "word " * 203, "hotwords": "word " * 20}, []),
+        (
+            {"initial_prompt": "word " * MAX_PREVIOUS, "hotwords": "word " * 20},
+            ["initial_prompt: 223 tokens, of which the last 203 are used, beside hotwords."],
+        ),
         (
             {"initial_prompt": "word " * 210, "hotwords": "word " * 20, "carry_initial_prompt": True},
-            ["initial_prompt: 210 tokens, and windows are told the last 203 beside hotwords."],
+            ["initial_prompt: 210 tokens, of which the last 203 are used, beside hotwords."],
         ),
         ({"hotwords": "word " * MAX_PREVIOUS}, []),
-        ({"hotwords": "word " * 300}, ["hotwords: 300 tokens, and windows are told the first 223"]),
+        ({"hotwords": "word " * 300}, ["hotwords: 300 tokens, of which the first 223 are used."]),
         (
             {"initial_prompt": "word", "hotwords": "word " * 300, "carry_initial_prompt": True},
-            ["hotwords: 300 tokens", "initial_prompt: 1 tokens, and windows are told the last 0 beside hotwords."],
+            ["hotwords: 300 tokens"],
         ),
     ],
 )

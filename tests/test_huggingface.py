@@ -243,6 +243,11 @@ def test_a_language_or_task_of_a_fine_tune_replaces_what_its_origin_forced(
     assert read_checkpoint(folder).generation_config == GenerationConfig(**said)  # type: ignore[arg-type]
 
 
+def test_several_languages_are_none_to_be_named(tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path, SMALL, TENSORS, generation_config={"language": ["hi", "ur"], "task": None})
+    assert read_checkpoint(folder).generation_config == GenerationConfig()
+
+
 @pytest.mark.parametrize(
     "stated",
     [
@@ -255,8 +260,6 @@ def test_a_language_or_task_of_a_fine_tune_replaces_what_its_origin_forced(
         {"lang_to_id": [50259]},
         {"lang_to_id": {"<|de|>": 263}},
         {"lang_to_id": {"<|de|>": "264"}},
-        {"language": 264},
-        {"task": ["transcribe"]},
     ],
 )
 def test_damage_in_it_is_refused(stated: dict[str, Any], tmp_path: Path) -> None:

@@ -218,6 +218,17 @@ def test_an_empty_destination_is_filled(source: Path, tmp_path: Path) -> None:
     assert load_checkpoint(whisperlite.convert_model(source, tmp_path / "new")).dims == SMALL
 
 
+def test_a_cache_that_cannot_be_listed_leaves_the_official_names(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("somebody else's")
+
+    monkeypatch.setattr("huggingface_hub.scan_cache_dir", refuse)
+    assert [info.name for info in whisperlite.available_models()] == list(PUBLISHED)
+    assert "somebody else's" in caplog.text
+
+
 def test_only_a_model_is_overwritten(source: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -248,13 +259,19 @@ def test_a_folder_that_holds_a_model_and_more_is_not_overwritten(source: Path, t
         *("model-00001-of-00002.safetensors", "model.safetensors.index.json", "model.fp16.safetensors", "merges.txt"),
         *("pytorch_model.bin", "pytorch_model-00001-of-00003.bin", "pytorch_model.bin.index.fp32.json", "vocab.json"),
         *("model.bin", "vocabulary.txt", "vocabulary.json", "tokenizer.json", "special_tokens_map.json"),
-        *("config.json", "generation_config.json", "preprocessor_config.json"),
+        *("config.json", "generation_config.json", "preprocessor_config.json", "normalizer.json"),
+        *("model-00001-of-00002.fp16.safetensors", "model.fp16-00001-of-00002.safetensors"),
     ],
 )
 def test_parts_of_models_are_known_by_their_names(name: str) -> None:
     assert is_of_a_model(name)
     assert not is_of_a_model(f"my {name}")
     assert not is_of_a_model(f"{name}.txt")
+
+
+@pytest.mark.parametrize("name", ["model-evaluation.json", "model.notes.json", "model-anything.bin", "README.md"])
+def test_other_files_are_not_taken_for_parts_of_models(name: str) -> None:
+    assert not is_of_a_model(name)
 
 
 def test_the_old_model_comes_back_where_the_new_one_cannot_be_moved(

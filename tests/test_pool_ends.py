@@ -202,12 +202,11 @@ def test_what_failed_makes_room(model: Whisper) -> None:
 def test_a_recording_that_is_done_is_let_go(
     model: Whisper, options: OptionsDict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched: list[weakref.ref[Features]] = []
+    watched: dict[int, weakref.ref[Features]] = {}
     find_floor = Features.find_floor
 
     def watching(self: Features) -> float:
-        if not watched:
-            watched.append(weakref.ref(self))
+        watched.setdefault(id(self), weakref.ref(self))
         return find_floor(self)
 
     monkeypatch.setattr(Features, "find_floor", watching)
@@ -216,7 +215,7 @@ def test_a_recording_that_is_done_is_let_go(
         with model.pool() as pool:
             job = pool.submit(noise(2), **quick(**options))
             job.result(PATIENCE_S)
-            wait_until(lambda: watched[0]() is None)
+            wait_until(lambda: not any(features() for features in watched.values()))
     finally:
         gc.enable()
     assert len(watched) == 1

@@ -230,6 +230,13 @@ def test_a_window_always_advances__correction_24() -> None:
     assert run.seeks == [0, 3000, 6000]
 
 
+def test_a_text_without_duration_is_left_out_and_said() -> None:
+    tokens = [at(0), *text(" One."), at(2), at(2), *text(" Yes."), at(2), at(2), *text(" Two."), at(4)]
+    run = drive([Said(tokens)], seconds=5)
+    assert [segment.text for segment in run.result.segments] == [" One.", "", " Two."]
+    assert run.result.warnings == ("A text without duration was left out at 2.00 s: Yes.",)
+
+
 def test_an_empty_recording_is_an_empty_transcript() -> None:
     run = drive([], seconds=0.005)
     assert (run.asks, run.result.text, run.result.segments) == ([], "", ())

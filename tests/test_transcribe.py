@@ -196,6 +196,8 @@ def test_an_english_only_model_says_what_it_could_not_do__correction_25(
         (31, {}, 1),
         (30, {}, 0),
         (31, {"without_timestamps": False}, 0),
+        (60, {"clip_timestamps": [0, 10, 20, 50]}, 0),
+        (60, {"clip_timestamps": [0, 10, 20, 51]}, 1),
         (31, {"word_timestamps": True}, 0),  # the next window begins behind the last word
         (15, {"chunk_length": 10}, 1),
     ],

@@ -84,9 +84,11 @@ def _transcribe_all(arguments: list[str]) -> int:
         return _WRONG_ARGUMENTS
     status = 0
     for file, targets in outputs.items():
+        # Read here, where Ctrl-C ends the waiting for somebody who does not write.
+        source = _standard_input() if file == _STDIN else file
         with _interruptible() as token:
             named = {**options, "batch_size": values["batch_size"]}
-            status = max(status, _transcribe(model, file, named, subtitles, values["verbose"], targets, token))
+            status = max(status, _transcribe(model, file, source, named, subtitles, values["verbose"], targets, token))
         if token.is_cancelled:
             return _INTERRUPTED
     return status
@@ -224,6 +226,7 @@ def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict
 def _transcribe(
     model: whisperlite.Whisper,
     file: str,
+    source: str | bytes,
     options: dict[str, Any],
     subtitles: SubtitleOptions,
     verbose: bool,
@@ -236,7 +239,6 @@ def _transcribe(
         bar.clear()
         _print(timed_line(segment))
 
-    source = sys.stdin.buffer if file == _STDIN else file
     try:
         result = model.transcribe(
             source, on_segment=show if verbose else None, on_progress=bar.show, cancel=token, **options
@@ -251,6 +253,11 @@ def _transcribe(
         return _FAILED
     _print_warnings(result, file)
     return 0
+
+
+def _standard_input() -> bytes:
+    """All of it; nothing where there is none."""
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()
 
 
 def _write_partial(partial: Transcription, file: str, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:

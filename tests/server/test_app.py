@@ -30,7 +30,8 @@ from whisperlite.server import auth
 from whisperlite.server.app import OPEN, check_startable, create_app, kept_secret
 from whisperlite.server.auth import Gatekeeper, add_token, hash_of, read_hashes, three_quarters
 from whisperlite.server.logs import REQUEST_ID, JsonFormatter, log
-from whisperlite.server.service import names_of
+from whisperlite.server.problems import Problem
+from whisperlite.server.service import Service, identity_of, names_of
 from whisperlite.server.settings import Settings
 
 
@@ -426,7 +427,7 @@ def test_no_other_origin_is_let_in(service: Running) -> None:
 
 def test_a_page_of_another_origin_cannot_use_a_service_without_tokens(service: Running) -> None:
     """A browser sends such a form without asking, and the page cannot read the answer; but it would be done."""
-    for origin in ("https://example.com", "null", f"http://localhost:{service.port}"):
+    for origin in ("https://example.com", "null", "http://[", f"http://localhost:{service.port}"):
         answer = service.client.post(INFERENCE, files={"audio": WAV}, data=FORM, headers={"Origin": origin})
         assert (answer.status_code, answer.json()["status"]) == (403, 403)
         assert service.client.get("/healthz", headers={"Origin": origin}).status_code == 200
@@ -475,7 +476,40 @@ def test_a_model_is_known_by_its_names_without_the_revision(loaded: str, first: 
     assert set(names[2:]) == others
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_same"),
+    [
+        ("base", "base", True),
+        ("base@main", "base", True),
+        ("base", "openai/whisper-base", True),
+        ("openai/whisper-base", "base@main", True),
+        ("base", "tiny", False),
+        ("acme/whisper@v1", "acme/whisper@v2", False),
+        ("/runs/a/final", "/runs/b/final", False),
+        ("", "base", True),
+    ],
+)
+def test_what_was_sent_to_a_model_is_for_that_model(before: str, now: str, is_same: bool) -> None:
+    service = Service.__new__(Service)
+    service.model = SimpleNamespace(name=now)  # type: ignore[assignment]
+    service.names = names_of(service.model, Settings())
+    identity = identity_of(SimpleNamespace(name=before)) if before else ""  # type: ignore[arg-type]
+    if is_same:
+        service.check_model(identity)
+    else:
+        with pytest.raises(Problem, match="not served any more"):
+            service.check_model(identity)
+
+
 # What is seen
+
+
+def test_warnings_of_python_are_lines_of_the_log_too() -> None:
+    code = "import warnings; from whisperlite.server import logs; logs.log_to_stderr('info'); warnings.warn('Hm.')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["level"] == "warning"
+    assert "Hm." in json.loads(line)["message"]
 
 
 def test_it_says_when_the_device_has_failed(model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

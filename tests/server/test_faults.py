@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import signal
 import socket
@@ -110,10 +111,17 @@ def test_a_request_that_cannot_be_stored_is_not_accepted(
         assert service.post(WAV).status_code == 200
 
 
-def test_a_folder_that_is_gone_is_not_a_full_disk(model: Whisper, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("code", "status"), [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EIO, 500)])
+def test_only_a_full_disk_is_told_as_one(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, status: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Store, "add", fail)
     with running(model, tmp_path, webhook_allow_hosts=("127.0.0.1",)) as service:
-        (tmp_path / "stored").rmdir()
-        assert service.post(WAV, webhook="http://127.0.0.1:9/").status_code == 500
+        assert service.post(WAV, webhook="http://127.0.0.1:9/").status_code == status
+        assert list((tmp_path / "stored").iterdir()) == []
 
 
 def test_a_disk_that_fails_while_an_upload_is_written_is_told(

@@ -322,7 +322,8 @@ def test_whether_a_field_is_a_text_does_not_depend_on_how_it_is_described() -> N
 
 def test_what_is_not_given_has_the_library_s_defaults() -> None:
     """As a browser sends a form that nobody has filled in."""
-    names = (*OPTIONS, "chunk_level", "chunk_length_s", "webhook", "suppress_regex", "allowed_languages[]")
+    names = [*OPTIONS, "chunk_level", "chunk_length_s", "webhook", "suppress_regex", "vad_options[threshold]"]
+    names += ["allowed_languages[]", "clip_timestamps[]", "clip_timestamps[]"]
     read = read_fields([(name, " ") for name in names], Settings(), is_form=True).options
     default = Options()
     for definition in fields(Options):

@@ -380,7 +380,7 @@ def test_what_waits_is_not_transcribed_by_another_model(
         (result,) = received(receiver)
     assert result["inference_status"]["status"] == "failed"
     assert (result["problem"]["status"], result["text"]) == (404, None)
-    assert "'small' is not served here; available: tiny, " in result["problem"]["detail"]
+    assert "is not served any more; available: tiny, " in result["problem"]["detail"]
 
 
 def test_ends_in_good_order_count_against_no_request_and_kills_do(

@@ -254,7 +254,8 @@ class Crew:
                 self._take_in(driver)
                 heap.give_back()
             self._n_calm += not driver.is_idle
-            self._tell(driver.step())
+            for events in (driver.stop(), driver.move()):
+                self._tell(events)
             self._grow(driver.engine)
             heap.freed()
 
@@ -319,13 +320,15 @@ class Crew:
                 if isinstance(event, Accepted):
                     self._decoding[recording]._happened(event)
                 elif isinstance(event, BaseException):
-                    failed.append((recording, event))  # what raised it goes on until the last of the events
+                    failed.append((recording, event))
                 else:
                     self._make_room()
                     self._end(self._decoding.pop(recording), event)
         finally:
             for recording, error in failed:
-                forget_frames(error)  # whoever keeps the error is not to keep the recording and its encodings
+                # Whoever keeps the error is not to keep the recording and its encodings. The generator that gives the
+                # events is among its frames, and can be cleared when it has ended.
+                forget_frames(error)
                 self._make_room()
                 self._end(self._decoding.pop(recording), error)
 

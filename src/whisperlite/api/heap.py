@@ -28,7 +28,7 @@ class Heap:
         self.give_back()
 
     def give_back(self) -> None:
-        """To be called now and then where nothing is freed any more: what was last is given back too."""
+        """To be called now and then while nothing is freed: what was freed since the last time goes back."""
         now = time.monotonic()
         if self._has_freed and now >= self._next:
             self._next, self._has_freed = now + _EVERY_S, False

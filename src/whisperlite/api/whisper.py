@@ -280,7 +280,7 @@ class Whisper:
             assert isinstance(answer, Detected), "a Detect is answered by a Detected"
             if found.add(finite(answer.probabilities)):
                 break
-        return LanguageDetection(*found.likeliest, found.probabilities)
+        return LanguageDetection(*found.decision, found.probabilities)
 
     def check_options(self, options: Options) -> None:
         """Refuse what this model does not have; every method does so itself, before any audio is read.

@@ -17,6 +17,7 @@ from whisperlite.text.prompt import build_prompt
 from whisperlite.transcription.fallback import attempt
 from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.languages import among, likeliest
+from whisperlite.transcription.listening import finite
 from whisperlite.transcription.suppression import suppressed_tokens
 
 # Options that belong to a whole recording: `decode`, which makes one attempt at each window, refuses them.
@@ -80,7 +81,7 @@ def _ask(encoding: Encoding, options: Options, engine: Engine) -> Decode:
     if language is None and tokenizer.is_multilingual:
         (answer,) = engine.run([Detect(encoding.window, encoding)])
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        language, _ = likeliest(among(answer.probabilities, options.allowed_languages))
+        language, _ = likeliest(among(finite(answer.probabilities), options.allowed_languages))
     prompt = build_prompt(
         tokenizer,
         language=language or "en",

@@ -38,7 +38,7 @@ _OPENS_OTHERS = PLAYLISTS | SCRIPTS
 Check = Callable[[], None] | None
 _CHECKED_EVERY_S = 0.02
 _NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # on Windows, where a program without a console would open one
-_LOG = 1 << 20  # bytes
+_LOG = 1 << 20  # bytes of what it says, at the beginning and at the end
 _MEMORY = 4 << 30  # bytes of addresses for ffmpeg; it takes 0.3 GB for a long recording on many cores
 
 GET_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 'whisperlite[ffmpeg]'"
@@ -181,7 +181,7 @@ def _run(
     log = bytearray()
     output = bytearray()
     reader = OwnThread("ffmpeg", _drain, process.stdout, output, most_bytes)
-    threads = [reader, OwnThread("ffmpeg", _drain_beginning, process.stderr, log)]
+    threads = [reader, OwnThread("ffmpeg", _drain_ends, process.stderr, log)]
     if content is not None:
         threads.append(OwnThread("ffmpeg", _feed, process.stdin, content))
     with process:
@@ -190,7 +190,7 @@ def _run(
             for thread in threads:
                 thread.start()
             while reader.is_alive():
-                reader.join(None if check is None else _CHECKED_EVERY_S)
+                reader.join(_CHECKED_EVERY_S)  # Windows hears of no Ctrl-C while it waits for ever
                 if check is not None:
                     check()
             if most_bytes is not None and len(output) > most_bytes:
@@ -228,11 +228,17 @@ def _drain(pipe: IO[bytes] | None, buffer: bytearray, most_bytes: int | None = N
         buffer += chunk
 
 
-def _drain_beginning(pipe: IO[bytes] | None, buffer: bytearray) -> None:
-    """Read all, and keep as much as anybody needs: a file made to harm has ffmpeg say more than it holds itself."""
+def _drain_ends(pipe: IO[bytes] | None, buffer: bytearray) -> None:
+    """Read all, and keep the beginning and the end: a file made to harm has ffmpeg say more than it holds itself."""
     assert pipe is not None
+    end = bytearray()
     while chunk := pipe.read(1 << 16):
-        buffer += chunk[: _LOG - len(buffer)]
+        room = max(_LOG - len(buffer), 0)
+        buffer += chunk[:room]
+        end += chunk[room:]
+        if len(end) > 2 * _LOG:
+            del end[:-_LOG]
+    buffer += end[-_LOG:]
 
 
 def _feed(pipe: IO[bytes] | None, content: memoryview) -> None:

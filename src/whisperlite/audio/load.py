@@ -143,7 +143,8 @@ def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audi
         raise AudioNotFoundError(f"there is no file {path!r}{hint}") from error
     if stat.S_ISDIR(status.st_mode):
         raise AudioDecodeError(f"{path!r} is a directory: give the path of one media file in it")
-    if not stat.S_ISREG(status.st_mode):  # a pipe or a device, in which ffmpeg could not seek
+    # A pipe or a device, in which ffmpeg could not seek; or what only this process has under such a name.
+    if not stat.S_ISREG(status.st_mode) or path.startswith(("/dev/", "/proc/")):
         try:
             with Path(path).open("rb") as pipe:
                 return _from_content(pipe, repr(path), check, most_samples)
@@ -151,9 +152,7 @@ def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audi
             raise
         except OSError as error:
             raise AudioDecodeError(f"{path!r} could not be read: {error}") from error
-    # ffmpeg has a standard input of its own: what this program's was redirected from is to be named.
-    whole = Path(path).resolve() if path.startswith(("/dev/", "/proc/")) else Path(path).absolute()
-    return _decode(whole, status.st_size, repr(path), check, most_samples)
+    return _decode(Path(path).absolute(), status.st_size, repr(path), check, most_samples)
 
 
 def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:

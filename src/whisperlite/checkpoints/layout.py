@@ -20,7 +20,10 @@ SETTINGS = (CONFIG, "generation_config.json", "preprocessor_config.json", "proce
 CTRANSLATE2 = "model.bin"
 ADAPTER = "adapter_config.json"  # in a folder that has an adapter instead of weights
 
-_WEIGHTS = re.compile(r"(?:model|pytorch_model)[.-].*(?:safetensors|bin|json)")
+_WEIGHTS = re.compile(
+    r"(?:model|pytorch_model)(?:\.[^.]+)?(?:-\d+-of-\d+)?(?:\.[^.]+)?\.(?:safetensors|bin)(?:\.index(?:\.[^.]+)?\.json)?"
+)
+_UNREAD = ("normalizer.json",)  # written by transformers beside a vocabulary
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 _VARIANTS = ("fp16", "fp32")
 
@@ -68,7 +71,7 @@ def vocabulary_files(names: Collection[str], format: Format) -> list[str]:
 def is_of_a_model(name: str) -> bool:
     """Whether a file of this name is a part of a model, or could be."""
     sets = (names for of_format in _VOCABULARIES.values() for each in of_format for names in each)
-    return name in SETTINGS or any(name in names for names in sets) or _WEIGHTS.fullmatch(name) is not None
+    return name in (*SETTINGS, *_UNREAD) or any(name in names for names in sets) or _WEIGHTS.fullmatch(name) is not None
 
 
 def names_in(folder: Path) -> set[str]:

@@ -37,9 +37,10 @@ class Encoding:
     def cross(self) -> CrossKeysValues:
         """Keys and values for every decoder layer, (L, 1, H, S, D), kept from the first time on."""
         # Not a cached_property, which before Python 3.12 has one lock for all encodings of the process.
-        if self._cross is None:
-            self._cross = self._decoder.cross(self.hidden[None])
-        return self._cross
+        cross = self._cross  # another thread may let go of it at any time
+        if cross is None:
+            cross = self._cross = self._decoder.cross(self.hidden[None])
+        return cross
 
     def forget_cross(self) -> None:
         """Let go of the keys and values; they are computed once more where somebody asks for them."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -264,7 +263,7 @@ class Door:
 def _is_of_another_page(request: Request) -> bool:
     """Whether a browser sends it for a page that is not ours; for some requests it asks nobody before."""
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
 def _has_body(request: Request) -> bool:

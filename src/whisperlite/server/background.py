@@ -18,7 +18,7 @@ from whisperlite.server.auth import Gatekeeper
 from whisperlite.server.fields import Fields, checked_options
 from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.problems import FULL, Problem, busy, problem_of, storage_full
-from whisperlite.server.service import Service, files_of_requests
+from whisperlite.server.service import Service, files_of_requests, identity_of
 from whisperlite.server.webhooks.addresses import Addresses, LookUpError, WebhookRefusedError, parse_url
 from whisperlite.server.webhooks.delivery import Deliveries
 from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest
@@ -99,7 +99,7 @@ class Background:
             audio=request_id,
             fields=fields.given,
             webhook=webhook,
-            model=self._service.names[0],
+            model=identity_of(self._service.model),
         )
         # What is kept will be run: the answer must not say that it is not. So this goes on though it is cancelled.
         keeping = asyncio.get_running_loop().run_in_executor(None, self._keep, request, upload)
@@ -222,8 +222,7 @@ class Background:
                 raise Problem(
                     500, f"The service broke down {_MOST_STARTS} times while this was transcribed.", kind="internal"
                 )
-            if request.model:
-                self._service.check_name(request.model)  # after another start it may be another one
+            self._service.check_model(request.model)  # after another start it may be another one
             options = checked_options(request.fields, self._service.settings)
             result = await self._service.transcribe(file, options)
         except Exception as error:

@@ -84,6 +84,8 @@ def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     parts: dict[str, list[str]] = {}
     keys: list[tuple[str, Any]] = []
     for name, value in pairs:
+        if isinstance(value, str) and not value.strip():
+            continue
         found = _PART.fullmatch(name)
         if found is None or found[1] not in _PARTED or bool(found[2]) != (found[1] == _OBJECT):
             whole.append((name, value))
@@ -93,8 +95,7 @@ def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
         else:
             parts.setdefault(found[1], []).append(value)
     once(keys)
-    whole += [(name, ",".join(values)) for name, values in parts.items()]
-    return [(name, value) for name, value in whole if not isinstance(value, str) or value.strip()]
+    return whole + [(name, ",".join(values)) for name, values in parts.items()]
 
 
 def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

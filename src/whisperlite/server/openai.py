@@ -96,7 +96,7 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
     values = once(folded(plain) if body.is_form else plain)
     granularities: list[Any] = []
     for name, value in body.fields:
-        if name in _GRANULARITY_NAMES:
+        if name in _GRANULARITY_NAMES and value != "":
             granularities += value if isinstance(value, list) else [value]
     if "model" not in values:
         raise Problem(400, f"model is missing: this service serves {service.names[0]!r}.", "model")

@@ -46,6 +46,11 @@ def names_of(model: Whisper, settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys([model.name, *settings.served_names, *names, *short]))
 
 
+def identity_of(model: Whisper) -> str:
+    """What tells one model from another, also after a restart: its name, or the path of one from the disk."""
+    return model.name.removesuffix("@main")
+
+
 class Service:
     """What the paths of the application share.
 
@@ -103,6 +108,16 @@ class Service:
         finally:
             self._served -= 1
             self._served_of[owner] -= 1
+
+    def check_model(self, identity: str) -> None:
+        """Refuse what was sent to another model; "" is any.
+
+        Raises:
+            Problem: 404, with what is served.
+        """
+        if identity not in ("", identity_of(self.model), *self.names):
+            served = ", ".join(self.names)
+            raise Problem(404, f"The model that this was sent to is not served any more; available: {served}.", "model")
 
     def check_name(self, name: str, *others: str) -> None:
         """Refuse a request for another model.

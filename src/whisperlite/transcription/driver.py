@@ -37,6 +37,11 @@ class Driver:
 
     def step(self) -> Events:
         """Stop what has to stop, and move everything else one token on."""
+        yield from self.stop()
+        yield from self.move()
+
+    def stop(self) -> Events:
+        """The first half of a step: recordings whose `Stop` says so end."""
         for run in list(self._asking.values()):
             try:
                 if not run.is_dropped:
@@ -45,6 +50,9 @@ class Driver:
                 yield from self._failed(run, error)
         for run in [run for run in self._asking.values() if run.is_dropped]:
             self._end(run)
+
+    def move(self) -> Events:
+        """The second half: what is left moves one token on."""
         if self._asking:
             for ticket, answer in self.engine.step():
                 if ticket in self._asking:  # else its recording has failed with an answer before this one

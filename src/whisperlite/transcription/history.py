@@ -37,13 +37,12 @@ class Prompts:
         warnings: list[str] = []
         if len(hotwords) > MAX_PREVIOUS:
             warnings.append(
-                f"hotwords: {len(hotwords)} tokens, and windows are told the first {MAX_PREVIOUS} of them and nothing "
-                "else, not even the text before."
+                f"hotwords: {len(hotwords)} tokens, of which the first {MAX_PREVIOUS} are used. They leave no room for "
+                "the text before, nor for initial_prompt."
             )
-        room = MAX_PREVIOUS - (min(len(hotwords), MAX_PREVIOUS) if options.carry_initial_prompt else 0)
-        if len(initial) > room:
-            beside = " beside hotwords" if room < MAX_PREVIOUS else ""
-            warnings.append(f"initial_prompt: {len(initial)} tokens, and windows are told the last {room}{beside}.")
+        elif len(initial) > (room := MAX_PREVIOUS - len(hotwords)):
+            beside = ", beside hotwords" if hotwords else ""
+            warnings.append(f"initial_prompt: {len(initial)} tokens, of which the last {room} are used{beside}.")
         return Prompts(tuple(initial[-MAX_PREVIOUS:]), tuple(hotwords[:MAX_PREVIOUS]), tuple(warnings))
 
 

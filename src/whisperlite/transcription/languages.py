@@ -62,8 +62,8 @@ class Detection:
         return average(self.heard)
 
     @property
-    def likeliest(self) -> tuple[str, float]:
-        """Of those that may be detected."""
+    def decision(self) -> tuple[str, float]:
+        """The most probable language of those that may be detected, and its probability."""
         return likeliest(among(self.probabilities, self.allowed))
 
 

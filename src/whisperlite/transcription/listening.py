@@ -85,7 +85,7 @@ class Listening:
                 self._encoded = (window, answer.encoding)
             if found.add(finite(answer.probabilities)):
                 break
-        self.record.language, self.record.language_probability = found.likeliest
+        self.record.language, self.record.language_probability = found.decision
 
     def window(self, seek: int, n_frames: int) -> Asks[tuple[str, float | None]]:
         """The language that a window begins in, and where another one begins, seconds into it."""
@@ -177,7 +177,7 @@ class Listening:
         ]
 
     def _allowed(self, probabilities: dict[str, float]) -> dict[str, float]:
-        return among(finite(probabilities), detection_of(self.options).allowed)
+        return among(finite(probabilities), self.options.allowed_languages)
 
 
 def detection_of(options: Options) -> Detection:

@@ -162,7 +162,7 @@ class Chunked:
         return error
 
     def _let_go(self) -> None:
-        """Runs refer to this: as long as they did here, only the garbage collector would free the samples."""
+        """Runs refer to their recording: while it refers to them too, only the garbage collector frees its samples."""
         self.runs, self.results = [], {}
 
     def _is_next(self, run: Run) -> bool:

@@ -79,13 +79,15 @@ def start_recording(
         prompts=prompts,
         pauses=pauses,
     )
+    inside = Bounds(features.content_frames, duration)
+    longest = round(options.chunk_length * FRAMES_PER_SECOND)
     if not options.is_chunked:
-        if options.without_timestamps and not options.word_timestamps and duration > options.chunk_length:
+        parts, _, _ = inside.clips(options.clips, speech)
+        has_further_windows = any(end - first > longest for first, end in parts)
+        if options.without_timestamps and not options.word_timestamps and has_further_windows:
             warnings += (_MAY_MISS,)
         return Sequential(begin(options, warnings=warnings, speech=speech), stop), duration
 
-    inside = Bounds(features.content_frames, duration)
-    longest = round(options.chunk_length * FRAMES_PER_SECOND)
     # No chunk reaches from one clip into the next: what is between them was left out.
     chunks = [chunk for clip in options.clips for chunk in chunks_of(inside.clips([clip], speech)[0], longest)]
 

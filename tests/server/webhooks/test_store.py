@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import sqlite3
@@ -9,12 +10,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest, StoreError, StoreInUseError
+from whisperlite.server.webhooks.store import (
+    _SCHEMA,
+    StorageFullError,
+    Store,
+    StoredRequest,
+    StoreError,
+    StoreInUseError,
+)
 
 REQUEST = StoredRequest(
     id="one",
@@ -336,14 +344,15 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_older_format_is_brought_up_to_date(tmp_path: Path) -> None:
-    before = Store(tmp_path)
-    before.add(replace(REQUEST, model="base"))
-    before.close()
     database = sqlite3.connect(tmp_path / "requests.sqlite3")
-    for statement in ("ALTER TABLE requests DROP COLUMN model", "PRAGMA user_version = 1"):
+    table, *indexes = (_SCHEMA[0].partition(",\n        model")[0] + ")", *_SCHEMA[1:3])
+    for statement in (table, *indexes, "PRAGMA user_version = 1"):
         database.execute(statement)
-    for index in ("pending", "delivered", "gave_up"):
-        database.execute(f"DROP INDEX {index}")
+    row = {**asdict(REQUEST), "fields": json.dumps(REQUEST.fields), "receiver": REQUEST.receiver}
+    del row["model"]
+    places = ", ".join(f":{name}" for name in row)
+    database.execute(f"INSERT INTO requests ({', '.join(row)}) VALUES ({places})", row)
+    database.commit()
     database.close()
     for _ in range(2):
         after = Store(tmp_path)

@@ -311,9 +311,10 @@ class Store:
                 f"{self._path} has the format {version}; this version of whisperlite reads {_VERSION}. "
                 "Use a newer whisperlite, or another folder."
             )
-        for statement in {0: _SCHEMA, 1: _FROM_1}.get(version, ()):
-            self._database.execute(statement)
-        self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        if version != _VERSION:
+            for statement in _SCHEMA if version == 0 else _FROM_1:
+                self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version = {_VERSION}")
         self._database.execute("COMMIT")
 
     def _read(self, query: str, *values: str | float | None) -> list[tuple[Any, ...]]:
