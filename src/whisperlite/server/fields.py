@@ -56,7 +56,7 @@ def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form
         Problem: 422, with the field that is wrong.
         OptionError, LanguageError: of the options.
     """
-    values = once(folded(pairs) if is_form else pairs)
+    values = once(folded(filled_in(pairs)) if is_form else pairs)
     webhook = values.pop(WEBHOOK, None)
     if webhook is not None and not isinstance(webhook, str):
         raise Problem(422, f"{WEBHOOK} is not a URL.", WEBHOOK)
@@ -75,8 +75,13 @@ _PARTED = {name for name in OPTIONS if name not in _FREE_TEXT}
 _PART = re.compile(r"(\w+)\[(\w*)\]")
 
 
+def filled_in(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The fields of a form that are not empty: an empty one was not given."""
+    return [(name, value) for name, value in pairs if not isinstance(value, str) or value.strip()]
+
+
 def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """The fields of a form that are not empty, lists and objects in one text each, if a client wrote them in parts.
+    """The fields of a form, lists and objects in one text each, where a client has written them part by part.
 
     `name[]`, once for each entry, and `name[key]` are how OpenAI's client and others write them.
     """
@@ -84,8 +89,6 @@ def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     parts: dict[str, list[str]] = {}
     keys: list[tuple[str, Any]] = []
     for name, value in pairs:
-        if isinstance(value, str) and not value.strip():
-            continue
         found = _PART.fullmatch(name)
         if found is None or found[1] not in _PARTED or bool(found[2]) != (found[1] == _OBJECT):
             whole.append((name, value))

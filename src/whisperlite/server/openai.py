@@ -20,7 +20,7 @@ from whisperlite.languages import LANGUAGES
 from whisperlite.options import Options
 from whisperlite.results import Transcription
 from whisperlite.server.body import Body, read_body
-from whisperlite.server.fields import checked_options, folded, once, parse_flag, parse_values, take_place
+from whisperlite.server.fields import checked_options, filled_in, folded, once, parse_flag, parse_values, take_place
 from whisperlite.server.problems import Problem
 from whisperlite.server.service import OPENAI_NAME, Service
 from whisperlite.server.waiting import unless_gone
@@ -92,11 +92,12 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
     Raises:
         Problem: 400, 404 or 422, with the field that is wrong.
     """
-    plain = [(name, value) for name, value in body.fields if name not in _GRANULARITY_NAMES]
+    pairs = filled_in(body.fields) if body.is_form else body.fields
+    plain = [(name, value) for name, value in pairs if name not in _GRANULARITY_NAMES]
     values = once(folded(plain) if body.is_form else plain)
     granularities: list[Any] = []
-    for name, value in body.fields:
-        if name in _GRANULARITY_NAMES and value != "":
+    for name, value in pairs:
+        if name in _GRANULARITY_NAMES:
             granularities += value if isinstance(value, list) else [value]
     if "model" not in values:
         raise Problem(400, f"model is missing: this service serves {service.names[0]!r}.", "model")

@@ -116,8 +116,7 @@ class Service:
             Problem: 404, with what is served.
         """
         if identity not in ("", identity_of(self.model), *self.names):
-            served = ", ".join(self.names)
-            raise Problem(404, f"The model that this was sent to is not served any more; available: {served}.", "model")
+            raise self._not_served("The model that this was sent to is not served any more")
 
     def check_name(self, name: str, *others: str) -> None:
         """Refuse a request for another model.
@@ -126,8 +125,10 @@ class Service:
             Problem: 404, with what is served.
         """
         if name not in (*self.names, *others):
-            served = ", ".join(self.names)
-            raise Problem(404, f"The model {name[:200]!r} is not served here; available: {served}.", "model")
+            raise self._not_served(f"The model {name[:200]!r} is not served here")
+
+    def _not_served(self, what: str) -> Problem:
+        return Problem(404, f"{what}; available: {', '.join(self.names)}.", "model")
 
     def remove_uploads(self) -> None:
         """What a service left that was killed."""

@@ -82,10 +82,9 @@ def start_recording(
     inside = Bounds(features.content_frames, duration)
     longest = round(options.chunk_length * FRAMES_PER_SECOND)
     if not options.is_chunked:
-        parts, _, _ = inside.clips(options.clips, speech)
-        has_further_windows = any(end - first > longest for first, end in parts)
-        if options.without_timestamps and not options.word_timestamps and has_further_windows:
-            warnings += (_MAY_MISS,)
+        if options.without_timestamps and not options.word_timestamps:
+            parts, _, _ = inside.clips(options.clips, speech)
+            warnings += (_MAY_MISS,) if any(end - first > longest for first, end in parts) else ()
         return Sequential(begin(options, warnings=warnings, speech=speech), stop), duration
 
     # No chunk reaches from one clip into the next: what is between them was left out.

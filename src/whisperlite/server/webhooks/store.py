@@ -19,6 +19,12 @@ from urllib.parse import urlsplit
 _FILE = "requests.sqlite3"
 _VERSION = 2
 
+_INDEXES_OF_2 = (
+    # What these are asked for lies behind the answers, which may be long.
+    "CREATE INDEX pending ON requests (owner, delivered, gave_up) WHERE delivered IS NULL AND gave_up IS NULL",
+    "CREATE INDEX delivered ON requests (delivered) WHERE delivered IS NOT NULL",
+    "CREATE INDEX gave_up ON requests (gave_up) WHERE gave_up IS NOT NULL",
+)
 _SCHEMA = (
     """
     CREATE TABLE requests (
@@ -46,12 +52,9 @@ _SCHEMA = (
     WHERE status != 'queued' AND delivered IS NULL AND gave_up IS NULL
     """,
     "CREATE INDEX queued ON requests (created) WHERE status = 'queued'",
-    # What these are asked for lies behind the answers, which may be long.
-    "CREATE INDEX pending ON requests (owner, delivered, gave_up) WHERE delivered IS NULL AND gave_up IS NULL",
-    "CREATE INDEX delivered ON requests (delivered) WHERE delivered IS NOT NULL",
-    "CREATE INDEX gave_up ON requests (gave_up) WHERE gave_up IS NOT NULL",
+    *_INDEXES_OF_2,
 )
-_FROM_1 = ("ALTER TABLE requests ADD COLUMN model TEXT NOT NULL DEFAULT ''", *_SCHEMA[-3:])
+_FROM_1 = ("ALTER TABLE requests ADD COLUMN model TEXT NOT NULL DEFAULT ''", *_INDEXES_OF_2)
 _UNDELIVERED = "status != 'queued' AND delivered IS NULL AND gave_up IS NULL"
 
 # What SQLite says when nothing more can be written; Python 3.10 has no error codes.
