@@ -14,7 +14,7 @@ from benchmarks.speed.processes import Workers
 from benchmarks.speed.recordings import Recording, Subject, of_length
 from benchmarks.speed.settings import FLOAT32, INT8, Request, Way
 
-LENGTHS_S = (10, 60, 600, 3600)
+LENGTHS_S = (10, 60, 600, 3600, 10800)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _WAYS: tuple[Way, ...] = ("sequential", "chunks")
 
