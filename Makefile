@@ -103,7 +103,7 @@ load: $(VENV)/.dev $(PEERS_VENV)/.ready  ## the service with 32 clients, beside 
 schema: $(VENV)/.dev  ## test the service against its own OpenAPI document for ten minutes
 	$(BIN)/python -m benchmarks.service.schema $(ARGS)
 
-stress: $(VENV)/.dev  ## run the long tests: hours of audio, many threads
+stress: $(VENV)/.dev  ## run the long tests: hours of audio, many threads, a frozen application
 	$(BIN)/python -m pytest tests/stress -o python_files='stress_*.py' $(ARGS)
 
 # DEVICE_ARGS="--shape turbo --slots 1 8" chooses what is timed.
