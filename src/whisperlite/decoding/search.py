@@ -16,7 +16,8 @@ from torch import Tensor
 
 def choose_likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
     """(R, V) → the most probable tokens (R,) and their log probabilities (R,)."""
-    tokens = logits.argmax(-1)
+    # On a CPU `argmax` goes number by number.
+    tokens = largest(logits, 1)[1][:, 0] if logits.device.type == "cpu" else logits.argmax(-1)
     return tokens, _logprobs_of(logits, tokens)
 
 
