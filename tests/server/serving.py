@@ -28,6 +28,7 @@ from whisperlite.server.connections import protocol_with
 from whisperlite.server.service import Service
 from whisperlite.server.settings import Settings
 
+MOST_CONNECTIONS = 100
 INFERENCE = "/v1/inference/openai/whisper-small"
 FORM = {  # as `pooled.QUICK`
     "language": "en",
@@ -75,7 +76,7 @@ def running(model: Whisper, folder: Path, **settings: Any) -> Iterator[Running]:
             port=0,
             log_config=None,
             lifespan="on",
-            http=protocol_with(chosen.headers_timeout_s, chosen.upload_timeout_s),
+            http=protocol_with(chosen.headers_timeout_s, chosen.upload_timeout_s, MOST_CONNECTIONS),
             ws="none",
             timeout_graceful_shutdown=PATIENCE_S,  # type: ignore[arg-type]
         )

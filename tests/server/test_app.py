@@ -372,6 +372,27 @@ def test_a_line_of_the_file_that_goes_wrong_while_it_runs_shuts_nobody_out_and_t
     assert "tokens cannot be read" in caplog.text
 
 
+def test_a_token_is_withdrawn_although_another_line_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    anna, berta = (add_token(file, name) for name in ("anna", "berta"))
+    gatekeeper = Gatekeeper(file)
+    assert gatekeeper.owner(f"Bearer {berta}") is not None
+    kept = file.read_text(encoding="utf-8").splitlines()[0]
+    file.write_text(f"{kept}\nclara sha256:oops\n", encoding="utf-8")
+    assert gatekeeper.owner(f"Bearer {berta}") is None
+    assert gatekeeper.owner(f"Bearer {anna}") is not None
+    file.write_text(f"{kept}\nberta sha256:{hash_of(berta)}\n", encoding="utf-8")
+    assert gatekeeper.owner(f"Bearer {berta}") is not None
+
+
+def test_a_token_that_no_header_can_carry_is_refused(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPERLITE_TOKEN", "pässwörd")
+    with pytest.raises(OptionError, match="ASCII"):
+        create_app(model, Settings(data_dir=str(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("settings", "secret", "named"),
     [

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 import whisperlite
+from tests.conftest import DATA
 from tests.pooled import PATIENCE_S, wait_until
-from tests.server.serving import Running, running
+from tests.server.serving import MOST_CONNECTIONS, Running, running
 from whisperlite import MissingPackageError, Whisper
 from whisperlite.server import connections
+from whisperlite.server.waiting import unless_gone
 
 LIMIT_S = 0.5
+RECORDING = (DATA / "librivox.wav").read_bytes()
 PATH = "/v1/inference/openai/whisper-tiny.en"
 
 
@@ -63,10 +70,10 @@ def test_a_version_of_uvicorn_that_the_limits_cannot_be_built_on_is_refused(monk
         def connection_made(self, transport: object) -> None: ...
 
     monkeypatch.setattr(connections, "_ATTRIBUTES", {Renamed: ("connection_made", "exchange")})
-    connections.protocol_with(1.0, 1.0)
+    connections.protocol_with(1.0, 1.0, 9)
     monkeypatch.setattr(connections, "_ATTRIBUTES", {Renamed: ("connection_made", "exchange", "cycle")})
     with pytest.raises(MissingPackageError, match=r"uvicorn [\d.]+ cannot be used: its Renamed has no cycle\."):
-        connections.protocol_with(1.0, 1.0)
+        connections.protocol_with(1.0, 1.0, 9)
 
 
 def test_one_that_sends_nothing_is_closed(connection: HTTPConnection) -> None:
@@ -123,6 +130,77 @@ def test_one_that_takes_nothing_of_its_answers_is_broken_off(model: Whisper, tmp
         client.settimeout(PATIENCE_S)
         received = b"".join(iter(lambda: client.recv(1 << 20), b""))
         assert received.count(b"HTTP/1.1 200") < 300
+
+
+def test_of_too_many_the_last_are_broken_off_and_the_others_served(model: Whisper, tmp_path: Path) -> None:
+    with running(model, tmp_path) as service, contextlib.ExitStack() as held:
+        address = ("127.0.0.1", service.port)
+        clients = [held.enter_context(socket.create_connection(address)) for _ in range(MOST_CONNECTIONS)]
+        wait_until(lambda: is_broken_off(held.enter_context(socket.create_connection(address))))
+        clients[0].sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert clients[0].recv(12) == b"HTTP/1.1 200"
+        clients.pop().close()
+        wait_until(lambda: service.client.get("/healthz").status_code == 200)
+
+
+def is_broken_off(client: socket.socket) -> bool:
+    client.settimeout(0.2)
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("ahead", [b"\r\n", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"])
+def test_a_client_that_goes_is_noticed_whatever_it_sent_after_its_request(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bytes
+) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    async def wait(request: Request, work: Any) -> None:
+        work.close()
+        asked.set()
+        try:
+            await unless_gone(request, asyncio.sleep(PATIENCE_S))
+        finally:
+            gone.set()
+
+    monkeypatch.setattr("whisperlite.server.inference.unless_gone", wait)
+    with running(model, tmp_path) as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.sendall(upload(service))
+        assert asked.wait(PATIENCE_S)
+        client.sendall(ahead)
+        assert not gone.wait(0.2)
+        client.close()
+        assert gone.wait(5)
+
+
+def test_a_request_that_comes_before_the_last_answer_is_answered_after_it(model: Whisper, tmp_path: Path) -> None:
+    with running(model, tmp_path) as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.settimeout(PATIENCE_S)
+        client.sendall(upload(service))
+        wait_until(lambda: service.service.pool.jobs == 1)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        received = b"".join(iter(lambda: client.recv(1 << 20), b""))
+    assert received.count(b"HTTP/1.1 200") == 2
+    assert received.endswith(b'{"status":"ok"}')
+
+
+def test_one_that_sends_ever_more_before_it_has_its_answer_is_broken_off(model: Whisper, tmp_path: Path) -> None:
+    with running(model, tmp_path) as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.sendall(upload(service))
+        wait_until(lambda: service.service.pool.jobs == 1)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            client.sendall(b"x" * (1 << 26))
+
+
+def upload(service: Running) -> bytes:
+    """A whole request, as it is sent."""
+    request = service.client.build_request("POST", PATH, files={"audio": ("a.wav", RECORDING)}, data={"language": "en"})
+    lines = [f"{name}: {value}" for name, value in request.headers.items()]
+    return "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", ""]).encode() + request.read()
 
 
 def test_one_that_uploads_slowly_stays_open_once_its_headers_are_there(connection: HTTPConnection) -> None:

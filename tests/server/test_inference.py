@@ -150,6 +150,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str | None]] = {
     "a number for a recording": ({"json": {"audio": 7}}, 422, "audio"),
     "a list": ({"json": [1]}, 422, None),
     "broken json": ({"content": b'{"audio":', "headers": {"content-type": "application/json"}}, 400, None),
+    "a field of json twice": ({"content": b'{"audio":"","task":"x","task":"y"}', **JSON}, 422, "task"),
     "another type": ({"content": b"x", "headers": {"content-type": "text/plain"}}, 415, None),
     "no type": ({"content": b"x"}, 415, None),
     "no boundary": ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 415, None),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -329,6 +331,32 @@ def test_one_is_tried_again_after_memory_was_short(
         (result,) = received(receiver)
     assert result["inference_status"]["status"] == "succeeded"
     assert len(receiver.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")]
+)
+def test_one_is_tried_again_however_often_the_system_gives_too_little(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """As where strangers hold all connections that there can be."""
+    monkeypatch.setattr("whisperlite.server.background._AGAIN_S", 0.01)
+    monkeypatch.setattr("whisperlite.server.background._MOST_STARTS", 2)
+    tries = []
+    popen = subprocess.Popen
+
+    def fail(*arguments: Any, **named: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 5:
+            raise error
+        return popen(*arguments, **named)
+
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
+        monkeypatch.setattr("whisperlite.audio.ffmpeg.subprocess.Popen", fail)
+        assert service.post(WAV).status_code == 503
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        (result,) = received(receiver)
+    assert (result["inference_status"]["status"], len(tries)) == ("succeeded", 5)
 
 
 def test_one_for_which_memory_is_always_short_is_told_so_in_the_end(

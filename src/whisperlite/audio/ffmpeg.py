@@ -177,7 +177,8 @@ def _run(
             start_new_session=True,
         )
     except OSError as error:
-        raise FFmpegError(f"{command[0]} could not be run ({error}): {GET_FFMPEG}") from error
+        hint = f": {GET_FFMPEG}" if isinstance(error, (FileNotFoundError, PermissionError)) else ""
+        raise FFmpegError(f"{command[0]} could not be run ({error}){hint}") from error
     log = bytearray()
     output = bytearray()
     reader = OwnThread("ffmpeg", _drain, process.stdout, output, most_bytes)

@@ -136,6 +136,8 @@ def _gatekeeper(settings: Settings) -> Gatekeeper:
     if settings.no_auth:
         return Gatekeeper(None)
     token = os.environ.get("WHISPERLITE_TOKEN", "").strip()
+    if not token.isascii():
+        raise OptionError("WHISPERLITE_TOKEN has letters other than ASCII's, which no header can carry.")
     if settings.token_file.exists():
         read_hashes(settings.token_file)
     gatekeeper = Gatekeeper(settings.token_file, {ENVIRONMENT: hash_of(token)} if token else None)

@@ -114,15 +114,25 @@ def read_hashes(file: Path) -> dict[str, str]:
 
 
 def _parse_hashes(content: bytes, file: Path) -> dict[str, str]:
+    hashes, wrong = _parse_lines(content)
+    if wrong is not None:
+        raise OptionError(f"{file}, line {wrong}: expected a name and a hash, as `whisperlite token` writes them.")
+    return hashes
+
+
+def _parse_lines(content: bytes) -> tuple[dict[str, str], int | None]:
+    """What is good, and the number of the first line that is not."""
     hashes: dict[str, str] = {}
+    wrong: int | None = None
     for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line.strip())
-        if match is None:
-            raise OptionError(f"{file}, line {number}: expected a name and a hash, as `whisperlite token` writes them.")
-        hashes[match["name"]] = match["hash"]
-    return hashes
+        if match is not None:
+            hashes[match["name"]] = match["hash"]
+        elif wrong is None:
+            wrong = number
+    return hashes, wrong
 
 
 def three_quarters(places: int) -> int:
@@ -133,9 +143,9 @@ def three_quarters(places: int) -> int:
 class Gatekeeper:
     """Knows the tokens. A file that changes is read again, so that a token can be added or withdrawn at any time.
 
-    A file that is damaged while the service runs changes nothing: the tokens read before stay valid. A file that is
-    deleted or emptied withdraws all of its tokens, one second after it was last seen: until then an editor may be
-    replacing it.
+    While a line is wrong no token is added, and those that were read before are valid as long as the file has their
+    hash. A file that cannot be read changes nothing. One that is deleted or emptied withdraws all of its tokens, one
+    second after it was last seen: until then an editor may be replacing it.
 
     Args:
         file: of the hashes; None: everyone is let in.
@@ -181,10 +191,13 @@ class Gatekeeper:
             content = file.read_bytes()
             if not content:
                 raise FileNotFoundError(f"{file} is empty")
+            good, wrong = _parse_lines(content)
+            if wrong is not None:
+                self._read = {name: kept for name, kept in self._read.items() if kept in good.values()}
             self._read, self._found = _parse_hashes(content, file), found
         except FileNotFoundError:
             raise
-        except (OptionError, OSError) as error:  # those that were good go on being so; it is read until it can be
+        except (OptionError, OSError) as error:  # what is left goes on; it is read until it can be
             if found != self._told:
                 log("the file of tokens cannot be read", logging.ERROR, error=str(error))
             self._told = found

@@ -17,7 +17,7 @@ from whisperlite.server.answers import failed_answer, inference_answer, waiting_
 from whisperlite.server.auth import Gatekeeper
 from whisperlite.server.fields import Fields, checked_options
 from whisperlite.server.logs import REQUEST_ID, log
-from whisperlite.server.problems import FULL, Problem, busy, problem_of, storage_full
+from whisperlite.server.problems import FULL, Problem, busy, is_shortage, problem_of, storage_full
 from whisperlite.server.service import Service, files_of_requests, identity_of
 from whisperlite.server.webhooks.addresses import Addresses, LookUpError, WebhookRefusedError, parse_url
 from whisperlite.server.webhooks.delivery import Deliveries
@@ -201,8 +201,12 @@ class Background:
         except StorageFullError as error:
             log("there is no room to begin a request", logging.ERROR, error=error)
             await asyncio.sleep(_AGAIN_S)
-        except MemoryExceededError as error:
-            log("there was not enough memory for a request, which is tried again", logging.ERROR, error=error)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            if not isinstance(error, MemoryExceededError):  # of the system, whatever the request is
+                self._store.end_start(request_id)
+            log("a request with a webhook is tried again", logging.ERROR, error=error)
             await asyncio.sleep(_AGAIN_S)
         finally:
             del self._running[request_id]
@@ -214,6 +218,7 @@ class Background:
         Raises:
             MemoryExceededError: perhaps for what another needed, as it ends all that are being decoded; not the last
                 time.
+            WhisperliteError, OSError, RuntimeError: `is_shortage` of something else.
         """
         file = self._folder / request.audio
         options: Options | None = None
@@ -226,7 +231,7 @@ class Background:
             options = checked_options(request.fields, self._service.settings)
             result = await self._service.transcribe(file, options)
         except Exception as error:
-            if isinstance(error, MemoryExceededError) and request.starts < _MOST_STARTS:
+            if is_shortage(error) and not (isinstance(error, MemoryExceededError) and request.starts >= _MOST_STARTS):
                 raise
             problem = problem_of(error) if options is None else self._service.problem(error, file, options)
             self._service.metrics.failures.labels(problem.kind).inc()

@@ -17,9 +17,16 @@ from whisperlite.model_flags import add_model_flags, load_arguments
 from whisperlite.server.auth import add_token
 from whisperlite.server.settings import Settings
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 _FAILED = 1
 _WRONG_ARGUMENTS = 2
 _INTERRUPTED = 130
+_BACKLOG = 128  # connections that wait to be accepted, and attempts to accept one where the system refuses them
+_MANY_FILES = 1 << 16  # where the system says neither
 
 
 def serve(arguments: list[str]) -> int:
@@ -57,7 +64,7 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
             f"The service needs packages that are not installed ({error.name}): pip install 'whisperlite[server]'"
         ) from error
     check_startable(settings)  # nobody is to wait for a model that no one could use
-    protocol = protocol_with(settings.headers_timeout_s, settings.upload_timeout_s)
+    protocol = protocol_with(settings.headers_timeout_s, settings.upload_timeout_s, _open_files() // 2)
     log_to_stderr(settings.log_level)
     if settings.no_auth and not _is_loopback(settings.host):
         log("everyone who can reach this address is let in, without a token", logging.WARNING, host=settings.host)
@@ -82,6 +89,7 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
             server_header=False,
             lifespan="on",
             http=protocol,
+            backlog=_BACKLOG,
             ws="none",  # there are no paths for WebSockets; an upgrade is a request as any other, token and all
             timeout_graceful_shutdown=settings.stop_timeout_s,
         )
@@ -93,6 +101,21 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
     except SystemExit:  # and this where it could not start
         return _FAILED
     return 0 if server.started else _FAILED
+
+
+def _open_files() -> int:
+    """How many files, connections included, this process may have open: from now on, as many as it can allow itself."""
+    if resource is None or not hasattr(resource, "RLIMIT_NOFILE"):
+        return _MANY_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return most
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):  # macOS has a lower limit that it does not tell
+        return soft
+    return most
 
 
 def _is_loopback(host: str) -> bool:

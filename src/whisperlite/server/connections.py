@@ -1,4 +1,7 @@
-"""Connections that ask for nothing, or take nothing, are closed; uvicorn leaves them open as long as they like."""
+"""Connections that ask for nothing, or take nothing, are closed, as are those that are too many.
+
+uvicorn leaves them open as long as they like, and does not see that a client has gone if it sent something more before.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from whisperlite.errors import MissingPackageError
 _ATTRIBUTES = {
     H11Protocol: (
         *("connection_made", "data_received", "pause_writing", "resume_writing", "connection_lost"),
-        *("loop", "transport", "cycle", "timeout_keep_alive"),
+        *("on_response_complete", "connections", "loop", "transport", "cycle", "timeout_keep_alive"),
     ),
-    RequestResponseCycle: ("response_complete",),
+    RequestResponseCycle: ("response_complete", "more_body"),
 }
+_MOST_AHEAD = 1 << 16  # bytes that a client may send after a request, before it has the answer
 
 
-def protocol_with(headers_timeout_s: float, taking_timeout_s: float) -> type[asyncio.Protocol]:
+def protocol_with(headers_timeout_s: float, taking_timeout_s: float, most_connections: int) -> type[asyncio.Protocol]:
     """uvicorn's HTTP protocol, with limits.
 
     Args:
@@ -27,6 +31,7 @@ def protocol_with(headers_timeout_s: float, taking_timeout_s: float) -> type[asy
             connection; and each further one, once it has begun. Between them a connection may be idle for so long.
         taking_timeout_s: the longest time in which nothing is taken of what was sent. To close such a connection would
             wait for that as well; it is broken off.
+        most_connections: further ones are broken off at once.
 
     Raises:
         MissingPackageError: if this version of uvicorn lacks what the limits are built on.
@@ -39,13 +44,19 @@ def protocol_with(headers_timeout_s: float, taking_timeout_s: float) -> type[asy
                 f"uvicorn {uvicorn.__version__} cannot be used: its {kind.__name__} has no {', '.join(missing)}. "
                 "Install another version of uvicorn, for example an older one."
             )
-    limits = {"headers_timeout_s": headers_timeout_s, "taking_timeout_s": taking_timeout_s}
+    limits = {
+        "headers_timeout_s": headers_timeout_s,
+        "taking_timeout_s": taking_timeout_s,
+        "most_connections": most_connections,
+    }
     return type("Connection", (_Connection,), limits)
 
 
 class _Connection(H11Protocol):
     headers_timeout_s: float
     taking_timeout_s: float
+    most_connections: int
+    _ahead = b""
     _asking: asyncio.TimerHandle | None = None
     _taking: asyncio.TimerHandle | None = None
 
@@ -53,11 +64,26 @@ class _Connection(H11Protocol):
         super().connection_made(transport)
         self.timeout_keep_alive = self.headers_timeout_s  # type: ignore[assignment] # it goes to `call_later`
         transport.set_write_buffer_limits(high=0)  # whatever is not taken at once pauses
-        self._watch_asking()
+        if len(self.connections) > self.most_connections:
+            transport.abort()
+        else:
+            self._watch_asking()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_served and not self.cycle.more_body:
+            # uvicorn would stop reading now, and so not learn that the client goes away.
+            self._ahead += data
+            if len(self._ahead) > _MOST_AHEAD:
+                self.transport.abort()
+            return
         super().data_received(data)
         self._watch_asking()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        ahead, self._ahead = self._ahead, b""
+        if ahead and not self.transport.is_closing():
+            self.data_received(ahead)
 
     def pause_writing(self) -> None:
         super().pause_writing()

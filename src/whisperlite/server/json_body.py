@@ -8,6 +8,7 @@ import json
 import math
 import re
 import string
+from collections import Counter
 from typing import Any
 
 from whisperlite.server.problems import Problem
@@ -58,8 +59,15 @@ def _parse(content: bytes) -> dict[str, Any]:
             refuse(text)
         return number
 
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                shown = name.encode(errors="replace").decode()[:100]
+                raise Problem(422, f"{shown!r} was given {count} times.", shown)
+        return dict(pairs)
+
     try:
-        values = json.loads(content, parse_constant=refuse, parse_float=finite)
+        values = json.loads(content, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "The body is not JSON, although its content type says so.") from error
     if not isinstance(values, dict):
@@ -96,9 +104,9 @@ def _from_base64(text: Any, name: str) -> bytes:
         raise Problem(422, f"{name} is not a string: {hint}.", name)
     if text.startswith(("http://", "https://")):
         raise Problem(422, f"{name} is a URL, and this service fetches nothing: {hint}.", name)
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
+        if not comma or not head.lower().endswith(";base64"):
             raise Problem(422, f"{name} is a data URL without base64: {hint}.", name)
     try:
         return base64.b64decode(text.encode("ascii").translate(None, string.whitespace.encode()), validate=True)

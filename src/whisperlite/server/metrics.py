@@ -26,7 +26,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "whisperlite_request_seconds",
-            "From the first byte of a request to the last of its answer.",
+            "From the headers of a request to the last byte of its answer.",
             ["path"],
             buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800),
             registry=self.registry,

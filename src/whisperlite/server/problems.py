@@ -24,6 +24,7 @@ from whisperlite.errors import (
 )
 
 RETRY_AFTER_S = 5
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # open files, memory, processes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk has no room
 
 
@@ -79,6 +80,17 @@ def busy(detail: str, status: int = 503) -> Problem:
     return Problem(status, detail, headers={"Retry-After": str(RETRY_AFTER_S)}, kind="busy")
 
 
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether what went wrong is that the process, for now, gets no more of something from its system."""
+    while error is not None:
+        if isinstance(error, MemoryExceededError) or (isinstance(error, OSError) and error.errno in _SHORT):
+            return True
+        if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+            return True
+        error = error.__cause__
+    return False
+
+
 def broken() -> Problem:
     """Nothing can be transcribed before the service is restarted."""
     return busy("The service cannot transcribe any more and has to be restarted: try again later.")
@@ -128,6 +140,8 @@ def problem_of(
         return busy("There was not enough memory for this request: try again, with a smaller beam_size and best_of.")
     if isinstance(error, DecodingError):  # of weights that are sound, by samples far beyond full scale
         return Problem(422, "The model gave no usable answer for this recording with these options.", kind="decoding")
+    if is_shortage(error):
+        return busy("The service has too much to do: try again.")
     if isinstance(error, WhisperliteError):
         return Problem(500, "The recording could not be transcribed.", kind="decoding")
     return Problem(500, "The service failed; its log says why.", kind="internal")
