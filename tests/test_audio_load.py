@@ -321,6 +321,39 @@ def test_a_wav_written_to_a_pipe_has_no_length_and_no_warning(tmp_path: Path) ->
     assert read_audio(run_ffmpeg("-i", source, "-f", "wav", "-")).warnings == ()
 
 
+@pytest.mark.parametrize("size", [0x7FFF0000, 0x7FFFFFFF, 0x80000000, 0xFFFF0000])
+def test_whatever_length_it_says_instead(tmp_path: Path, size: int) -> None:
+    """Programs differ in what they write where they do not know it."""
+    content = signal_wav(tmp_path / "source.wav").read_bytes()
+    at = content.index(b"data") + 4
+    read = read_audio(content[:at] + size.to_bytes(4, "little") + content[at + 4 :])
+    assert read.warnings == ()
+    assert read.samples.shape == read_audio(content).samples.shape
+
+
+def test_a_wav_that_is_cut_is_told_of(tmp_path: Path) -> None:
+    content = signal_wav(tmp_path / "source.wav").read_bytes()
+    assert read_audio(content[: len(content) // 2]).warnings != ()
+
+
+def test_recordings_behind_each_other_in_one_file_are_one(tmp_path: Path) -> None:
+    one = run_ffmpeg("-i", signal_wav(tmp_path / "source.wav"), "-c:a", "libopus", "-f", "ogg", "-")
+    read = read_audio(one + one)
+    assert read.warnings == ()
+    assert len(read.samples) == pytest.approx(2 * len(read_audio(one).samples), abs=1600)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_name_need_not_be_utf_8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xff"))
+    folder.mkdir()
+    path = signal_wav(folder / os.fsdecode(b"r\xe9c.wav"))
+    assert len(read_audio(path).samples) == SECONDS * 16000
+    path.write_bytes(b"no sound")
+    with pytest.raises(AudioDecodeError, match="cannot read it"):
+        read_audio(path)
+
+
 def test_sound_shorter_than_its_pictures_gives_no_warning(tmp_path: Path) -> None:
     pictures = ["-f", "lavfi", "-i", "testsrc=d=6:s=64x64:r=5"]
     run_ffmpeg("-i", signal_wav(tmp_path / "source.wav"), *pictures, *MEDIA["film.mp4"].split(), tmp_path / "film.mp4")
@@ -376,6 +409,9 @@ def test_a_text_file_object_is_refused() -> None:
     text: Any = io.StringIO("RIFF")
     with pytest.raises(AudioFormatError, match="binary mode"):
         read_audio(text)
+    undecodable: Any = io.TextIOWrapper(io.BytesIO(b"RIFF\xb7"), encoding="utf-8")
+    with pytest.raises(AudioFormatError, match="binary mode"):
+        read_audio(undecodable)
 
 
 def test_a_closed_file_object_is_a_typed_error() -> None:

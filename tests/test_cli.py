@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -9,13 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 import whisperlite
 from tests.spoken import said, spoken
+from whisperlite import Transcription, cli
 from whisperlite.cli import main
 from whisperlite.formats import WRITERS, SubtitleOptions, render
 
@@ -66,6 +68,15 @@ def test_inputs_with_one_name_are_refused_before_any_work(tmp_path: Path, capsys
 def test_an_output_never_overwrites_an_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recording = tmp_path / "talk.txt"
     shutil.copy(RECORDING, recording)
+    assert main([str(recording), "-o", str(tmp_path)]) == 2
+    assert "overwritten" in capsys.readouterr().err
+    assert recording.read_bytes() == RECORDING.read_bytes()
+
+
+def test_nor_one_that_has_its_name_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = tmp_path / "talk.wav"
+    shutil.copy(RECORDING, recording)
+    (tmp_path / "talk.srt").hardlink_to(recording)
     assert main([str(recording), "-o", str(tmp_path)]) == 2
     assert "overwritten" in capsys.readouterr().err
     assert recording.read_bytes() == RECORDING.read_bytes()
@@ -155,6 +166,59 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: Answering())
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_a_job_in_the_background_of_a_script_goes_on_when_that_is_interrupted() -> None:
+    """Its shell has it ignore the interrupt."""
+    seen: list[object] = []
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with cli._interruptible():
+            seen.append(signal.getsignal(signal.SIGINT))
+        seen.append(signal.getsignal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIG_IGN] * 2
+
+
+def test_a_name_that_is_no_unicode_goes_into_json_and_back(tmp_path: Path) -> None:
+    result = replace(Answering().transcribe(), model=os.fsdecode(b"m\xff"))
+    cli._write(result, SubtitleOptions(), {"json": tmp_path / "a.json", "txt": tmp_path / "a.txt"})
+    assert Transcription.from_dict(json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))) == result
+
+
+def test_the_bar_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setenv("COLUMNS", "80")
+    bar = cli._ProgressBar("2024-03-12 Weekly meeting with the customers of the year.wav")
+    bar.show(99999.0, 100000.0)
+    line = written.getvalue().removeprefix("\r\033[K")
+    assert len(line) <= 80
+    assert line.startswith("2024-03-12 Weekly")
+
+
+def test_without_a_standard_error_files_are_written_all_the_same(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["talk.wav", "-f", "txt"]) == 0
+    assert (desk / "talk.txt").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+@pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full", ">&- 2>&-", "2>&1 | head -c 1"])
+def test_a_file_is_written_whoever_listens(tmp_path: Path, redirection: str) -> None:
+    shutil.copy(RECORDING, tmp_path / "talk.wav")
+    given = ["missing.wav", "talk.wav", "--model", "tiny.en", "-f", "txt", *QUICK]
+    command = f"{shlex.join([sys.executable, '-m', 'whisperlite', *given])} {redirection}"
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, check=False)
+    assert "John Dashwood" in (tmp_path / "talk.txt").read_text(encoding="utf-8")
+
+
+def test_the_package_is_a_command_too() -> None:
+    command = [sys.executable, "-m", "whisperlite", "--help"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
+    assert shown.startswith("usage: whisperlite")
 
 
 @pytest.mark.parametrize(("flags", "count"), [([], None), (["--threads", "0"], None), (["--threads", "2"], 2)])

@@ -344,6 +344,16 @@ def openai(folder: Path, checkpoint: Checkpoint) -> Path:
     return write_openai(folder / "base.pt", checkpoint.dims, checkpoint.tensors)
 
 
+def test_the_heads_published_for_a_name_are_written_where_the_file_says_none(
+    tmp_path: Path, base: whisperlite.Whisper, real: Checkpoint
+) -> None:
+    silent = replace(real, generation_config=GenerationConfig())
+    folder = whisperlite.convert_model(openai(tmp_path, silent), tmp_path / "converted")
+    written = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    assert [tuple(head) for head in written["alignment_heads"]] == list(base.alignment_heads)
+    assert len(base.alignment_heads) == 8
+
+
 def ctranslate2(folder: Path, checkpoint: Checkpoint) -> Path:
     return write_ctranslate2(folder, checkpoint.dims, checkpoint.tensors, "float16")
 

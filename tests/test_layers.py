@@ -14,6 +14,7 @@ SOURCES = Path(__file__).parents[1] / "src" / PACKAGE
 # Room → level. A room may import itself and every room of a lower level; rooms of one level never import each other,
 # but for those of level 0, which are one room of plain values.
 LEVELS = {
+    "__main__": 7,
     "cli": 6,
     "server": 5,
     "api": 4,

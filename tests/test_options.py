@@ -86,6 +86,11 @@ def test_every_option_has_help_and_says_what_it_takes(name: str) -> None:
     assert kind_of(name).label
 
 
+def test_a_pattern_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(OptionError, match="regular expression"):
+        Options(suppress_regex="(" * 3000 + ")" * 3000)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
@@ -163,6 +168,11 @@ def test_every_option_has_help_and_says_what_it_takes(name: str) -> None:
         ("initial_prompt", [1, -1], "a string, or a sequence of token ids, or None"),
         ("initial_prompt", [1.5], "a string, or a sequence of token ids, or None"),
         ("initial_prompt", ["names"], "a string, or a sequence of token ids, or None"),
+        ("initial_prompt", memoryview(b"12"), "a string, or a sequence of token ids, or None"),
+        ("suppress_tokens", b"12", "token ids, as a sequence or separated by commas"),
+        ("temperature", b"\x01", "a number from 0 to"),
+        ("temperature", {0.0, 0.2}, "a number from 0 to"),
+        ("clip_timestamps", b"ab", "ascending times in seconds"),
         ("hotwords", ["names"], "a string, or None"),
         ("chunk_length", 0.5, "a number from 1 to 30"),
         ("chunk_length", 31, "a number from 1 to 30"),

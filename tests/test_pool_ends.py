@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import whisperlite
+from tests.conftest import DATA
 from tests.pooled import (
     LONG,
     PATIENCE_S,
@@ -32,6 +34,7 @@ from tests.test_cancel import assert_is_a_prefix
 from whisperlite import (
     CancelledError,
     Job,
+    MemoryExceededError,
     OptionsDict,
     TimeoutExceededError,
     Transcription,
@@ -42,6 +45,7 @@ from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import Features
 from whisperlite.cancel import Stop
+from whisperlite.decoding.engine import Engine
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +202,12 @@ def test_what_failed_makes_room(model: Whisper) -> None:
     assert all(job.done for job in jobs)
 
 
-@pytest.mark.parametrize("options", [{}, {"chunking": "vad"}])
-def test_a_recording_that_is_done_is_let_go(
-    model: Whisper, options: OptionsDict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def recordings(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, weakref.ref[Features]]]:
+    """Those that are read from now on, while there is no garbage collection.
+
+    That comes seldom, and does not know how much a recording takes.
+    """
     watched: dict[int, weakref.ref[Features]] = {}
     find_floor = Features.find_floor
 
@@ -210,15 +216,47 @@ def test_a_recording_that_is_done_is_let_go(
         return find_floor(self)
 
     monkeypatch.setattr(Features, "find_floor", watching)
-    gc.disable()  # it comes seldom, and does not know how much a recording takes
-    try:
-        with model.pool() as pool:
-            job = pool.submit(noise(2), **quick(**options))
-            job.result(PATIENCE_S)
-            wait_until(lambda: not any(features() for features in watched.values()))
-    finally:
-        gc.enable()
-    assert len(watched) == 1
+    gc.disable()
+    yield watched
+    gc.enable()
+
+
+@pytest.mark.parametrize("options", [{}, {"chunking": "vad"}])
+def test_a_recording_that_is_done_is_let_go(
+    model: Whisper, options: OptionsDict, recordings: dict[int, weakref.ref[Features]]
+) -> None:
+    with model.pool() as pool:
+        pool.submit(noise(2), **quick(**options)).result(PATIENCE_S)
+        wait_until(lambda: not any(features() for features in recordings.values()))
+    assert len(recordings) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"chunking": "vad"}])
+def test_a_recording_that_is_left_is_let_go(
+    model: Whisper, options: OptionsDict, recordings: dict[int, weakref.ref[Features]]
+) -> None:
+    with model.iter_segments(str(DATA / "librivox.wav"), **quick(**options)) as segments:
+        next(segments)
+        assert any(features() for features in recordings.values())
+    del segments
+    assert not any(features() for features in recordings.values())
+
+
+@pytest.mark.parametrize("options", [{}, {"chunking": "vad"}])
+def test_so_are_those_of_an_engine_that_breaks(
+    model: Whisper, options: OptionsDict, recordings: dict[int, weakref.ref[Features]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Engine) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Engine, "step", fail)
+    with pytest.raises(MemoryExceededError):
+        model.transcribe(str(DATA / "librivox.wav"), **quick(**options))
+    with model.pool() as pool:
+        with pytest.raises(MemoryExceededError):
+            pool.submit(str(DATA / "librivox.wav"), **quick(**options)).result(PATIENCE_S)
+        wait_until(lambda: not any(features() for features in recordings.values()))
+    assert len(recordings) >= 1
 
 
 def test_a_closed_pool_keeps_no_engine(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:

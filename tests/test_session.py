@@ -24,9 +24,11 @@ from tests.scripted import (
     text,
 )
 from whisperlite.audio.mel import Features
-from whisperlite.decoding.asks import Beam, Decode, Detect, Greedy, Sample
-from whisperlite.results import Attempt, Segment, Skipped
-from whisperlite.transcription.session import Accepted
+from whisperlite.decoding.asks import Align, Aligned, Beam, Decode, Decoded, Detect, Greedy, Sample
+from whisperlite.options import Options
+from whisperlite.results import Attempt, Segment, Skipped, Transcription
+from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.session import Accepted, session
 
 # Language
 
@@ -336,3 +338,37 @@ def test_progress_reaches_the_end_also_through_silence__correction_14() -> None:
 def test_every_option_that_a_session_does_not_know_is_an_error() -> None:
     with pytest.raises(ValueError, match="beam_sizes"):
         drive([GOOD], beam_sizes=3)
+
+
+def test_a_silence_that_is_passed_over_begins_behind_the_words_that_are_kept() -> None:
+    """Words last their usual time, and may end behind their segment."""
+    tokenizer = Tokenizer.bundled(multilingual=False)
+    begin, encode = tokenizer.timestamp_begin, tokenizer.encode
+    first = (begin, *encode(" hello"), *encode(" world"), begin + 100, begin + 500, *encode(" yes"), begin + 600)
+    options = Options(
+        word_timestamps=True,
+        hallucination_silence_threshold=1.0,
+        beam_size=1,
+        temperature_increment_on_fallback=None,
+    )
+    encoding: Any = object()
+    answers = iter([Decoded(first, "x", -0.3, 0.0, 1.0, 0.0, False, encoding)])
+    silence = Decoded((begin,), "", -2.0, 0.9, 1.0, 0.0, False, encoding)
+    under_way = session(Features(np.zeros(480000, np.float32), 80), options, tokenizer, duration=30.0)
+
+    def answered() -> Transcription:
+        answer: Any = None
+        while True:
+            try:
+                asked = under_way.send(answer)
+            except StopIteration as end:
+                result: Transcription = end.value
+                return result
+            if isinstance(asked, Align):
+                answer = Aligned((0.0, 1.9, 9.9, 9.92), (0.9, 0.9, 0.05), encoding)
+            else:
+                answer = None if isinstance(asked, Accepted) else next(answers, silence)
+
+    result = answered()
+    [passed] = [span for span in result.skipped if span.reason == "silence"]
+    assert passed.start == pytest.approx(result.words[-1].end) == pytest.approx(2.6)

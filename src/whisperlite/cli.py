@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import whisperlite
 from whisperlite.batches import slots_for
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _COMMANDS[given[0]](given[1:])
         return _transcribe_all(given)
     except KeyboardInterrupt:  # while a model is loaded; within a transcription the first one is heard by its token
-        print("whisperlite: interrupted.", file=sys.stderr)
+        _say("whisperlite: interrupted.")
         return _INTERRUPTED
 
 
@@ -80,7 +81,7 @@ def _transcribe_all(arguments: list[str]) -> int:
         model = whisperlite.load_model(values["model"], **load_arguments(values))
         model.check_options(chosen)
     except (WhisperliteError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        _say(f"{parser.prog}: {error}")
         return _WRONG_ARGUMENTS
     status = 0
     for file, targets in outputs.items():
@@ -98,7 +99,9 @@ def _transcribe_all(arguments: list[str]) -> int:
 def _interruptible() -> Iterator[CancelToken]:
     """The first Ctrl-C cancels, so that the partial transcript can be written; the second one ends the program."""
     token = CancelToken()
-    if threading.current_thread() is not threading.main_thread():  # which alone hears of it
+    before = signal.getsignal(signal.SIGINT)
+    # The main thread alone hears of it, and a job in the background of a script is not to.
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
         yield token
         return
 
@@ -106,7 +109,7 @@ def _interruptible() -> Iterator[CancelToken]:
         token.cancel()
         signal.signal(signal.SIGINT, before)
 
-    before = signal.signal(signal.SIGINT, cancel)
+    signal.signal(signal.SIGINT, cancel)
     try:
         yield token
     finally:
@@ -217,10 +220,15 @@ def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict
                     f"{owners[path]} and {file} would both be written to {path}; transcribe them one at a time into "
                     "different --output_dir folders."
                 )
-            if path.resolve() in inputs:
+            if path.resolve() in inputs or any(_is_same(path, file) for file in inputs):
                 raise OptionError(f"{path} is one of the inputs and would be overwritten; give another --output_dir.")
             owners[path] = file
     return outputs
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether both are one file, under two names."""
+    return path.exists() and other.exists() and path.samefile(other)
 
 
 def _transcribe(
@@ -247,7 +255,7 @@ def _transcribe(
         _write(result, subtitles, targets)
     except (WhisperliteError, OSError) as error:
         bar.clear()
-        print(f"whisperlite: {file}: {error}", file=sys.stderr)
+        _say(f"whisperlite: {file}: {error}")
         if isinstance(error, (CancelledError, DecodingError)) and error.partial is not None and error.partial.segments:
             _write_partial(error.partial, file, subtitles, targets)
         return _FAILED
@@ -264,14 +272,14 @@ def _write_partial(partial: Transcription, file: str, subtitles: SubtitleOptions
     try:
         _write(partial, subtitles, targets)
         _print_warnings(partial, file)
-        print(f"whisperlite: {file}: the partial transcript was written.", file=sys.stderr)
+        _say(f"whisperlite: {file}: the partial transcript was written.")
     except OSError as error:
-        print(f"whisperlite: {file}: {error}", file=sys.stderr)
+        _say(f"whisperlite: {file}: {error}")
 
 
 def _print_warnings(result: Transcription, file: str) -> None:
     for warning in result.warnings:
-        print(f"whisperlite: {file}: {warning}", file=sys.stderr)
+        _say(f"whisperlite: {file}: {warning}")
 
 
 def _write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
@@ -283,7 +291,8 @@ def _write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str,
     failed: list[OSError] = []
     for name, path in targets.items():
         try:
-            path.write_text(WRITERS[name].write(result, subtitles), encoding="utf-8")
+            # A path that is not UTF-8 may be the model's name: JSON reads it back so.
+            path.write_text(WRITERS[name].write(result, subtitles), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             failed.append(error)
     if failed:
@@ -291,11 +300,27 @@ def _write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str,
 
 
 def _print(text: str) -> None:
-    """On standard output; where its reader, `head` perhaps, has seen enough, to nobody."""
+    """On standard output; where its reader, `head` perhaps, has seen enough, to nobody: files are written then too."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _to_nobody(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            _say(f"whisperlite: standard output: {error.strerror}")
+
+
+def _say(text: str) -> None:
+    """On standard error, if there is one; likewise."""
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _to_nobody(sys.stderr)
+
+
+def _to_nobody(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _models(arguments: list[str]) -> int:
@@ -311,7 +336,7 @@ def _models(arguments: list[str]) -> int:
     try:
         found = whisperlite.available_models(cache_dir=values.model_dir)
     except (WhisperliteError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        _say(f"{parser.prog}: {error}")
         return _FAILED
     if values.json:
         _print(json.dumps([asdict(info) for info in found], indent=2))
@@ -354,7 +379,7 @@ def _convert(arguments: list[str]) -> int:
             values["source"], values["destination"], overwrite=values["overwrite"], **download_arguments(values)
         )
     except (WhisperliteError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        _say(f"{parser.prog}: {error}")
         return _FAILED
     _print(str(folder))
     return 0
@@ -382,14 +407,18 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
+_BESIDE_BAR = len("  100% 100000/100000 s ")
+
+
 class _ProgressBar:
     """One line on the terminal that standard error is; nothing where it is a file or a pipe."""
 
     width = 30
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.is_terminal = sys.stderr.isatty()
+        room = max(shutil.get_terminal_size().columns - self.width - _BESIDE_BAR, 1)
+        self.name = name if len(name) <= room else f"{name[: room - 1]}…"
+        self.is_terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def show(self, done_s: float, total_s: float) -> None:
         if self.is_terminal:

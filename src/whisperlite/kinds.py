@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import Field, dataclass, field, fields
 from itertools import chain, pairwise
 from typing import Any, TypeVar
@@ -119,6 +119,7 @@ def _check_temperature(value: Any) -> float | tuple[float, ...]:
     temperature = number(0.0, _HOTTEST)
     if isinstance(value, str):
         raise TypeError
+    _check_sequence(value, Set)
     if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
         return float(temperature.check(value))
     if len(value) == 0:
@@ -126,8 +127,15 @@ def _check_temperature(value: Any) -> float | tuple[float, ...]:
     return tuple(float(temperature.check(number)) for number in value)
 
 
+def _check_sequence(value: Any, *others: type) -> None:
+    """Not the bytes of something else, nor anything without an order."""
+    if isinstance(value, (bytes, bytearray, memoryview, Mapping, *others)):
+        raise TypeError
+
+
 def _check_token_ids(value: Any) -> tuple[int, ...]:
     ids = integer(-1)
+    _check_sequence(value)
     if value is None:  # as in openai-whisper
         return ()
     if isinstance(value, str):
@@ -143,8 +151,7 @@ def _parse_temperature(text: str) -> float | tuple[float, ...]:
 def _check_text_or_ids(value: Any) -> str | tuple[int, ...]:
     if isinstance(value, str):
         return value
-    if isinstance(value, (bytes, bytearray)):
-        raise TypeError
+    _check_sequence(value, Set)
     return tuple(int(integer(0).check(token)) for token in value)
 
 
@@ -159,13 +166,14 @@ def _check_languages(value: Any) -> tuple[str, ...]:
 def _check_pattern(value: Any) -> str:
     try:
         re.compile(_check_text(value))
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(str(error)) from error
     return str(value)
 
 
 def _check_times(value: Any) -> tuple[float, ...]:
     time = number(0.0, finite=True)
+    _check_sequence(value, Set)
     given = [float(text) for text in value.split(",") if text.strip()] if isinstance(value, str) else list(value)
     numbers = list(chain.from_iterable(map(_pair, given))) if any(map(_is_pair, given)) else given
     times = tuple(float(time.check(number)) for number in numbers)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from whisperlite.checkpoints.alignment_heads import published_heads
 from whisperlite.checkpoints.cache import remembered_sha256, whole_path
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.embedded import installed_weights
@@ -14,7 +16,7 @@ from whisperlite.checkpoints.export import export_checkpoint
 from whisperlite.checkpoints.hub import HubOptions, cached_whispers, is_complete, snapshot
 from whisperlite.checkpoints.layout import is_of_a_model
 from whisperlite.checkpoints.published import PUBLISHED
-from whisperlite.checkpoints.resolve import load_checkpoint, openai_file
+from whisperlite.checkpoints.resolve import load_checkpoint, official_name, openai_file
 from whisperlite.errors import ModelError, ModelNotFoundError
 from whisperlite.results import ModelInfo
 
@@ -68,8 +70,14 @@ def convert_model(
             written.
     """
     folder = whole_path(destination)
-    _check_destination(folder, overwrite)
+    try:
+        _check_destination(folder, overwrite)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be written: {error.strerror}.") from error
     checkpoint = load_checkpoint(source, HubOptions.of(revision, token, cache_dir, local_files_only))
+    said = checkpoint.generation_config
+    if said.alignment_heads is None and (heads := published_heads(official_name(source), checkpoint.dims)) is not None:
+        checkpoint = replace(checkpoint, generation_config=replace(said, alignment_heads=heads))
     if _is_free(folder):
         export_checkpoint(checkpoint, folder)
     else:

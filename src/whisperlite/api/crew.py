@@ -286,7 +286,8 @@ class Crew:
         elif self._engine is not None:
             self._engine = self._model._engine(slots=self.slots, cpu_threads=self._engine.cpu_threads)
         broken, self._decoding = self._decoding, {}
-        for job in broken.values():
+        for recording, job in broken.items():
+            recording.let_go()
             self._make_room()
             self._end(job, error if failure is None else again(failure))
 

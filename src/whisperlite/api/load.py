@@ -19,7 +19,7 @@ from whisperlite.cancel import CancelToken, Stop
 from whisperlite.checkpoints.alignment_heads import choose_heads
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.hub import HubOptions
-from whisperlite.checkpoints.resolve import load_checkpoint, local_path, name_of
+from whisperlite.checkpoints.resolve import load_checkpoint, local_path, name_of, official_name
 from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CancelledError, CheckpointError, OptionError
@@ -32,6 +32,7 @@ from whisperlite.text.prompt import N_TEXT_CTX
 from whisperlite.transcription.start import nothing_heard
 
 # All else than linear layers is in float32 beside "int8", on CUDA in float16.
+_MOST_THREADS = 1024  # of some thousands OpenMP does not come back
 _COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.float32}
 
 
@@ -118,8 +119,9 @@ def load_model(
             none.
         cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
         local_files_only: never ask the Hub; $HF_HUB_OFFLINE does the same for every call.
-        cpu_threads: how many threads torch uses on a CPU; None: torch's own number, but no more than the cores that
-            this process may use. If a busy neighbour makes one thread faster for a step of the decoder, one is used.
+        cpu_threads: how many threads torch uses on a CPU, 1 to 1024; None: torch's own number, but no more than the
+            cores that this process may use. If a busy neighbour makes one thread faster for a step of the decoder, one
+            is used.
         cuda_graphs: record what is called again and again on an NVIDIA GPU as CUDA graphs, and replay it, which is
             several times as fast. While a graph is recorded, what other threads of the program do with the GPU can
             fail; so it is only for programs that leave the GPU to whisperlite. Other devices have no graphs, and are
@@ -177,7 +179,7 @@ def _read(
 ) -> _Plan:
     place = _device(device)
     dtype = _dtype(compute_type, place)
-    cpu_threads = checked("cpu_threads", cpu_threads, optional(integer(1)))
+    cpu_threads = checked("cpu_threads", cpu_threads, optional(integer(1, _MOST_THREADS)))
     cuda_graphs = checked("cuda_graphs", cuda_graphs, FLAG)
     checkpoint = load_checkpoint(name, hub)
     contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)
@@ -197,7 +199,7 @@ def _read(
         cpu_threads,
         cuda_graphs,
     )
-    heads = choose_heads(checkpoint.generation_config.alignment_heads, _official_name(name), checkpoint.dims)
+    heads = choose_heads(checkpoint.generation_config.alignment_heads, official_name(name), checkpoint.dims)
     return _Plan(checkpoint, recipe, place, dtype, heads)
 
 
@@ -205,14 +207,6 @@ def _absolute(name: str | os.PathLike[str]) -> str:
     """The name as it is, a path made absolute: it has to mean the same after a change of the working directory."""
     path = local_path(name)
     return name_of(name) if path is None else os.path.abspath(path)  # noqa: PTH100 - links stay: the Hub's cache has them
-
-
-def _official_name(name: str | os.PathLike[str]) -> str:
-    """What may be an official name: for a file, such as OpenAI's `base.pt`, the part before the suffix."""
-    path = local_path(name)
-    if path is None:
-        return name_of(name).partition("@")[0]
-    return path.stem if path.suffix == ".pt" else path.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ what ffmpeg said. What a report means to the user (an error, a warning, nothing)
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ _CHECKED_EVERY_S = 0.02
 _NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # on Windows, where a program without a console would open one
 _LOG = 1 << 20  # bytes of what it says, at the beginning and at the end
 _MEMORY = 4 << 30  # bytes of addresses for ffmpeg; it takes 0.3 GB for a long recording on many cores
+_STACK = 16 << 20  # bytes of addresses for each thread, within that; some systems allow far more
 
 GET_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 'whisperlite[ffmpeg]'"
 
@@ -82,12 +84,15 @@ def decode_file(
     """
     binary = find_binary()
     url = f"file:{path}"  # with the prefix no name can be taken for an option, an address or another protocol
-    stream = _ffmpeg_python().input(url, protocol_whitelist="file", format_whitelist=_single_file_demuxers(binary))
+    named = "file:recording"  # ffmpeg-python takes no name that is not UTF-8
+    stream = _ffmpeg_python().input(named, protocol_whitelist="file", format_whitelist=_single_file_demuxers(binary))
     output = stream.output("pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=rate)
     most_bytes = None if most_samples is None else 2 * most_samples
-    content, log, returncode = _run(_command(output, binary), check=check, most_bytes=most_bytes)
+    command = [url if argument == named else argument for argument in _command(output, binary)]
+    content, log, returncode = _run(command, check=check, most_bytes=most_bytes)
     samples = np.frombuffer(content, dtype="<i2", count=len(content) // 2).astype(np.int16, copy=False)
-    return samples, _read_log(log.replace(url, path.name), returncode)
+    log = log.replace(os.fsencode(url).decode(errors="replace"), path.name)
+    return samples, _read_log(log, returncode, unsized=_is_unsized(path))
 
 
 def resample(
@@ -219,7 +224,9 @@ def _limit(pid: int) -> None:
         return
     with suppress(OSError):  # it has ended already, or limits are not for us to set
         set_before = resource.prlimit(pid, resource.RLIMIT_AS)
-        least = min([_MEMORY, *(limit for limit in set_before if limit != resource.RLIM_INFINITY)])
+        stack, _ = resource.getrlimit(resource.RLIMIT_STACK)  # of addresses, for each of its threads
+        more = 0 if stack == resource.RLIM_INFINITY else max(stack - _STACK, 0) * (3 * (os.cpu_count() or 1) + 16)
+        least = min([_MEMORY + more, *(limit for limit in set_before if limit != resource.RLIM_INFINITY)])
         resource.prlimit(pid, resource.RLIMIT_AS, (least, least))
 
 
@@ -256,14 +263,27 @@ _DURATION = re.compile(r"  Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?\d+\
 _STREAM = re.compile(r"  Stream #0:\d+\S*: (\w+): ")
 
 
-def _read_log(log: str, returncode: int) -> Report:
+_LEAST_UNSIZED = 0x7FFF0000  # bytes that programs say when they write to a pipe, and do not know how many will come
+
+
+def _is_unsized(path: Path) -> bool:
+    """Whether the header of a wav says no length. ffmpeg itself takes only 0 and the largest number for none."""
+    with path.open("rb") as file:
+        head = file.read(1 << 12)
+    at = head.find(b"data")
+    return head[:4] == b"RIFF" and at >= 0 and int.from_bytes(head[at + 4 : at + 8], "little") >= _LEAST_UNSIZED
+
+
+def _read_log(log: str, returncode: int, *, unsized: bool = False) -> Report:
     problems: list[str] = []
     streams: list[str] = []
     duration_s: float | None = None
-    estimated = unsized = False
+    estimated = False
     in_input = True
     for match in filter(None, map(_LINE.match, log.splitlines())):
         level, text = match.groups()
+        if "monotonically increasing dts to muxer" in text:
+            continue  # of the output: recordings behind each other in one file begin anew
         if level in ("error", "fatal", "panic") or (level == "warning" and "corrupt" in text.lower()):
             problems.append(text)
         estimated |= text.startswith("Estimating duration")

@@ -167,7 +167,7 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
                         check()
         except WhisperliteError:  # of `check`: one of its errors is a TimeoutError, and so an OSError
             raise
-        except TypeError as error:
+        except (TypeError, UnicodeDecodeError) as error:
             raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
         except (OSError, ValueError) as error:
             raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error

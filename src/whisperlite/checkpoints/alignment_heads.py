@@ -40,6 +40,16 @@ _PUBLISHED: dict[str, Heads] = {
 }
 
 
+def published_heads(name: str, dims: ModelDimensions) -> Heads | None:
+    """Those of an official name, if the network has the published shape.
+
+    Differs: also where the name is that of a file, for which the reference knows no heads (correction 28).
+    """
+    published = PUBLISHED.get(name)
+    is_it = published is not None and published.dims == dims and published.name in _PUBLISHED
+    return _PUBLISHED[name] if is_it else None
+
+
 def choose_heads(own: Heads | None, name: str, dims: ModelDimensions) -> Heads:
     """The heads that word timestamps are read from.
 
@@ -54,9 +64,7 @@ def choose_heads(own: Heads | None, name: str, dims: ModelDimensions) -> Heads:
     """
     if own and all(0 <= layer < dims.n_text_layer and 0 <= head < dims.n_text_head for layer, head in own):
         return tuple(sorted(set(own)))
-    # Differs: also where the name is that of a file, for which the reference knows no heads (correction 28).
-    published = PUBLISHED.get(name)
-    if published is not None and published.dims == dims and published.name in _PUBLISHED:
-        return _PUBLISHED[published.name]
+    if (published := published_heads(name, dims)) is not None:
+        return published
     upper = range(dims.n_text_layer // 2, dims.n_text_layer)
     return tuple((layer, head) for layer in upper for head in range(dims.n_text_head))

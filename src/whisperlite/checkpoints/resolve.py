@@ -155,3 +155,11 @@ def _allowed() -> str:
         f"Allowed are: {', '.join(PUBLISHED)}; a repository of the Hub ('organisation/repository', "
         "with '@revision' if need be); the path of a model's folder or file."
     )
+
+
+def official_name(name: str | os.PathLike[str]) -> str:
+    """What may be an official name: for a file, such as OpenAI's `base.pt`, the part before the suffix."""
+    path = local_path(name)
+    if path is None:
+        return name_of(name).partition("@")[0]
+    return path.stem if path.suffix == ".pt" else path.name

@@ -110,8 +110,16 @@ class Tokenizer:
 
         The name of a special token in the text is text. Lone surrogates become U+FFFD; `decode` gives back all else.
         Differs: the reference raises ValueError where text holds the name of a special token.
+
+        Raises:
+            OptionError: a text with a million spaces one after the other.
         """
-        return self._encoding.encode_ordinary(text)
+        try:
+            return self._encoding.encode_ordinary(text)
+        except BaseException as error:  # its regular expressions go as deep as there are spaces
+            if type(error).__name__ == "PanicException":
+                raise OptionError(f"a text of {len(text)} characters is too long to be a prompt") from error
+            raise
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of ids: timestamps, and special tokens behind them, are left out; others appear as their names.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
@@ -115,7 +116,8 @@ def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Tra
         CancelledError: `recording.stop` said so; its `partial` is what there was by then.
     """
     driver = Driver(engine)
-    with ending_workers():
+    with ending_workers(), ExitStack() as held:
+        held.callback(recording.let_go)
         events = driver.start(recording)
         while True:
             for _, event in events:

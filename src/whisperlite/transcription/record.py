@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
+from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.decoding.asks import Answer, Decoded
 from whisperlite.options import Task
 from whisperlite.results import Attempt, Segment, Skipped, SkipReason, Transcription, Usage
@@ -117,7 +118,7 @@ class Record:
         )
 
     def result(self, *, text: str, task: Task, model: str, is_partial: bool) -> Transcription:
-        """All of it; of a session that was stopped, nothing that lies behind its last window."""
+        """All of it; of a session that was stopped, what was tried behind its last window, and nothing else there."""
         language, probability = self._most_spoken() if self.heard else (self.language, self.language_probability)
         skipped = [span for span in self.skipped if not is_partial or span.end <= self.done_s]
         return Transcription(
@@ -131,7 +132,10 @@ class Record:
             usage=Usage(self.tokens_input, self.tokens_generated, 0, round(self.bounds.duration * 1000)),
             warnings=tuple(self.warnings),
             skipped=tuple(sorted(skipped, key=lambda span: (span.start, span.end))),
-            attempts=tuple(self.attempts),
+            attempts=tuple(
+                replace(each, accepted=False) if is_partial and each.seek / FRAMES_PER_SECOND >= self.done_s else each
+                for each in self.attempts
+            ),
         )
 
     def _most_spoken(self) -> tuple[str, float]:

@@ -54,6 +54,9 @@ class Recording(Protocol):
     def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:
         """What follows from an event of one of its sessions: further sessions, and events of the recording."""
 
+    def let_go(self) -> None:
+        """It is not driven any more, whether it has ended or not: what refers to it is not to be referred to by it."""
+
 
 @dataclass(slots=True, eq=False)
 class Sequential:
@@ -76,6 +79,9 @@ class Sequential:
 
     def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:  # noqa: ARG002 - there is one
         return [_timed(event, self.began)]
+
+    def let_go(self) -> None:
+        pass
 
 
 @dataclass(slots=True, eq=False)
@@ -146,7 +152,7 @@ class Chunked:
         """Of the chunks that were handed out."""
         assert self.known is not None, "the head comes first"
         result = _with_runtime(join(self.known, [self.results[run] for run in self.runs[: self.count]]), self.began)
-        self._let_go()
+        self.let_go()
         return result
 
     def _failed(self, run: Run, error: BaseException) -> BaseException:
@@ -158,12 +164,12 @@ class Chunked:
             _timed(error, self.began)
         elif isinstance(error, (CancelledError, DecodingError)):
             error.partial = self._begun(error.partial if self._is_next(run) else None)
-        self._let_go()
+        self.let_go()
         return error
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Runs refer to their recording: while it refers to them too, only the garbage collector frees its samples."""
-        self.runs, self.results = [], {}
+        self.runs, self.results, self.coming = [], {}, iter(())
 
     def _is_next(self, run: Run) -> bool:
         return self.count < len(self.runs) and self.runs[self.count] is run

@@ -394,7 +394,9 @@ class _Session:
         end_s = speech_end(drafts)
         if verdict.next_s is not None and verdict.silence is not None:
             next_frame = min(round(verdict.next_s * FRAMES_PER_SECOND), place.clip_end)
-            self.record.skip(verdict.silence[0], min(verdict.silence[1], next_frame / FRAMES_PER_SECOND), "silence")
+            # Words that are kept may reach into it.
+            begin_s = max([verdict.silence[0], *(draft.words[-1].end for draft in verdict.kept if draft.words)])
+            self.record.skip(begin_s, min(verdict.silence[1], next_frame / FRAMES_PER_SECOND), "silence")
             moved = next_frame - place.seek
         elif (
             not (outcome.is_complete or outcome.is_cut)
