@@ -375,7 +375,7 @@ def test_a_form_may_have_lists_and_objects_in_parts() -> None:
         with pytest.raises(Problem, match="twice"):
             read_fields([again, *parts], Settings(), is_form=True)
     for name in ("initial_prompt[]", "allowed_languages[x]", "vad_options[]", "colour[]"):
-        with pytest.raises(OptionError, match="There is no option"):
+        with pytest.raises(Problem, match="There is no field"):
             read_fields([(name, "1")], Settings(), is_form=True)
 
 
@@ -615,3 +615,12 @@ def test_an_engine_that_breaks_is_an_error_of_the_service_that_says_nothing(
         assert answer.status_code == 500
         assert "allocator" not in answer.text
         assert service.post(WAV).status_code == 200
+
+
+@pytest.mark.parametrize(("given", "meant"), [("web_hook", "webhook"), ("chunk_lenght_s", "chunk_length_s")])
+def test_a_misspelt_field_is_told_what_may_be_meant(service: Running, given: str, meant: str) -> None:
+    answer = service.post(WAV, **{given: "1"})
+    assert answer.status_code == 422
+    detail = answer.json()["detail"]
+    assert f"Did you mean {meant!r}?" in detail
+    assert "suppress_regex" not in detail

@@ -46,8 +46,9 @@ def published_heads(name: str, dims: ModelDimensions) -> Heads | None:
     Differs: also where the name is that of a file, for which the reference knows no heads (correction 28).
     """
     published = PUBLISHED.get(name)
-    is_it = published is not None and published.dims == dims and published.name in _PUBLISHED
-    return _PUBLISHED[name] if is_it else None
+    if published is None or published.dims != dims:
+        return None
+    return _PUBLISHED.get(published.name)  # `turbo` is a second name
 
 
 def choose_heads(own: Heads | None, name: str, dims: ModelDimensions) -> Heads:

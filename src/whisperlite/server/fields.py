@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from whisperlite.kinds import FLAG, Kind, Schema, checked
@@ -66,6 +67,7 @@ def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form
         if level not in _LEVELS:
             raise Problem(422, f"{CHUNK_LEVEL}={level!r} is not allowed: it takes 'segment' or 'word'.", CHUNK_LEVEL)
         take_place(values, CHUNK_LEVEL, "word_timestamps", level == "word")
+    refuse_unknown(values, {*OPTIONS, WEBHOOK, CHUNK_LEVEL, CHUNK_LENGTH})
     given = parse_values(values) if is_form else values
     return Fields(checked_options(given, settings), given, webhook or None)
 
@@ -109,6 +111,20 @@ def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
             raise Problem(422, f"{name[:100]!r} was given twice.", name[:100])
         values[name] = value
     return values
+
+
+def refuse_unknown(values: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse fields that there are none of, with the name of the nearest that there is.
+
+    Args:
+        known: fields of a path.
+    """
+    for name in values:
+        if name not in known and name not in _KINDS:  # what cannot be given here is told why
+            near = get_close_matches(name, sorted(known), n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            detail = f"There is no field {name[:100]!r}. {hint}Fields: {', '.join(sorted(known))}."
+            raise Problem(422, detail, name[:100], kind="option")
 
 
 def take_place(values: dict[str, Any], name: str, option: str, value: Any) -> None:

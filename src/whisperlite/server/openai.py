@@ -20,7 +20,17 @@ from whisperlite.languages import LANGUAGES
 from whisperlite.options import Options
 from whisperlite.results import Transcription
 from whisperlite.server.body import Body, read_body
-from whisperlite.server.fields import checked_options, filled_in, folded, once, parse_flag, parse_values, take_place
+from whisperlite.server.fields import (
+    OPTIONS,
+    checked_options,
+    filled_in,
+    folded,
+    once,
+    parse_flag,
+    parse_values,
+    refuse_unknown,
+    take_place,
+)
 from whisperlite.server.problems import Problem
 from whisperlite.server.service import OPENAI_NAME, Service
 from whisperlite.server.waiting import unless_gone
@@ -29,6 +39,8 @@ AUDIO = "file"
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _GRANULARITIES = ("segment", "word")
 _GRANULARITY_NAMES = ("timestamp_granularities[]", "timestamp_granularities")
+_BY_OTHER_FIELDS = ("task", "word_timestamps")
+_FIELDS = {*OPTIONS, "model", "prompt", "response_format", "stream", _GRANULARITY_NAMES[0]}.difference(_BY_OTHER_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +119,12 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
         raise Problem(400, f"response_format={format!r} is not one of {', '.join(FORMATS)}.", "response_format")
     stream = parse_flag("stream", values.pop("stream", None))
     _refuse_combinations(granularities, format, stream)
-    for name, place in (("task", "the path"), ("word_timestamps", "timestamp_granularities[]")):
+    for name, place in zip(_BY_OTHER_FIELDS, ("the path", "timestamp_granularities[]"), strict=True):
         if name in values:
             raise Problem(400, f"{name} cannot be given here: it is chosen by {place}.", name)
     if "prompt" in values:
         take_place(values, "prompt", "initial_prompt", values.pop("prompt"))
+    refuse_unknown(values, _FIELDS)
     given = parse_values(values) if body.is_form else values
     given = {**given, "task": task, "word_timestamps": "word" in granularities}
     chosen = tuple(granularities) or ("segment",)
