@@ -343,6 +343,18 @@ def test_recordings_behind_each_other_in_one_file_are_one(tmp_path: Path) -> Non
     assert len(read.samples) == pytest.approx(2 * len(read_audio(one).samples), abs=1600)
 
 
+def test_what_may_not_be_opened_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "source.wav"
+    path.write_bytes(b"RIFF")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(AudioDecodeError):
+        read_audio(path)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
 def test_a_name_need_not_be_utf_8(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xff"))

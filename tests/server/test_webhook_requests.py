@@ -21,10 +21,11 @@ from standardwebhooks import Webhook
 from tests.pooled import PATIENCE_S, SHORT, WAV, Steps, pool_threads, quick, wait_until, wav_of
 from tests.server.serving import FORM, INFERENCE, Process, Running, in_threads, running, serving
 from tests.server.webhooks.receiver import Receiver, running_receiver
-from whisperlite import Whisper
+from whisperlite import AudioDecodeError, Whisper
 from whisperlite.server.auth import add_token, hash_of
 from whisperlite.server.background import Background
 from whisperlite.server.fields import read_fields
+from whisperlite.server.problems import problem_of
 from whisperlite.server.webhooks.addresses import Addresses
 from whisperlite.server.webhooks.store import Store, StoredRequest, StoreError
 
@@ -357,6 +358,13 @@ def test_one_is_tried_again_however_often_the_system_gives_too_little(
         assert service.post(WAV, webhook=receiver.url).status_code == 202
         (result,) = received(receiver)
     assert (result["inference_status"]["status"], len(tries)) == ("succeeded", 5)
+
+
+def test_a_recording_that_there_were_no_files_for_is_not_blamed() -> None:
+    error = AudioDecodeError("the upload could not be copied")
+    error.__cause__ = OSError(errno.EMFILE, "of open files")
+    assert problem_of(error).status == 503
+    assert problem_of(AudioDecodeError("no sound")).status == 422
 
 
 def test_one_for_which_memory_is_always_short_is_told_so_in_the_end(

@@ -268,8 +268,11 @@ _LEAST_UNSIZED = 0x7FFF0000  # bytes that programs say when they write to a pipe
 
 def _is_unsized(path: Path) -> bool:
     """Whether the header of a wav says no length. ffmpeg itself takes only 0 and the largest number for none."""
-    with path.open("rb") as file:
-        head = file.read(1 << 12)
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 12)
+    except OSError:  # which ffmpeg has told of
+        return False
     at = head.find(b"data")
     return head[:4] == b"RIFF" and at >= 0 and int.from_bytes(head[at + 4 : at + 8], "little") >= _LEAST_UNSIZED
 

@@ -126,6 +126,8 @@ def problem_of(
         return Problem(422, detail, error.option or "language", kind="option")
     if isinstance(error, MissingPackageError):
         return Problem(422, f"This service was installed without that feature. {detail}", kind="option")
+    if is_shortage(error) and not isinstance(error, MemoryExceededError):
+        return busy("The service has too much to do: try again.")
     if isinstance(error, AudioError) and not isinstance(error, FFmpegError):
         return Problem(422, detail, audio, kind="audio")
     if isinstance(error, TimeoutExceededError) and own_timeout_s is not None:
@@ -140,8 +142,6 @@ def problem_of(
         return busy("There was not enough memory for this request: try again, with a smaller beam_size and best_of.")
     if isinstance(error, DecodingError):  # of weights that are sound, by samples far beyond full scale
         return Problem(422, "The model gave no usable answer for this recording with these options.", kind="decoding")
-    if is_shortage(error):
-        return busy("The service has too much to do: try again.")
     if isinstance(error, WhisperliteError):
         return Problem(500, "The recording could not be transcribed.", kind="decoding")
     return Problem(500, "The service failed; its log says why.", kind="internal")
