@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
 import os
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import whisperlite
 from tests.writers import SMALL, random_tensors, write_ctranslate2
+from whisperlite.audio import speech
 from whisperlite.checkpoints import cache
 from whisperlite.checkpoints.cache import cache_folder, remembered_sha256, sha256_of, sha256_once
 from whisperlite.checkpoints.embedded import EMBEDDED, EmbeddedWeights
@@ -209,3 +212,16 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     with caplog.at_level(logging.WARNING, "whisperlite"):
         assert sha256_once(large_file) == hashlib.sha256(b"weights").hexdigest()
     assert "hashed again" in caplog.text
+
+
+def test_a_frozen_application_gets_all_weights_that_packages_bring() -> None:
+    """The hook names them itself: PyInstaller is not to import torch for it."""
+    hook = Path(whisperlite.__file__).parent / "__pyinstaller" / "hook-whisperlite.py"
+    [named] = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(hook.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["WEIGHTS"]
+    ]
+    files = [file for weights in EMBEDDED.values() for file in (*weights.parts, weights.folder)]
+    files.append((speech._DISTRIBUTION, speech._WEIGHTS))
+    assert named == {distribution: path.split("/")[0] for distribution, path in files}

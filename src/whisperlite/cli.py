@@ -210,7 +210,7 @@ def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict
     """
     outputs: dict[str, dict[str, Path]] = {}
     owners: dict[Path, str] = {}
-    inputs = {Path(file).resolve() for file in files}
+    inputs = {each for file in files for each in _identities(Path(file))}
     for file in dict.fromkeys(files):
         stem = "stdin" if file == _STDIN else Path(file).stem
         outputs[file] = {name: folder / f"{stem}.{name}" for name in formats}
@@ -220,15 +220,19 @@ def _outputs(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict
                     f"{owners[path]} and {file} would both be written to {path}; transcribe them one at a time into "
                     "different --output_dir folders."
                 )
-            if path.resolve() in inputs or any(_is_same(path, file) for file in inputs):
+            if not inputs.isdisjoint(_identities(path)):
                 raise OptionError(f"{path} is one of the inputs and would be overwritten; give another --output_dir.")
             owners[path] = file
     return outputs
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    """Whether both are one file, under two names."""
-    return path.exists() and other.exists() and path.samefile(other)
+def _identities(path: Path) -> tuple[object, ...]:
+    """What two names of one file have in common: where it is or, of hard links, which one it is."""
+    try:
+        status = path.stat()
+    except OSError:  # it is not there, or whoever opens it will tell
+        return (path.resolve(),)
+    return path.resolve(), (status.st_dev, status.st_ino)
 
 
 def _transcribe(

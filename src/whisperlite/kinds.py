@@ -334,7 +334,12 @@ def from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
     names = [definition.name for definition in fields(kind)]  # type: ignore[arg-type]
     for name in values:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise OptionError(f"There is no option {name!r}. {hint}Options: {', '.join(names)}.", option=name)
+            raise OptionError(no_such("option", name, names), option=name)
     return kind(**values)
+
+
+def no_such(what: str, name: str, names: Sequence[str]) -> str:
+    """That there is no option, say, of a name, which one is near, and which there are."""
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"There is no {what} {name!r}. {hint}{what.capitalize()}s: {', '.join(names)}."

@@ -31,8 +31,8 @@ from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import N_TEXT_CTX
 from whisperlite.transcription.start import nothing_heard
 
-# All else than linear layers is in float32 beside "int8", on CUDA in float16.
 _MOST_THREADS = 1024  # of some thousands OpenMP does not come back
+# All else than linear layers is in float32 beside "int8", on CUDA in float16.
 _COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.float32}
 
 

@@ -116,8 +116,12 @@ def read_hashes(file: Path) -> dict[str, str]:
 def _parse_hashes(content: bytes, file: Path) -> dict[str, str]:
     hashes, wrong = _parse_lines(content)
     if wrong is not None:
-        raise OptionError(f"{file}, line {wrong}: expected a name and a hash, as `whisperlite token` writes them.")
+        raise _wrong_line(file, wrong)
     return hashes
+
+
+def _wrong_line(file: Path, number: int) -> OptionError:
+    return OptionError(f"{file}, line {number}: expected a name and a hash, as `whisperlite token` writes them.")
 
 
 def _parse_lines(content: bytes) -> tuple[dict[str, str], int | None]:
@@ -194,7 +198,8 @@ class Gatekeeper:
             good, wrong = _parse_lines(content)
             if wrong is not None:
                 self._read = {name: kept for name, kept in self._read.items() if kept in good.values()}
-            self._read, self._found = _parse_hashes(content, file), found
+                raise _wrong_line(file, wrong)
+            self._read, self._found = good, found
         except FileNotFoundError:
             raise
         except (OptionError, OSError) as error:  # what is left goes on; it is read until it can be

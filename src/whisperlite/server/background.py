@@ -202,10 +202,10 @@ class Background:
             log("there is no room to begin a request", logging.ERROR, error=error)
             await asyncio.sleep(_AGAIN_S)
         except Exception as error:
-            if not is_shortage(error):
-                raise
-            if not isinstance(error, MemoryExceededError):  # of the system, whatever the request is
+            if is_shortage(error):
                 self._store.end_start(request_id)
+            elif not isinstance(error, MemoryExceededError):
+                raise
             log("a request with a webhook is tried again", logging.ERROR, error=error)
             await asyncio.sleep(_AGAIN_S)
         finally:
@@ -231,7 +231,7 @@ class Background:
             options = checked_options(request.fields, self._service.settings)
             result = await self._service.transcribe(file, options)
         except Exception as error:
-            if is_shortage(error) and not (isinstance(error, MemoryExceededError) and request.starts >= _MOST_STARTS):
+            if is_shortage(error) or (isinstance(error, MemoryExceededError) and request.starts < _MOST_STARTS):
                 raise
             problem = problem_of(error) if options is None else self._service.problem(error, file, options)
             self._service.metrics.failures.labels(problem.kind).inc()

@@ -6,10 +6,9 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Any
 
-from whisperlite.kinds import FLAG, Kind, Schema, checked
+from whisperlite.kinds import FLAG, Kind, Schema, checked, no_such
 from whisperlite.options import Options, make_options
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
@@ -108,7 +107,8 @@ def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
-            raise Problem(422, f"{name[:100]!r} was given twice.", name[:100])
+            shown = name.encode(errors="replace").decode()[:100]  # JSON can write halves of characters
+            raise Problem(422, f"{shown!r} was given twice.", shown)
         values[name] = value
     return values
 
@@ -121,10 +121,7 @@ def refuse_unknown(values: Mapping[str, Any], known: Collection[str]) -> None:
     """
     for name in values:
         if name not in known and name not in _KINDS:  # what cannot be given here is told why
-            near = get_close_matches(name, sorted(known), n=1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            detail = f"There is no field {name[:100]!r}. {hint}Fields: {', '.join(sorted(known))}."
-            raise Problem(422, detail, name[:100], kind="option")
+            raise Problem(422, no_such("field", name[:100], sorted(known)), name[:100], kind="option")
 
 
 def take_place(values: dict[str, Any], name: str, option: str, value: Any) -> None:

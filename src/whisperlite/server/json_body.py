@@ -8,9 +8,9 @@ import json
 import math
 import re
 import string
-from collections import Counter
 from typing import Any
 
+from whisperlite.server.fields import once
 from whisperlite.server.problems import Problem
 
 _MOST_DEPTH = 8
@@ -59,15 +59,8 @@ def _parse(content: bytes) -> dict[str, Any]:
             refuse(text)
         return number
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for name, count in Counter(name for name, _ in pairs).items():
-            if count > 1:
-                shown = name.encode(errors="replace").decode()[:100]
-                raise Problem(422, f"{shown!r} was given {count} times.", shown)
-        return dict(pairs)
-
     try:
-        values = json.loads(content, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
+        values = json.loads(content, parse_constant=refuse, parse_float=finite, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "The body is not JSON, although its content type says so.") from error
     if not isinstance(values, dict):

@@ -39,8 +39,8 @@ AUDIO = "file"
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _GRANULARITIES = ("segment", "word")
 _GRANULARITY_NAMES = ("timestamp_granularities[]", "timestamp_granularities")
-_BY_OTHER_FIELDS = ("task", "word_timestamps")
-_FIELDS = {*OPTIONS, "model", "prompt", "response_format", "stream", _GRANULARITY_NAMES[0]}.difference(_BY_OTHER_FIELDS)
+_CHOSEN_BY = {"task": "the path", "word_timestamps": _GRANULARITY_NAMES[0]}
+_FIELDS = {*OPTIONS, "model", "prompt", "response_format", "stream", _GRANULARITY_NAMES[0]}.difference(_CHOSEN_BY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
         raise Problem(400, f"response_format={format!r} is not one of {', '.join(FORMATS)}.", "response_format")
     stream = parse_flag("stream", values.pop("stream", None))
     _refuse_combinations(granularities, format, stream)
-    for name, place in zip(_BY_OTHER_FIELDS, ("the path", "timestamp_granularities[]"), strict=True):
+    for name, place in _CHOSEN_BY.items():
         if name in values:
             raise Problem(400, f"{name} cannot be given here: it is chosen by {place}.", name)
     if "prompt" in values:

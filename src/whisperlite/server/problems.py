@@ -81,9 +81,12 @@ def busy(detail: str, status: int = 503) -> Problem:
 
 
 def is_shortage(error: BaseException | None) -> bool:
-    """Whether what went wrong is that the process, for now, gets no more of something from its system."""
-    while error is not None:
-        if isinstance(error, MemoryExceededError) or (isinstance(error, OSError) and error.errno in _SHORT):
+    """Whether what went wrong is that the process, for now, gets no more of something from its system.
+
+    Of memory for decoding, which depends on the request, `MemoryExceededError` tells.
+    """
+    while error is not None and not isinstance(error, MemoryExceededError):
+        if isinstance(error, OSError) and error.errno in _SHORT:
             return True
         if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
             return True
@@ -126,7 +129,7 @@ def problem_of(
         return Problem(422, detail, error.option or "language", kind="option")
     if isinstance(error, MissingPackageError):
         return Problem(422, f"This service was installed without that feature. {detail}", kind="option")
-    if is_shortage(error) and not isinstance(error, MemoryExceededError):
+    if is_shortage(error):
         return busy("The service has too much to do: try again.")
     if isinstance(error, AudioError) and not isinstance(error, FFmpegError):
         return Problem(422, detail, audio, kind="audio")

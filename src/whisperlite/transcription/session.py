@@ -395,7 +395,7 @@ class _Session:
         if verdict.next_s is not None and verdict.silence is not None:
             next_frame = min(round(verdict.next_s * FRAMES_PER_SECOND), place.clip_end)
             # Words that are kept may reach into it.
-            begin_s = max([verdict.silence[0], *(draft.words[-1].end for draft in verdict.kept if draft.words)])
+            begin_s = max(verdict.silence[0], speech_end(verdict.kept) or 0.0)
             self.record.skip(begin_s, min(verdict.silence[1], next_frame / FRAMES_PER_SECOND), "silence")
             moved = next_frame - place.seek
         elif (
