@@ -47,6 +47,11 @@ class Running:
     app: Starlette
     settings: Settings
     loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server
+
+    @property
+    def connections(self) -> int:
+        return len(self.server.server_state.connections)
 
     @property
     def service(self) -> Service:
@@ -94,7 +99,7 @@ def running(model: Whisper, folder: Path, **settings: Any) -> Iterator[Running]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
-            yield Running(client, app, chosen, loops[0])
+            yield Running(client, app, chosen, loops[0], server)
     finally:
         server.should_exit = True
         thread.join(PATIENCE_S)

@@ -196,6 +196,59 @@ def test_one_that_sends_ever_more_before_it_has_its_answer_is_broken_off(model: 
             client.sendall(b"x" * (1 << 26))
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": "Bearer unknown", "Content-Type": "application/json"}, HTTPStatus.UNAUTHORIZED),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+        ({"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "no number"}, HTTPStatus.BAD_REQUEST),
+    ],
+)
+def test_one_that_sends_all_before_it_reads_learns_why_it_was_refused(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], status: HTTPStatus
+) -> None:
+    """More than the system's buffers hold: http.client sends the whole body, then reads the answer."""
+    monkeypatch.setenv("WHISPERLITE_TOKEN", "known")
+    headers = {"Authorization": "Bearer known", **headers}
+    with running(model, tmp_path, tokens=str(tmp_path / "tokens"), max_upload_mb=1.0) as service:
+        client = HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_S)
+        client.request("POST", PATH, bytes(1 << 26), headers)
+        response = client.getresponse()
+        response.read()
+        assert response.status == status
+        assert response.headers["connection"] == "close"
+        wait_until(lambda: service.connections == 0)
+
+
+def test_one_that_never_stops_sending_is_broken_off(
+    model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_LINGERING_S", LIMIT_S)
+
+    def send_without_end(client: socket.socket) -> None:
+        client.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 404"
+        while time.monotonic() - began < PATIENCE_S:
+            client.sendall(b"x")
+            time.sleep(LIMIT_S / 10)
+
+    began = time.monotonic()
+    with running(model, tmp_path) as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_without_end(client)
+        assert LIMIT_S / 2 < time.monotonic() - began < LIMIT_S + 3
+
+
+def test_a_stop_waits_for_none_that_only_sends(model: Whisper, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        with running(model, tmp_path) as service:
+            client = held.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            client.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 404"
+            began = time.monotonic()
+        assert time.monotonic() - began < 5
+
+
 def upload(service: Running) -> bytes:
     """A whole request, as it is sent."""
     request = service.client.build_request("POST", PATH, files={"audio": ("a.wav", RECORDING)}, data={"language": "en"})

@@ -1,12 +1,17 @@
 """Connections that ask for nothing, or take nothing, are closed, as are those that are too many.
 
 uvicorn leaves them open as long as they like, and does not see that a client has gone if it sent something more before.
+Where it answers before it has the whole request, it closes at once, so that a client which still sends sees an error
+in place of the answer; here it is listened to for a while (RFC 9112, section 9.6).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -16,11 +21,38 @@ from whisperlite.errors import MissingPackageError
 _ATTRIBUTES = {
     H11Protocol: (
         *("connection_made", "data_received", "pause_writing", "resume_writing", "connection_lost"),
-        *("on_response_complete", "connections", "loop", "transport", "cycle", "timeout_keep_alive"),
+        *("on_response_complete", "connections", "loop", "transport", "cycle", "timeout_keep_alive", "conn"),
     ),
     RequestResponseCycle: ("response_complete", "more_body"),
 }
 _MOST_AHEAD = 1 << 16  # bytes that a client may send after a request, before it has the answer
+_LINGERING_S = 30.0  # for which a client may still send after the answer
+_SENDING = (h11.SEND_BODY, h11.ERROR)  # states of a client; the second: what it sends is no request
+
+
+class _LingeringTransport:
+    """A transport that, if it is closed while the client sends, goes on reading until that ends, or closes again."""
+
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_sending: Callable[[], bool]
+    ) -> None:
+        self._transport, self._loop, self._is_sending = transport, loop, is_sending
+        self.is_on = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.is_on or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self.is_closing() or not self._is_sending() or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self.is_on = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._loop.call_later(_LINGERING_S, self._transport.abort)
 
 
 def protocol_with(headers_timeout_s: float, taking_timeout_s: float, most_connections: int) -> type[asyncio.Protocol]:
@@ -61,7 +93,8 @@ class _Connection(H11Protocol):
     _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        super().connection_made(transport)
+        self._lingering = _LingeringTransport(transport, self.loop, lambda: self.conn.their_state in _SENDING)
+        super().connection_made(self._lingering)  # type: ignore[arg-type] # it has what uvicorn calls
         self.timeout_keep_alive = self.headers_timeout_s  # type: ignore[assignment] # it goes to `call_later`
         transport.set_write_buffer_limits(high=0)  # whatever is not taken at once pauses
         if len(self.connections) > self.most_connections:
@@ -70,6 +103,8 @@ class _Connection(H11Protocol):
             self._watch_asking()
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering.is_on:
+            return
         if self._is_served and not self.cycle.more_body:
             # uvicorn would stop reading now, and so not learn that the client goes away.
             self._ahead += data
