@@ -731,7 +731,10 @@ def test_a_second_service_in_the_same_folder_is_refused(service: Running) -> Non
         timeout=60,
     )
     assert other.returncode != 0
-    assert "in use" in other.stderr
+    messages = [json.loads(line)["message"] for line in other.stderr.splitlines()]
+    file = service.settings.folder / "requests.sqlite3"
+    assert f"The service cannot start: {file} is in use by another process." in " ".join(messages)
+    assert "Traceback" not in other.stderr
     assert service.post(WAV).status_code == 200
 
 

@@ -220,6 +220,7 @@ def test_what_is_not_finished_when_the_time_to_stop_is_over_is_told_to_come_agai
         thread.join()
         assert [answer.status_code for answer in answers] == [503]
         assert answers[0].headers["content-type"] == "application/problem+json"
+        assert [entry for entry in process.entries() if "exception" in entry] == []
 
 
 def test_a_disk_that_fills_up_at_the_last_moment_is_told(

@@ -33,7 +33,7 @@ from whisperlite.server.settings import Settings
 from whisperlite.server.webhooks.addresses import Addresses
 from whisperlite.server.webhooks.delivery import Deliveries
 from whisperlite.server.webhooks.signing import new_secret, parse_secret
-from whisperlite.server.webhooks.store import Store
+from whisperlite.server.webhooks.store import Store, StoreError
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")  # to everyone
 _GONE = 499  # what proxies log for a client that did not wait; nobody receives it
@@ -59,10 +59,15 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with contextlib.AsyncExitStack() as held:  # let go in the reverse order, also if the start fails
-            store = Store(settings.folder)  # first: it refuses a folder that another process uses
-            held.callback(store.close)
+            try:
+                settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                store = Store(settings.folder)  # first: it refuses a folder that another process uses
+                held.callback(store.close)
+                key = secret or kept_secret(settings.folder)
+            except (StoreError, OSError, ValueError) as error:
+                app.state.why_not = f"The service cannot start: {error}"
+                raise
             held.callback(addresses.close)
             service = Service(model, settings, gatekeeper)
             held.push_async_callback(asyncio.to_thread, service.close)
@@ -70,7 +75,7 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
             deliveries = Deliveries(
                 store,
                 addresses,
-                secret or kept_secret(settings.folder),
+                key,
                 first_retry_s=settings.webhook_first_retry_s,
                 give_up_s=settings.webhook_give_up_s,
                 timeout_s=settings.webhook_timeout_s,
@@ -190,7 +195,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _without_traceback(scope, send))
             return
         request = Request(scope)
         request_id = new_request_id()
@@ -224,6 +229,7 @@ class Door:
                 await busy("The service is stopping: try again.").response(request_id, openai=_is_openai(request))(
                     scope, receive, sending
                 )
+                return  # raised again, it would be logged as an error of ours
             raise
         except ClientDisconnect:
             self._count(request, "client gone")
@@ -260,6 +266,17 @@ class Door:
 
     def _count(self, request: Request, kind: str) -> None:
         request.app.state.service.metrics.failures.labels(kind).inc()
+
+
+def _without_traceback(scope: Scope, send: Send) -> Send:
+    """What the server logs of a start that is refused: why. Starlette says where in the code that was."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed" and hasattr(scope["app"].state, "why_not"):
+            message["message"] = scope["app"].state.why_not
+        await send(message)
+
+    return sending
 
 
 def _is_of_another_page(request: Request) -> bool:
