@@ -31,7 +31,7 @@ class _Captured(Exception):
 
 
 def actions(*command: str) -> dict[str, argparse.Action]:
-    """Destination → what a command of `whisperlite` takes, `--help` left out; () is `whisperlite FILE...` itself."""
+    """Destination → what a command of `whisperlite` does its work with; () is `whisperlite FILE...` itself."""
 
     def capture(parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         raise _Captured(parser)
@@ -41,7 +41,8 @@ def actions(*command: str) -> dict[str, argparse.Action]:
             main(command)
         except _Captured as captured:
             found = captured.parser._actions
-            return {action.dest: action for action in found if not isinstance(action, argparse._HelpAction)}
+            others = (argparse._HelpAction, argparse._VersionAction)
+            return {action.dest: action for action in found if not isinstance(action, others)}
     raise AssertionError("every command parses its arguments")
 
 

@@ -215,10 +215,13 @@ def test_a_file_is_written_whoever_listens(tmp_path: Path, redirection: str) -> 
     assert "John Dashwood" in (tmp_path / "talk.txt").read_text(encoding="utf-8")
 
 
-def test_the_package_is_a_command_too() -> None:
-    command = [sys.executable, "-m", "whisperlite", "--help"]
+@pytest.mark.parametrize(
+    ("flag", "begin"), [("--help", "usage: whisperlite "), ("--version", f"whisperlite {whisperlite.__version__}\n")]
+)
+def test_the_package_is_a_command_too(flag: str, begin: str) -> None:
+    command = [sys.executable, "-m", "whisperlite", flag]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
-    assert shown.startswith("usage: whisperlite")
+    assert shown.startswith(begin)
 
 
 @pytest.mark.parametrize(("flags", "count"), [([], None), (["--threads", "0"], None), (["--threads", "2"], 2)])

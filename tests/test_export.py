@@ -268,9 +268,32 @@ def test_a_full_disk_is_a_typed_error_and_leaves_nothing(
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path, small: Checkpoint) -> None:
-    (tmp_path / "out").mkdir()
-    export_checkpoint(small, tmp_path / "out")
-    assert_same_network(read_checkpoint(tmp_path / "out"), small)
+    """It may be what a disk is mounted at, so it is neither replaced nor is anything put beside it."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    before = folder.stat().st_ino, tmp_path.stat().st_mtime_ns
+    export_checkpoint(small, folder)
+    assert (folder.stat().st_ino, tmp_path.stat().st_mtime_ns) == before
+    assert not list(folder.glob(".*"))
+    assert_same_network(read_checkpoint(folder), small)
+
+
+def test_an_empty_folder_that_cannot_be_filled_stays_empty(
+    tmp_path: Path, small: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def fail_at_the_last(self: Path, target: Path) -> Path:
+        if self.name == "config.json":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    folder = tmp_path / "out"
+    folder.mkdir()
+    monkeypatch.setattr(Path, "rename", fail_at_the_last)
+    with pytest.raises(ModelError, match=r"could not be exported .* Input/output error"):
+        export_checkpoint(small, folder)
+    assert list(folder.iterdir()) == []
 
 
 def test_what_is_there_already_stays_as_it_is(tmp_path: Path, small: Checkpoint) -> None:
@@ -279,7 +302,7 @@ def test_what_is_there_already_stays_as_it_is(tmp_path: Path, small: Checkpoint)
     with pytest.raises(ModelError, match="could not be exported"):
         export_checkpoint(small, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
-    assert not list(tmp_path.glob(".out-*"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_place_inside_a_file_is_a_typed_error(tmp_path: Path, small: Checkpoint) -> None:

@@ -125,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
         "Each has its own --help. To transcribe a file of such a name, write ./models, ./convert, ./serve or ./token.",
     )
     parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {whisperlite.__version__}", help="Print the version."
+    )
+    parser.add_argument(
         "audio",
         nargs="+",
         metavar="FILE",

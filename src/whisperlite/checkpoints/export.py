@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -29,7 +31,7 @@ def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int 
 
     Tensors are written bit for bit in the type that they have here. What the checkpoint does not say about its use is
     written as OpenAI's checkpoints say it, since transformers' `generate()` needs it. The folder appears complete or
-    not at all.
+    not at all; one that is there, and empty, is filled.
 
     Args:
         checkpoint: what a reader gave.
@@ -47,19 +49,36 @@ def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int 
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        is_there = folder.is_dir()  # it may be what a disk is mounted at, and its parent another's
+        if is_there and any(folder.iterdir()):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        with tempfile.TemporaryDirectory(dir=folder if is_there else folder.parent, prefix=".export-") as scratch:
             # One below the temporary folder, which only its owner may read.
             complete = Path(scratch) / "export"
             complete.mkdir()
             _write(checkpoint, complete, shard_bytes)
-            if folder.is_dir():
-                folder.rmdir()
-            complete.rename(folder)
+            if is_there:
+                _move_all(complete, folder)
+            else:
+                complete.rename(folder)
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"{checkpoint.path} could not be exported to {folder}: {error}. Nothing is left there; "
             "give a new or empty folder on a disk with room for the weights."
         ) from error
+
+
+def _move_all(source: Path, folder: Path) -> None:
+    """The files of a model; the one that makes the folder a model's is the last."""
+    moved = []
+    try:
+        for file in sorted(source.iterdir(), key=lambda file: file.name == "config.json"):
+            moved.append(folder / file.name)
+            file.rename(moved[-1])
+    except BaseException:
+        for file in moved:
+            file.unlink(missing_ok=True)
+        raise
 
 
 def _write(checkpoint: Checkpoint, folder: Path, shard_bytes: int) -> None:
