@@ -23,7 +23,7 @@ import whisperlite
 from tests.pooled import watch_engines, wav_of
 from tests.scripted import MULTILINGUAL, SILENT, UNSURE, Said, at, detected, half_a_second_each, spoken, text
 from tests.scripted import drive as drive_to_the_end
-from whisperlite import CancelledError, CancelToken, DecodingError, TimeoutExceededError, Transcription
+from whisperlite import CancelledError, CancelToken, DecodingError, OptionError, TimeoutExceededError, Transcription
 from whisperlite.audio.mel import Features
 from whisperlite.cancel import NEVER, Stop
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect
@@ -391,6 +391,11 @@ def test_a_call_stopped_at_any_moment_has_a_prefix_of_the_whole(
         lengths.append(len(heard))
     assert lengths == sorted(lengths)
     assert set(lengths) == {0, 1, 2}
+
+
+def test_what_is_no_token_is_refused_before_anything_is_read(model: whisperlite.Whisper) -> None:
+    with pytest.raises(OptionError, match=r"cancel=<threading\.Event.* is no CancelToken"):
+        model.transcribe("no such file.wav", cancel=cast(CancelToken, threading.Event()))
 
 
 def test_a_token_that_was_cancelled_before_stops_a_call_before_it_reads(model: whisperlite.Whisper) -> None:

@@ -345,9 +345,13 @@ def test_a_part_keeps_what_was_skipped_and_tried_in_it_and_what_is_said_of_the_w
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [(2.0, 1.0), (-1.0, 2.0), (-2.0, -1.0), (math.nan, 2.0), (0.0, math.nan), (math.inf, 2.0)]
+    ("start", "end"),
+    [
+        *((2.0, 1.0), (-1.0, 2.0), (-2.0, -1.0), (math.nan, 2.0), (0.0, math.nan), (math.inf, 2.0)),
+        *((None, 2.0), (0.0, None), ("0", "2")),
+    ],
 )
-def test_a_part_that_is_none_is_refused(start: float, end: float) -> None:
+def test_a_part_that_is_none_is_refused(start: Any, end: Any) -> None:
     with pytest.raises(OptionError, match=r"it takes 0 <= start <= end"):
         TALK.slice(start, end)
 

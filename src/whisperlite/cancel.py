@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-from whisperlite.errors import CancelledError, TimeoutExceededError
+from whisperlite.errors import CancelledError, OptionError, TimeoutExceededError
 
 
 class CancelToken:
@@ -39,11 +39,20 @@ class Stop:
         token: the caller's token, or None.
         timeout_s: the limit that the caller gave, for the message; None: no limit.
         deadline_s: the end of that time, on the clock of `time.monotonic`.
+
+    Raises:
+        OptionError: the token is something else.
     """
 
     token: CancelToken | None = None
     timeout_s: float | None = None
     deadline_s: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.token, CancelToken | None):
+            raise OptionError(
+                f"cancel={self.token!r} is no CancelToken: pass one, and call its cancel().", option="cancel"
+            )
 
     @staticmethod
     def after(timeout_s: float | None, token: CancelToken | None = None) -> Stop:

@@ -250,7 +250,11 @@ class Transcription:
         Raises:
             OptionError: a time is negative or not a number, or start is after end.
         """
-        if not 0 <= start <= end:  # NaN compares false
+        try:
+            is_part = bool(0 <= start <= end)  # NaN compares false
+        except TypeError:
+            is_part = False
+        if not is_part:
             raise OptionError(f"slice({start!r}, {end!r}) is not a part of a recording: it takes 0 <= start <= end.")
         segments = tuple(part for segment in self.segments for part in _within(segment, start, end))
         # A window, whose `seek` counts frames of 10 ms, goes on to where the next one begins.
