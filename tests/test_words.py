@@ -300,6 +300,11 @@ def test_words_are_kept_inside_their_segment_and_behind_each_other() -> None:
     )
 
 
+def test_sums_of_times_are_rounded() -> None:
+    (word,) = words_inside([Word(" a", 0.1 + 0.2, 1.0000000000000009, 0.9)], 0.0, 2.0)
+    assert (word.start, word.end) == (0.3, 1.0)
+
+
 any_time = st.floats(-50, 200)
 
 
@@ -316,7 +321,8 @@ def test_whatever_the_times_words_are_monotonic_and_inside(
 
 @given(words=st.lists(st.floats(0, 1), max_size=5), data=st.data())
 def test_words_that_are_inside_already_are_left_alone(words: list[float], data: st.DataObject) -> None:
-    ends = sorted(data.draw(st.lists(st.floats(1, 9), min_size=2 * len(words), max_size=2 * len(words))))
+    times = st.integers(1000, 9000).map(lambda milliseconds: milliseconds / 1000)  # what times are rounded to
+    ends = sorted(data.draw(st.lists(times, min_size=2 * len(words), max_size=2 * len(words))))
     given_words = tuple(Word(" a", ends[2 * i], ends[2 * i + 1], p) for i, p in enumerate(words))
     assert words_inside(given_words, 1.0, 9.0) == given_words
 

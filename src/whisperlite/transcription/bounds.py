@@ -105,8 +105,8 @@ def words_inside(words: Sequence[Word], start: float, end: float) -> tuple[Word,
     """Words inside their segment, each beginning where the one before it ends or later (correction 9)."""
     found, earliest = [], start
     for word in words:
-        first = min(max(word.start, earliest), end)
-        last = min(max(word.end, first), end)
+        first = min(max(round(word.start, 3), earliest), end)
+        last = min(max(round(word.end, 3), first), end)
         found.append(replace(word, start=first, end=last))
         earliest = last
     return tuple(found)
