@@ -89,7 +89,7 @@ def _cells(action: argparse.Action, definition: Field[Any] | None) -> tuple[str,
         return _names(action), _values(action), f"`{default}`" if re.fullmatch(r"\S+", default) else default, meaning
     kind: Kind = definition.metadata["kind"]
     value = definition.default
-    return _names(action), kind.label, "" if value == () else f"`{value}`", meaning
+    return _names(action), kind.as_text, "" if value == () else f"`{value}`", meaning
 
 
 def _names(action: argparse.Action) -> str:

@@ -31,6 +31,7 @@ class Kind:
             names of languages, any case, spaces), and refuses what a schema cannot describe (times out of order).
         choices: the allowed values, if they are few.
         is_text: a text from a form or a command line is such a value as it stands.
+        text_label: as `label`, of a text to parse; "": likewise.
     """
 
     label: str
@@ -39,6 +40,12 @@ class Kind:
     schema: Schema
     choices: tuple[str, ...] | None = None
     is_text: bool = False
+    text_label: str = ""
+
+    @property
+    def as_text(self) -> str:
+        """What is allowed on a command line."""
+        return self.text_label or self.label
 
 
 def _any_of(*schemas: Schema) -> Schema:
@@ -91,6 +98,7 @@ def optional(kind: Kind) -> Kind:
         _any_of(kind.schema, {"type": "null"}),
         kind.choices,
         kind.is_text,
+        f"{kind.as_text}, or None",
     )
 
 
@@ -212,6 +220,7 @@ TEXT_OR_IDS = Kind(
     str,
     _any_of(_STRING, _array_of({"type": "integer", "minimum": 0})),
     is_text=True,
+    text_label=TEXT.label,
 )
 TASK = choice("transcribe", "translate")
 LANGUAGE = Kind("a language's code or English name", lambda value: language_code(_check_text(value)), str, _LANGUAGE)
@@ -220,6 +229,7 @@ LANGUAGES = Kind(
     _check_languages,
     str,
     _any_of(_LANGUAGE, _array_of(_LANGUAGE, minItems=1)),
+    text_label="codes or English names of languages, separated by commas",
 )
 _TEMPERATURE: Schema = {"type": "number", "minimum": 0, "maximum": _HOTTEST}
 TEMPERATURE = Kind(
@@ -227,6 +237,7 @@ TEMPERATURE = Kind(
     _check_temperature,
     _parse_temperature,
     _any_of(_TEMPERATURE, _array_of(_TEMPERATURE, minItems=1)),
+    text_label=f"a number from 0 to {_HOTTEST:g}, or several, separated by commas",
 )
 TOKEN_IDS = Kind(
     "token ids, as a sequence or separated by commas, -1 standing for the non-speech set; or None for no ids",
@@ -237,6 +248,7 @@ TOKEN_IDS = Kind(
         _array_of({"type": "integer", "minimum": -1}),
         {"type": "null"},
     ),
+    text_label="token ids separated by commas, -1 standing for the non-speech set; or None for no ids",
 )
 PATTERN = Kind("a regular expression", _check_pattern, str, {"type": "string", "format": "regex"}, is_text=True)
 TIMES = Kind(
@@ -248,6 +260,7 @@ TIMES = Kind(
         _array_of(_FROM_0),
         _array_of(_array_of(_FROM_0, minItems=2, maxItems=2)),
     ),
+    text_label="ascending times in seconds, separated by commas: start,end,start,end,…",
 )
 
 
@@ -288,7 +301,7 @@ def parser_of(kind: Kind) -> Callable[[str], Any]:
         except (OptionError, LanguageError) as error:
             raise argparse.ArgumentTypeError(str(error)) from error
         except (TypeError, ValueError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.label}") from error
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.as_text}") from error
 
     return parse
 

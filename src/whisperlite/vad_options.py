@@ -84,4 +84,5 @@ VAD_OPTIONS = Kind(
         "properties": {definition.name: definition.metadata["kind"].schema for definition in fields(VadOptions)},
         "additionalProperties": False,
     },
+    text_label="names and values, such as threshold=0.6,speech_pad_ms=100",
 )
