@@ -216,6 +216,23 @@ def test_a_file_is_written_whoever_listens(tmp_path: Path, redirection: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (["--fp16", "False"], "There is no --fp16. Did you mean --compute_type?\n"),
+        (["--word-timestamps", "True"], "There is no --word-timestamps. Did you mean --word_timestamps?\n"),
+        (["--zzz"], ""),
+    ],
+)
+def test_an_unknown_flag_is_told_in_a_few_lines(
+    given: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["talk.wav", *given])
+    told = f"whisperlite: error: unrecognized arguments: {' '.join(given)}\n{hint}"
+    assert capsys.readouterr().err == f"{told}`whisperlite --help` lists all arguments.\n"
+
+
+@pytest.mark.parametrize(
     ("flag", "begin"), [("--help", "usage: whisperlite "), ("--version", f"whisperlite {whisperlite.__version__}\n")]
 )
 def test_the_package_is_a_command_too(flag: str, begin: str) -> None:
@@ -454,5 +471,12 @@ def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(tmp_path: 
     written = (tmp_path / "librivox.txt").read_text(encoding="utf-8").splitlines()
     assert first.split("] ", 1)[1].strip() == written[0]
     assert len(written) < 6
+    assert f"whisperlite: {RECORDING}: interrupted.\n" in errors
     assert "This is not the whole" in errors
     assert "the partial transcript was written." in errors
+
+
+def test_a_time_limit_is_told_as_the_flag_that_it_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "whisperlite", str(RECORDING), "--timeout_s", "0", *QUICK]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"whisperlite: {RECORDING}: it took longer than --timeout_s.\n")

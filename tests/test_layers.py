@@ -35,7 +35,9 @@ LEVELS = {
     "batches": 0,
     "cancel": 0,
     "forks": 0,
+    "flags": 0,
     "model_flags": 0,
+    "other_names": 0,
     "__pyinstaller": 0,
 }
 USERS = {room for room, level in LEVELS.items() if level >= 5}  # they see what any user sees, nothing deeper

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any, get_type_hints
@@ -14,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import whisperlite
 from whisperlite.errors import LanguageError, OptionError
 from whisperlite.kinds import Kind
 from whisperlite.options import Options, OptionsDict, make_options
+from whisperlite.other_names import OF_LOADING, OTHER_NAMES
 from whisperlite.vad_options import VadOptions
 
 DEFAULTS: dict[str, Any] = {
@@ -229,6 +233,31 @@ def test_a_language_is_kept_as_its_code(language: str) -> None:
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(OptionError, match=r"no option 'beam_sise'\. Did you mean 'beam_size'\?"):
         make_options({"beam_sise": 5})
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("fp16", "Here 'compute_type' is given to load_model."),
+        ("cpu_threads", "'cpu_threads' is given to load_model."),
+        ("vad_parameters", "Here it is 'vad_options'."),
+        ("verbose", "Here it is 'on_segment'."),
+    ],
+)
+def test_names_of_other_libraries_are_known(name: str, hint: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(f"no option {name!r}. {hint} Options: task, ")):
+        make_options({name: 1})
+
+
+def test_every_name_of_another_library_has_one_here() -> None:
+    taken = {
+        *inspect.signature(whisperlite.load_model).parameters,
+        *inspect.signature(whisperlite.transcribe).parameters,
+    }
+    options = {definition.name for definition in fields(Options)}
+    assert not OTHER_NAMES.keys() & (taken | options)
+    assert {*OTHER_NAMES.values()} <= taken | options
+    assert {*OF_LOADING} < taken - options
 
 
 def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:

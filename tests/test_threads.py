@@ -293,10 +293,15 @@ def test_an_engine_that_fails_leaves_torchs_number_alone(cpu_threads: int | None
     assert torch.get_num_threads() == 3
 
 
-@pytest.mark.parametrize("wrong", [0, -2, 1.5, "4", True])
+@pytest.mark.parametrize("wrong", [-2, 1.5, "4", True, 1025])
 def test_a_number_of_threads_that_there_is_not_is_refused_before_the_model_is_loaded(wrong: Any) -> None:
-    with pytest.raises(OptionError, match=r"cpu_threads=.* an integer from 1 to 1024"):
+    with pytest.raises(OptionError, match=r"cpu_threads=.* an integer from 0 to 1024"):
         whisperlite.load_model("no such model", cpu_threads=wrong)
+
+
+def test_zero_threads_are_as_many_as_without_a_number() -> None:
+    """faster-whisper's default."""
+    assert whisperlite.load_model("tiny.en", device="cpu", cpu_threads=0).cpu_threads is None
 
 
 def test_the_number_of_threads_travels_with_a_model(librivox: Samples) -> None:

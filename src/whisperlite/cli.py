@@ -23,7 +23,8 @@ from typing import Any, TextIO
 import whisperlite
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
-from whisperlite.errors import CancelledError, DecodingError, OptionError, WhisperliteError
+from whisperlite.errors import CancelledError, DecodingError, OptionError, TimeoutExceededError, WhisperliteError
+from whisperlite.flags import Parser
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
 from whisperlite.kinds import FLAG, argument_of, parser_of
@@ -117,7 +118,7 @@ def _interruptible() -> Iterator[CancelToken]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="whisperlite",
         description="Transcribe recordings, or translate them into English, with OpenAI's Whisper models.",
         epilog="Other commands: `whisperlite models` lists the models, `whisperlite convert` writes one as "
@@ -262,12 +263,19 @@ def _transcribe(
         _write(result, subtitles, targets)
     except (WhisperliteError, OSError) as error:
         bar.clear()
-        _say(f"whisperlite: {file}: {error}")
+        _say(f"whisperlite: {file}: {_reason(error)}")
         if isinstance(error, (CancelledError, DecodingError)) and error.partial is not None and error.partial.segments:
             _write_partial(error.partial, file, subtitles, targets)
         return _FAILED
     _print_warnings(result, file)
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without what only a program can use."""
+    if isinstance(error, TimeoutExceededError):
+        return "it took longer than --timeout_s."
+    return "interrupted." if isinstance(error, CancelledError) else str(error)
 
 
 def _standard_input() -> bytes:
@@ -332,7 +340,7 @@ def _to_nobody(stream: TextIO) -> None:
 
 def _models(arguments: list[str]) -> int:
     """`whisperlite models`"""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="whisperlite models",
         description="List the models that can be loaded by name: those in installed packages, those in the cache, and "
         "those that would be downloaded.",
@@ -370,7 +378,7 @@ def _size(size_bytes: int | None) -> str:
 
 def _convert(arguments: list[str]) -> int:
     """`whisperlite convert`"""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="whisperlite convert",
         description="Write a model of any format as a folder of safetensors that the Hub's tools can read too.",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 import re
 import reprlib
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from whisperlite.errors import LanguageError, OptionError
 from whisperlite.languages import LANGUAGES as NAMES_OF_LANGUAGES
 from whisperlite.languages import language_code
+from whisperlite.other_names import hint
 
 Schema = Mapping[str, Any]
 
@@ -352,7 +352,5 @@ def from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
 
 
 def no_such(what: str, name: str, names: Sequence[str]) -> str:
-    """That there is no option, say, of a name, which one is near, and which there are."""
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"There is no {what} {name!r}. {hint}{what.capitalize()}s: {', '.join(names)}."
+    """That there is no option, say, of a name, what may be meant, and which there are."""
+    return f"There is no {what} {name!r}. {hint(name, names)}{what.capitalize()}s: {', '.join(names)}."

@@ -110,7 +110,7 @@ def load_model(
     Args:
         name: the path of a folder or file of any format that is read; an official name (`available_models` lists them);
             or `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
-        device: where the model runs; None: "cuda" if available, else "cpu".
+        device: where the model runs; None or "auto": "cuda" if available, else "cpu".
         compute_type: "float32", "float16", "bfloat16" or "int8"; "auto": float32, on CUDA float16. "int8" rounds the
             weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row. If torch has no
             fast half-precision product for this CPU, float32 is used instead, and a warning says so.
@@ -119,9 +119,9 @@ def load_model(
             none.
         cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
         local_files_only: never ask the Hub; $HF_HUB_OFFLINE does the same for every call.
-        cpu_threads: how many threads torch uses on a CPU, 1 to 1024; None: torch's own number, but no more than the
-            cores that this process may use. If a busy neighbour makes one thread faster for a step of the decoder, one
-            is used.
+        cpu_threads: how many threads torch uses on a CPU, 1 to 1024; None or 0: torch's own number, but no more than
+            the cores that this process may use. If a busy neighbour makes one thread faster for a step of the decoder,
+            one is used.
         cuda_graphs: record what is called again and again on an NVIDIA GPU as CUDA graphs, and replay it, which is
             several times as fast. While a graph is recorded, what other threads of the program do with the GPU can
             fail; so it is only for programs that leave the GPU to whisperlite. Other devices have no graphs, and are
@@ -177,9 +177,10 @@ def _read(
     cpu_threads: int | None,
     cuda_graphs: bool,
 ) -> _Plan:
+    device = _chosen(device)
     place = _device(device)
     dtype = _dtype(compute_type, place)
-    cpu_threads = checked("cpu_threads", cpu_threads, optional(integer(1, _MOST_THREADS)))
+    cpu_threads = checked("cpu_threads", cpu_threads, optional(integer(0, _MOST_THREADS))) or None
     cuda_graphs = checked("cuda_graphs", cuda_graphs, FLAG)
     checkpoint = load_checkpoint(name, hub)
     contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)
@@ -262,6 +263,7 @@ def _loaded(
     cancel: CancelToken | None,
     options: Options,
 ) -> Whisper:
+    device = _chosen(device)
     if not isinstance(model, Whisper):
         try:
             Stop(cancel).check()
@@ -274,11 +276,17 @@ def _loaded(
     return model
 
 
+def _chosen(device: str | torch.device | None) -> str | torch.device | None:
+    return None if device == "auto" else device
+
+
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
+        if place.type == "meta":
+            raise ValueError("it computes nothing")
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         given = str(device) if isinstance(device, torch.device) else device

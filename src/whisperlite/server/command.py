@@ -12,6 +12,7 @@ from typing import Any
 
 import whisperlite
 from whisperlite.errors import WhisperliteError
+from whisperlite.flags import Parser
 from whisperlite.kinds import FLAG, argument_of
 from whisperlite.model_flags import add_model_flags, load_arguments
 from whisperlite.server.auth import add_token
@@ -126,7 +127,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _serve_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="whisperlite serve",
         description="Serve a model over HTTP: an inference API with webhooks, OpenAI's API, and metrics.",
     )
@@ -150,7 +151,7 @@ def token(arguments: list[str]) -> int:
     Raises:
         SystemExit: with status 2 if argparse refuses an argument, with 0 after `--help`.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="whisperlite token",
         description="Create a token for the service and print it once; only its hash is stored. To revoke a token, "
         "remove its line from the file of tokens; a running service notices.",

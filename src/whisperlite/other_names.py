@@ -1,0 +1,32 @@
+"""What options are called elsewhere: for messages to those who come from there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+# openai-whisper, faster-whisper and transformers → here.
+OTHER_NAMES = {
+    "chunk_length_s": "chunk_length",
+    "condition_on_prev_tokens": "condition_on_previous_text",
+    "fp16": "compute_type",
+    "log_progress": "on_progress",
+    "num_beams": "beam_size",
+    "prompt": "initial_prompt",
+    "sample_len": "max_new_tokens",
+    "torch_dtype": "compute_type",
+    "vad_parameters": "vad_options",
+    "verbose": "on_segment",
+}
+OF_LOADING = ("compute_type", "revision", "token", "cache_dir", "local_files_only", "cpu_threads", "cuda_graphs")
+
+
+def hint(name: str, names: Iterable[str]) -> str:
+    """A sentence about a name that there is not, with a space behind it; "": nothing is near."""
+    here = OTHER_NAMES.get(name, name)
+    if here in OF_LOADING:
+        return f"Here {here!r} is given to load_model. " if here != name else f"{here!r} is given to load_model. "
+    if here != name:
+        return f"Here it is {here!r}. "
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
