@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.scripted import GOOD, GOOD_30, MULTILINGUAL, UNSURE, Said, at, drive, text
+from tests.scripted import ENGLISH, GOOD, GOOD_30, MULTILINGUAL, UNSURE, Said, at, drive, text
 from whisperlite.options import Options
-from whisperlite.text.prompt import MAX_PREVIOUS, build_prompt
+from whisperlite.text.prompt import MAX_PREFIX, MAX_PREVIOUS, N_TEXT_CTX, build_prompt
+from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.history import History, Prompts, prompt_tokens
 
 
@@ -135,6 +136,26 @@ def test_what_is_told_never_exceeds_its_space_and_keeps_its_order(
     assert prompt.tokens[prompt.sot_index] == MULTILINGUAL.sot
 
 
+@pytest.mark.parametrize("without_timestamps", [False, True])
+@pytest.mark.parametrize("tokenizer", [MULTILINGUAL, ENGLISH], ids=["multilingual", "English"])
+def test_where_a_long_prefix_leaves_less_room_hot_words_are_whole(
+    tokenizer: Tokenizer, without_timestamps: bool
+) -> None:
+    options = Options(
+        hotwords="Kubernetes, Zanzibar",
+        initial_prompt=[1] * 300,
+        carry_initial_prompt=True,
+        prefix="word " * 300,
+        without_timestamps=without_timestamps,
+    )
+    history = History(options, tokenizer, Prompts.of(options, tokenizer))
+    prompt = history.prompt("en", options.prefix)
+    hotwords = prompt_tokens("Kubernetes, Zanzibar", tokenizer)
+    assert len(prompt.tokens) == N_TEXT_CTX
+    assert len(prompt.forced) == MAX_PREFIX
+    assert list(prompt.tokens[1 : prompt.sot_index]) == hotwords + [1] * (prompt.sot_index - 1 - len(hotwords))
+
+
 def test_a_window_is_told_what_was_said_in_its_language_since_that_of_another() -> None:
     history = history_of(Options(initial_prompt=[7]))
     assert history.previous("de") == [7]
@@ -182,6 +203,13 @@ def test_no_more_is_kept_of_long_texts_than_a_window_can_be_told() -> None:
         (
             {"initial_prompt": "word", "hotwords": "word " * 300, "carry_initial_prompt": True},
             ["hotwords: 300 tokens"],
+        ),
+        ({"prefix": "word " * 222}, []),
+        ({"prefix": "word " * 223}, ["prefix: 223 tokens, of which the last 222 are used."]),
+        ({"prefix": "word " * 223, "without_timestamps": True}, []),
+        (
+            {"prefix": "word " * 224, "without_timestamps": True, "hotwords": "word " * 300},
+            ["hotwords: 300 tokens", "prefix: 224 tokens, of which the last 223 are used."],
         ),
     ],
 )

@@ -13,7 +13,6 @@ from whisperlite.decoding.engine import Engine, as_window
 from whisperlite.errors import AudioFormatError, OptionError
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.options import Options
-from whisperlite.text.prompt import build_prompt
 from whisperlite.transcription.fallback import attempt
 from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.languages import among, likeliest
@@ -82,14 +81,8 @@ def _ask(encoding: Encoding, options: Options, engine: Engine) -> Decode:
         (answer,) = engine.run([Detect(encoding.window, encoding)])
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
         language, _ = likeliest(among(finite(answer.probabilities), options.allowed_languages))
-    prompt = build_prompt(
-        tokenizer,
-        language=language or "en",
-        task=options.task,
-        without_timestamps=options.without_timestamps,
-        previous=History(options, tokenizer, Prompts.of(options, tokenizer)).previous(language or "en"),
-        prefix=options.prefix,
-    )
+    history = History(options, tokenizer, Prompts.of(options, tokenizer))
+    prompt = history.prompt(language or "en", options.prefix)
     return attempt(
         encoding.window,
         prompt,

@@ -41,8 +41,8 @@ def build_prompt(
 
     Args:
         language: a code; English-only models, which have no language and task tokens, ignore it and `task`.
-        previous: tokens of the text before; the last 223 are used, fewer where a long prefix needs the room.
-        prefix: text that the answer begins with; its last 223 tokens are used.
+        previous: tokens of the text before; the last ones are used, as many as `room_for_previous` says.
+        prefix: text that the answer begins with; its last 223 tokens are used, 222 behind a timestamp.
             Differs: the reference, with its default token limit, keeps all of it and lets it begin without a timestamp,
             which the model was not trained for (correction 8).
     """
@@ -54,10 +54,28 @@ def build_prompt(
         ]
     if without_timestamps:
         start.append(tokenizer.no_timestamps)
-    forced = tokenizer.encode(" " + prefix.strip()) if prefix and prefix.strip() else []
-    if forced and not without_timestamps:
-        forced = [tokenizer.timestamp_begin, *forced[-(MAX_PREFIX - 1) :]]
-    forced = forced[-MAX_PREFIX:]
-    room = min(MAX_PREVIOUS, N_TEXT_CTX - 1 - len(start) - len(forced))
+    forced = _forced(tokenizer, prefix, without_timestamps)
+    room = room_for_previous(tokenizer, without_timestamps=without_timestamps, prefix=prefix)
     before = [tokenizer.sot_prev, *previous[-room:]] if previous else []
     return Prompt((*before, *start, *forced), sot_index=len(before), forced=tuple(forced))
+
+
+def room_for_previous(tokenizer: Tokenizer, *, without_timestamps: bool, prefix: str | None) -> int:
+    """How many tokens of the text before a prompt holds: 223, or fewer where a long prefix needs the room."""
+    start = (3 if tokenizer.is_multilingual else 1) + without_timestamps
+    return min(MAX_PREVIOUS, N_TEXT_CTX - 1 - start - len(_forced(tokenizer, prefix, without_timestamps)))
+
+
+def prefix_tokens(prefix: str | None, tokenizer: Tokenizer) -> list[int]:
+    """All of them; of a blank prefix none."""
+    return tokenizer.encode(" " + prefix.strip()) if prefix and prefix.strip() else []
+
+
+def most_of_prefix(*, without_timestamps: bool) -> int:
+    """How many tokens of a prefix are used, the last ones; where there are timestamps, one comes before them."""
+    return MAX_PREFIX if without_timestamps else MAX_PREFIX - 1
+
+
+def _forced(tokenizer: Tokenizer, prefix: str | None, without_timestamps: bool) -> list[int]:
+    tokens = prefix_tokens(prefix, tokenizer)[-most_of_prefix(without_timestamps=without_timestamps) :]
+    return [tokenizer.timestamp_begin, *tokens] if tokens and not without_timestamps else tokens

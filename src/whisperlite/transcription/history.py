@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from whisperlite.options import Options
-from whisperlite.text.prompt import MAX_PREVIOUS
+from whisperlite.text.prompt import (
+    MAX_PREVIOUS,
+    Prompt,
+    build_prompt,
+    most_of_prefix,
+    prefix_tokens,
+    room_for_previous,
+)
 from whisperlite.text.tokenizer import Tokenizer
 
 
@@ -43,6 +50,10 @@ class Prompts:
         elif len(initial) > (room := MAX_PREVIOUS - len(hotwords)):
             beside = ", beside hotwords" if hotwords else ""
             warnings.append(f"initial_prompt: {len(initial)} tokens, of which the last {room} are used{beside}.")
+        prefix = prefix_tokens(options.prefix, tokenizer)
+        most = most_of_prefix(without_timestamps=options.without_timestamps)
+        if len(prefix) > most:
+            warnings.append(f"prefix: {len(prefix)} tokens, of which the last {most} are used.")
         return Prompts(tuple(initial[-MAX_PREVIOUS:]), tuple(hotwords[:MAX_PREVIOUS]), tuple(warnings))
 
 
@@ -87,19 +98,32 @@ class History:
         if not self.options.condition_on_previous_text or last_temperature > self.options.prompt_reset_on_temperature:
             self.start = len(self.tokens)
 
-    def previous(self, language: str) -> list[int]:
+    def prompt(self, language: str, prefix: str | None = None) -> Prompt:
+        """Of the next window, whose answer begins with the prefix, if there is one."""
+        without_timestamps = self.options.without_timestamps
+        room = room_for_previous(self.tokenizer, without_timestamps=without_timestamps, prefix=prefix)
+        return build_prompt(
+            self.tokenizer,
+            language=language,
+            task=self.options.task,
+            without_timestamps=without_timestamps,
+            previous=self.previous(language, room),
+            prefix=prefix,
+        )
+
+    def previous(self, language: str, room: int = MAX_PREVIOUS) -> list[int]:
         """What the next window is told: hot words, the initial prompt if it is carried on, and the text before.
 
         Args:
             language: of the window, which is not told what was said in another.
+            room: how many tokens that may be.
         """
-        initial, lead = self.prompts.initial, list(self.prompts.hotwords)
+        initial, lead = self.prompts.initial, list(self.prompts.hotwords[:room])
         start = self.start if self.language in (None, language) else len(self.tokens)
         if self.options.carry_initial_prompt:
-            room = MAX_PREVIOUS - len(lead)
-            lead += initial[-room:] if room else ()
+            carried = room - len(lead)
+            lead += initial[-carried:] if carried else ()
             start = max(len(initial), start)
         # Differs: where the first fill the space nothing is left for the rest, and no wrong part of it is taken
         # (correction 3).
-        room = max(MAX_PREVIOUS - len(lead), 0)
-        return lead + self.tokens[max(start, len(self.tokens) - room) :]
+        return lead + self.tokens[max(start, len(self.tokens) - (room - len(lead))) :]

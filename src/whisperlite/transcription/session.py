@@ -319,14 +319,7 @@ class _Session:
         return max(place.n_frames / FRAMES_PER_SECOND - _REST_S, 0.0)
 
     def _prompt(self, language: str) -> Prompt:
-        return build_prompt(
-            self.tokenizer,
-            language=language,
-            task=self.options.task,
-            without_timestamps=self.options.without_timestamps,
-            previous=self.history.previous(language),
-            prefix=self.options.prefix if self.is_first else None,
-        )
+        return self.history.prompt(language, self.options.prefix if self.is_first else None)
 
     # Words
 
