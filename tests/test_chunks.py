@@ -18,6 +18,7 @@ from tests import scripted
 from tests.scripted import Said
 from tests.spoken import segment, spoken
 from tests.test_cancel import Countdown, ScriptedEngine, scripted_session
+from whisperlite.audio.speech import spans_and_pauses
 from whisperlite.cancel import NEVER, Stop
 from whisperlite.decoding.asks import Answer, Ask, Decode
 from whisperlite.decoding.engine import Engine
@@ -25,6 +26,7 @@ from whisperlite.errors import CancelledError, DecodingError, OptionError
 from whisperlite.options import Options
 from whisperlite.results import Attempt, Segment, Skipped, Transcription, Usage
 from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.bounds import Bounds
 from whisperlite.transcription.chunks import chunks_of, join
 from whisperlite.transcription.driver import Driver, drive
 from whisperlite.transcription.recording import PARTIAL, Chunked, Event, Run
@@ -224,6 +226,21 @@ def test_a_session_is_made_when_its_chunk_begins() -> None:
     assert len(made) == 17
 
 
+@pytest.mark.parametrize("length", [900, 924, 925, 926, 2000])
+def test_the_longest_stretch_of_speech_is_one_window(length: int) -> None:
+    """Its ends are in the middle of frames of the features, whose part is heard too."""
+    options = Options(chunking="vad").vad
+    assert options is not None
+    probabilities = np.concatenate([np.zeros(51), np.ones(length), np.zeros(100)])
+    n_samples = 512 * len(probabilities)
+    found, _ = spans_and_pauses(probabilities, n_samples, options)
+    duration = n_samples / 16000
+    heard, _, _ = Bounds(round(duration * 100), duration).clips(
+        [(0.0, None)], [(start / 16000, end / 16000) for start, end in found]
+    )
+    assert max(end - first for first, end in heard) <= 3000
+
+
 # What there is of a recording that ends before its time
 
 
@@ -286,7 +303,7 @@ def test_after_the_end_nothing_more_happens() -> None:
 
 def test_it_is_cut_at_short_pauses_and_no_chunk_is_longer_than_a_window() -> None:
     found = Options(chunking="vad", chunk_length=20).vad
-    assert found == VadOptions(min_silence_duration_ms=500, max_speech_duration_s=20.0)
+    assert found == VadOptions(min_silence_duration_ms=500, max_speech_duration_s=19.99)
     mine = Options(chunking="vad", vad_options={"threshold": 0.4, "max_speech_duration_s": 10}).vad
     assert mine == VadOptions(threshold=0.4, min_silence_duration_ms=500, max_speech_duration_s=10.0)
     long = Options(chunking="vad", vad_options={"min_silence_duration_ms": 2000}).vad

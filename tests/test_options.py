@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -370,10 +371,11 @@ def test_an_unknown_option_of_voice_activity_is_refused_with_the_nearest(read: C
         ("threshold", 1.5, "a number from 0 to 1"),
         ("threshold", None, "a number from 0 to 1"),
         ("neg_threshold", -0.1, "a number from 0 to 1, or None"),
-        ("min_speech_duration_ms", -1, "an integer of at least 0"),
-        ("min_speech_duration_ms", 2.5, "an integer of at least 0"),
-        ("min_silence_duration_ms", "100", "an integer of at least 0, or None"),
-        ("speech_pad_ms", True, "an integer of at least 0"),
+        ("min_speech_duration_ms", -1, "an integer from 0 to 86400000"),
+        ("min_speech_duration_ms", 2.5, "an integer from 0 to 86400000"),
+        ("min_silence_duration_ms", "100", "an integer from 0 to 86400000, or None"),
+        ("speech_pad_ms", True, "an integer from 0 to 86400000"),
+        ("speech_pad_ms", 10**400, "an integer from 0 to 86400000"),
         ("max_speech_duration_s", 0.5, "a number of at least 1"),
     ],
 )
@@ -425,10 +427,19 @@ def test_a_beam_search_ends_with_beams_times_patience(beam_size: int, patience: 
         ([0.4], 0.2, (0.4,)),
         (np.array([0.0, 0.5]), 0.2, (0.0, 0.5)),
         (np.float32(0.5), None, (0.5,)),
+        (np.array(0.5), None, (0.5,)),
+        (torch.tensor(0.5), None, (0.5,)),
+        (torch.tensor([0.0, 0.5]), None, (0.0, 0.5)),
     ],
 )
 def test_the_ladder(temperature: Any, increment: float | None, ladder: tuple[float, ...]) -> None:
     assert Options(temperature=temperature, temperature_increment_on_fallback=increment).temperatures == ladder
+
+
+@pytest.mark.parametrize("array", [np.array, torch.tensor])
+def test_times_may_be_arrays(array: Callable[[Any], Any]) -> None:
+    assert Options(clip_timestamps=array([0.0, 2.0])).clips == ((0.0, 2.0),)
+    assert Options(clip_timestamps=array([[0.0, 2.0], [3.0, 4.0]])).clips == ((0.0, 2.0), (3.0, 4.0))
 
 
 @settings(deadline=None)

@@ -265,7 +265,11 @@ def test_a_clip_that_ends_past_the_recording_is_cut_with_a_warning__correction_1
     assert "20 s" in warning
 
 
-@pytest.mark.parametrize("clips", [[30, 40], [20], [25.0]])
+def test_a_time_far_behind_any_recording_is_cut_too__correction_1() -> None:
+    assert drive([GOOD], seconds=20, clip_timestamps=[5, 1e308]).seeks == [500]
+
+
+@pytest.mark.parametrize("clips", [[30, 40], [20], [25.0], [1e308]])
 def test_a_clip_that_begins_past_the_recording_is_empty_with_a_warning__correction_1(clips: list[float]) -> None:
     run = drive([], seconds=20, clip_timestamps=clips)
     assert run.result.segments == ()

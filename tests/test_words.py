@@ -519,6 +519,26 @@ def test_a_word_across_two_segments_is_a_word_of_the_first() -> None:
     assert words_of(run) == [[(" Dashwood", 0.0, 1.0)], [(" came.", 1.0, 1.5)]]
 
 
+def test_what_is_passed_over_has_no_part_of_a_segment_whose_word_is_that_of_the_one_before() -> None:
+    """The window goes on where the word ends."""
+    dash, wood = text(" Dashwood")
+    silent = Said([at(0)], avg_logprob=-3.0, no_speech_prob=0.9)
+    run = drive([Said([at(0), dash, at(1), at(1), wood, at(4), at(4)]), silent], word_timestamps=True)
+    assert run.seeks == [0, 100]
+    assert [(segment.start, segment.end) for segment in run.result.segments] == [(0.0, 1.0), (1.0, 4.0)]
+    assert run.result.skipped == (Skipped(4.0, 20.0, "no_speech"),)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [("translate", [" unquestionably", "."]), ("transcribe", [" un", "quest", "ion", "ably", "."])]
+)
+def test_a_translation_is_split_into_words_as_english__correction_32(task: str, words: list[str]) -> None:
+    """Chinese has no spaces."""
+    said = Said(spoken(0, " unquestionably.", 4))
+    run = drive([said], word_timestamps=True, append_punctuations="", language="zh", task=task)
+    assert [each.word for each in run.result.words] == words
+
+
 def test_times_of_words_are_those_of_the_recording_in_every_window() -> None:
     script = [Said(spoken(0, " One.", 30)), Said(spoken(0, " Two.", 3))]
     run = drive(script, seconds=40, word_timestamps=True)

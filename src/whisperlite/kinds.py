@@ -128,7 +128,7 @@ def _check_temperature(value: Any) -> float | tuple[float, ...]:
     if isinstance(value, str):
         raise TypeError
     _check_sequence(value, Set)
-    if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
+    if not _has_length(value):
         return float(temperature.check(value))
     if len(value) == 0:
         raise ValueError("empty")
@@ -190,8 +190,13 @@ def _check_times(value: Any) -> tuple[float, ...]:
     return times
 
 
+def _has_length(value: Any) -> bool:
+    """Arrays and tensors of no dimension are numbers, though they have the method."""
+    return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
+
+
 def _is_pair(value: Any) -> bool:
-    return hasattr(value, "__len__") and not isinstance(value, str)
+    return _has_length(value) and not isinstance(value, str)
 
 
 def _pair(value: Any) -> list[Any]:

@@ -254,7 +254,8 @@ class Options:
             # Short pauses will do to cut at; a chunk is one window where it can be.
             chosen = given or VadOptions()
             pause_ms = 500 if chosen.min_silence_duration_ms is None else chosen.min_silence_duration_ms
-            longest_s = min(chosen.max_speech_duration_s, self.chunk_length)
+            # A frame of the features is 10 ms long, and a stretch may begin within one.
+            longest_s = min(chosen.max_speech_duration_s, max(self.chunk_length - 0.01, 1.0))
             return replace(chosen, min_silence_duration_ms=pause_ms, max_speech_duration_s=longest_s)
         return (given or VadOptions()) if self.vad_filter else None
 

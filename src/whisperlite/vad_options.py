@@ -10,6 +10,8 @@ from typing import Any
 from whisperlite.errors import OptionError
 from whisperlite.kinds import Kind, check_fields, from_names, integer, number, option, optional
 
+_DAY_MS = 24 * 3_600_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VadOptions:
@@ -26,15 +28,15 @@ class VadOptions:
         "Speech ends where its probability falls below this; None: threshold - 0.15, but at least 0.01.",
     )
     min_speech_duration_ms: int = option(
-        250, integer(0), "Ignore stretches of speech shorter than this many milliseconds."
+        250, integer(0, _DAY_MS), "Ignore stretches of speech shorter than this many milliseconds."
     )
     min_silence_duration_ms: int | None = option(
         None,
-        optional(integer(0)),
+        optional(integer(0, _DAY_MS)),
         "Pauses shorter than this many milliseconds do not end a stretch of speech; None: 2000, or 500 with "
         "chunking='vad'.",
     )
-    speech_pad_ms: int = option(200, integer(0), "Milliseconds kept before and after each stretch of speech.")
+    speech_pad_ms: int = option(200, integer(0, _DAY_MS), "Milliseconds kept before and after each stretch of speech.")
     max_speech_duration_s: float = option(
         math.inf,
         number(1.0),

@@ -61,13 +61,17 @@ class Bounds:
         clips, warnings = [], []
         total = self.content_frames
         for start, end in asked:
-            first, last = round(start * FRAMES_PER_SECOND), total if end is None else round(end * FRAMES_PER_SECOND)
+            first, last = self._frame(start), total if end is None else self._frame(end)
             if (end is not None and end > self.duration) or (first > 0 and first >= total):
                 ends = "the end" if end is None else f"{end:g} s"
                 warnings.append(f"The clip from {start:g} s to {ends} was cut: the audio has {self.duration:g} s.")
             if first < min(last, total):
                 clips.append((first, min(last, total)))
         return clips, warnings
+
+    def _frame(self, seconds: float) -> int:
+        """The nearest frame; of times behind the recording one that is behind it too."""
+        return round(min(seconds, self.duration + 1.0) * FRAMES_PER_SECOND)
 
     def seconds(self, first: int, end: int) -> tuple[float, float]:
         """Frames as seconds; what ends with the last frame ends with the recording."""

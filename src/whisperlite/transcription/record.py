@@ -75,8 +75,9 @@ class Record:
             self.warnings.append(text)
 
     def skip(self, start: float, end: float, reason: SkipReason) -> None:
-        """A span, in seconds, that has no text."""
-        start, end = (min(max(round(time, 3), 0.0), self.bounds.duration) for time in (start, end))
+        """A span, in seconds, that has no text: what lies behind the last one."""
+        said_until = next((segment.end for segment in reversed(self.segments) if segment.text), 0.0)
+        start, end = (min(max(round(time, 3), said_until), self.bounds.duration) for time in (start, end))
         if end > start:
             self.skipped.append(Skipped(start, end, reason))
 

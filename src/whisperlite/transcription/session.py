@@ -365,7 +365,9 @@ class _Session:
         answer = yield Align(window, prompt, tokens, outcome.said_frames, outcome.encoding)
         assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
         self.record.ran_in_float32(answer)
-        return timed_words(tokens, answer, self.tokenizer, place.language)
+        # Differs: the reference goes by what was spoken (correction 32).
+        written = "en" if self.options.task == "translate" else place.language
+        return timed_words(tokens, answer, self.tokenizer, written)
 
     def _without_hallucinations(self, drafts: list[Draft], outcome: Outcome, moved: int) -> tuple[Verdict, int]:
         place, threshold_s = outcome.place, self.options.hallucination_silence_threshold
