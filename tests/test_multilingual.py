@@ -330,8 +330,43 @@ def test_what_the_model_places_behind_the_content_is_not_heard() -> None:
 
 
 def test_segments_that_are_too_short_to_be_heard_alone_are_not() -> None:
-    run = multilingual([Said(spoken(0, " One.", 0.9))], changing((99, "en")), seconds=5.0)
+    run = multilingual([Said(spoken(0, " One.", 0.9))], changing((99, "en")), seconds=3.0)
     assert [type(ask) for ask in run.asks] == [Detect, Decode]
+
+
+@pytest.mark.parametrize(
+    ("alone", "no_speech", "texts"),
+    [("de", 0.0, [" One.", " Zwei."]), ("en", 0.0, [" One."]), ("de", 0.7, [" One."])],
+)
+def test_what_was_not_written_since_it_is_in_another_language_is_for_the_next_window(
+    alone: str, no_speech: float, texts: list[str]
+) -> None:
+    """The output says that nobody speaks behind its text. It may be music, so it is heard alone too."""
+
+    def listen(ask: Detect, span: tuple[float, float]) -> dict[str, float]:
+        if cast(Window, ask.window).start_frame == 500:
+            return heard(alone)
+        return heard("de" if span == (5, 13) else "en")
+
+    def silence(ask: Detect, _: tuple[float, float]) -> float:
+        return no_speech if cast(Window, ask.window).start_frame == 500 else 0.0
+
+    def answer(ask: Decode) -> Said:
+        begins = cast(Window, ask.window).start_frame
+        return Said(spoken(0, " Zwei.", 8)) if begins == 500 else Said(spoken(0, " One.", 5))
+
+    run = multilingual(answer, listen, seconds=13, silence=silence)
+    assert [segment.text for segment in run.result.segments] == texts
+
+
+def test_where_nobody_seems_to_speak_behind_what_was_written_nothing_is_heard_alone() -> None:
+    def listen(_: Detect, span: tuple[float, float]) -> dict[str, float]:
+        return heard("de" if span == (5, 13) else "en")
+
+    run = multilingual(
+        [Said(spoken(0, " One.", 5))], listen, seconds=13, silence=lambda _, span: 0.7 if span == (5, 13) else 0.0
+    )
+    assert [type(ask) for ask in run.asks] == [Detect, Decode, Detect]
 
 
 def test_a_silent_window_is_passed_over_up_to_the_change() -> None:

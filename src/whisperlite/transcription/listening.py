@@ -106,10 +106,13 @@ class Listening:
         Now that it is known where pieces begin and end they are heard on their own, from the first to the last word,
         short ones together. What sounds like another language, and not clearly, is encoded without what is around it
         in the window, which colours it, and heard again: the beginning, and one part behind it. A beginning that a
-        pause cuts short may also be the rest of what was said in the window before.
+        pause cuts short may also be the rest of what was said in the window before. What lies behind the last piece
+        may not have been written since it is in another language: it is then a piece of its own.
         """
         place = outcome.place
-        parts = _parts(outcome.pieces, place.n_frames / FRAMES_PER_SECOND)
+        length_s = place.n_frames / FRAMES_PER_SECOND
+        unwritten = _unwritten(outcome, length_s)
+        parts = [*_parts(outcome.pieces, length_s), *unwritten]
         if not parts:
             return None
         window = self.features.window(place.seek, place.n_frames)
@@ -125,14 +128,14 @@ class Listening:
             for part, each in zip(parts, heard, strict=True)
             # What is kept before it has to be worth a window.
             if part.index > 0 and outcome.pieces[part.index - 1].end >= _LEAST_S
-            if likeliest(each.probabilities)[0] != place.language
+            if likeliest(each.probabilities)[0] != place.language and not (part in unwritten and each.is_silent)
         ]
         unclear = [(part, each) for part, each in others if each.clear_language is None]
         # That somebody seems to speak in, if there is one.
         doubtful, _ = min(unclear, key=lambda one: one[1].is_silent, default=(None, None))
         for part, each in others:
             language = each.clear_language
-            if part is doubtful:
+            if part is doubtful or part in unwritten:  # it may be music
                 found, *_ = yield from self._hear_alone(part, place)
                 language = found.clear_language
             if language is not None and language != place.language:
@@ -247,6 +250,14 @@ def _parts(pieces: Sequence[Piece], length_s: float) -> list[_Part]:
         else:
             parts.append(_Part(index, start, end))
     return [part for part in parts if not part.is_short or (part.index == 0 and part.end - part.start >= _LEAST_S)]
+
+
+def _unwritten(outcome: Outcome, length_s: float) -> list[_Part]:
+    """What lies behind the last piece, of an output that says that nobody speaks there, if it is long enough."""
+    if not outcome.is_complete or outcome.has_failed or not outcome.pieces:
+        return []
+    part = _Part(len(outcome.pieces), outcome.pieces[-1].end, length_s)
+    return [] if part.is_short else [part]
 
 
 def _positions(start: float, end: float) -> tuple[int, int]:
