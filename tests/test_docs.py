@@ -144,7 +144,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path, capsys: pytest.Ca
     assert words(" ".join(lines)) == words(transcript)
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "docs").glob("*_table.py")), ids=name_of)
+@pytest.mark.parametrize("script", sorted((ROOT / "docs").rglob("*_table.py")), ids=name_of)
 def test_generated_tables_are_current(script: Path) -> None:
     page = script.with_name(script.name.replace("_table.py", ".md"))
     text = page.read_text(encoding="utf-8")
