@@ -24,6 +24,7 @@ from whisperlite.text.tokenizer import Tokenizer
 
 # The most that the Hub's tools put into one file.
 _SHARD_BYTES = 5_000_000_000
+_SCRATCH = ".export-"
 
 
 def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int = _SHARD_BYTES) -> None:
@@ -50,22 +51,29 @@ def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         is_there = folder.is_dir()  # it may be what a disk is mounted at, and its parent another's
-        if is_there and any(folder.iterdir()):
-            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-        with tempfile.TemporaryDirectory(dir=folder if is_there else folder.parent, prefix=".export-") as scratch:
+        if is_there:
+            _check_empty(folder)
+        with tempfile.TemporaryDirectory(dir=folder if is_there else folder.parent, prefix=_SCRATCH) as scratch:
             # One below the temporary folder, which only its owner may read.
             complete = Path(scratch) / "export"
             complete.mkdir()
             _write(checkpoint, complete, shard_bytes)
             if is_there:
+                _check_empty(folder)  # again: somebody else may have filled it
                 _move_all(complete, folder)
             else:
                 complete.rename(folder)
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"{checkpoint.path} could not be exported to {folder}: {error}. Nothing is left there; "
+            f"{checkpoint.path} could not be exported to {folder}: {error}. Nothing of it is left there; "
             "give a new or empty folder on a disk with room for the weights."
         ) from error
+
+
+def _check_empty(folder: Path) -> None:
+    """Raise where a folder holds more than the temporary folders of exports."""
+    if any(not path.name.startswith(_SCRATCH) for path in folder.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
 
 
 def _move_all(source: Path, folder: Path) -> None:
