@@ -15,7 +15,14 @@ from torch import Tensor
 from tests.models import STRUCTURES
 from tests.refusing import refused
 from tests.vocabularies import AddedToken, vocabulary_parts
-from tests.writers import SMALL, preprocessor_config, random_tensors, write_huggingface, write_json
+from tests.writers import (
+    SMALL,
+    preprocessor_config,
+    published_generation_config,
+    random_tensors,
+    write_huggingface,
+    write_json,
+)
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.huggingface import sinusoids
 from whisperlite.checkpoints.read import read_checkpoint
@@ -260,6 +267,11 @@ def test_several_languages_are_none_to_be_named(tmp_path: Path) -> None:
         {"lang_to_id": [50259]},
         {"lang_to_id": {"<|de|>": 263}},
         {"lang_to_id": {"<|de|>": "264"}},
+        {"task_to_id": {"transcribe": 263}},
+        {"task_to_id": {"translate": "265"}},
+        {"task_to_id": [265, 266]},
+        {"no_timestamps_token_id": 263},
+        {"prev_sot_token_id": 1.5},
     ],
 )
 def test_damage_in_it_is_refused(stated: dict[str, Any], tmp_path: Path) -> None:
@@ -275,6 +287,45 @@ def test_a_published_vocabulary_is_the_bundled_tokenizer(structure: str, files: 
     dims = replace(SMALL, n_vocab=STRUCTURES[structure].n_vocab)
     folder = write_huggingface(tmp_path, dims, random_tensors(dims), tokenizer_files=files)
     assert read_checkpoint(folder).tokenizer is Tokenizer.of_published_size(dims.n_vocab)
+
+
+@pytest.mark.parametrize(
+    ("published", "n_vocab"), [(51865, 51866), (51864, 51865), (51864, 51866), (51865, 51904), (51866, 51904)]
+)
+def test_the_ids_that_a_checkpoint_states_tell_which_published_vocabulary_it_has(
+    published: int, n_vocab: int, tmp_path: Path
+) -> None:
+    """A fine-tune with tokens of its own, without their names, may have as many ids as another published model."""
+    dims = replace(SMALL, n_vocab=n_vocab)
+    stated = published_generation_config(vocabulary_parts(published))
+    folder = write_huggingface(tmp_path, dims, random_tensors(dims), tokenizer_files=None, generation_config=stated)
+    tokenizer, expected = read_checkpoint(folder).tokenizer, Tokenizer.of_published_size(published)
+    assert expected is not None
+    assert tokenizer.vocabulary.tokens[:published] == expected.vocabulary.tokens
+    assert tokenizer.unused_tokens == tuple(range(published, n_vocab))
+
+
+def test_ids_of_no_published_vocabulary_need_one_of_their_own(tmp_path: Path) -> None:
+    dims = replace(SMALL, n_vocab=51866)
+    stated = {"no_timestamps_token_id": 50400}
+    folder = write_huggingface(tmp_path, dims, random_tensors(dims), tokenizer_files=None, generation_config=stated)
+    refused(folder, "tokenizer.json", "<|notimestamps|> would have the id 50400", "gives it 50364")
+
+
+def test_the_ids_of_languages_mean_nothing_in_an_english_only_vocabulary(tmp_path: Path) -> None:
+    dims = replace(SMALL, n_vocab=51864)
+    folder = write_huggingface(
+        tmp_path, dims, random_tensors(dims), generation_config={"lang_to_id": {"<|en|>": 50259}}
+    )
+    assert not read_checkpoint(folder).tokenizer.is_multilingual
+
+
+def test_a_published_vocabulary_is_not_guessed(tmp_path: Path) -> None:
+    """Both multilingual ones have this id."""
+    dims = replace(SMALL, n_vocab=51904)
+    stated = {"lang_to_id": {"<|en|>": 50259}}
+    folder = write_huggingface(tmp_path, dims, random_tensors(dims), tokenizer_files=None, generation_config=stated)
+    refused(folder, "tokenizer.json", "51904")
 
 
 def test_a_vocabulary_of_its_own_must_come_with_it(tmp_path: Path) -> None:

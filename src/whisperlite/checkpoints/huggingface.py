@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.checkpoints.generation import read_generation_config
+from whisperlite.checkpoints.generation import read_generation_config, read_stated, stated_ids
 from whisperlite.checkpoints.parameters import huggingface_name
 from whisperlite.checkpoints.shapes import check_dimensions, check_storage, take_tensors
 from whisperlite.checkpoints.tokenizer_files import read_tokenizer
@@ -57,8 +57,9 @@ def read(folder: Path, weights: Path) -> Checkpoint:
     _check_features(folder, dims)
     tied = config.get("tie_word_embeddings") is not False
     tensors = _tensors(read_weights(weights), dims, is_tied=tied)
-    tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab)
-    return Checkpoint(folder, dims, tensors, tokenizer, read_generation_config(folder, config, tokenizer))
+    stated = read_stated(folder)
+    tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab, stated=stated_ids(folder, stated, config))
+    return Checkpoint(folder, dims, tensors, tokenizer, read_generation_config(folder, stated, config, tokenizer))
 
 
 def _dimensions(config: dict[str, Any], path: Path) -> ModelDimensions:

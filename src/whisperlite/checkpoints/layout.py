@@ -16,7 +16,8 @@ from whisperlite.errors import CheckpointError
 Format = Literal["huggingface", "ctranslate2"]
 
 CONFIG = "config.json"
-SETTINGS = (CONFIG, "generation_config.json", "preprocessor_config.json", "processor_config.json")
+GENERATION = "generation_config.json"
+SETTINGS = (CONFIG, GENERATION, "preprocessor_config.json", "processor_config.json")
 CTRANSLATE2 = "model.bin"
 ADAPTER = "adapter_config.json"  # in a folder that has an adapter instead of weights
 

@@ -12,7 +12,7 @@ import binascii
 import logging
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
 from itertools import accumulate, pairwise
@@ -97,6 +97,17 @@ def _bundled_text_tokens(name: str) -> tuple[bytes, ...]:
     asset = resources.files("whisperlite.text") / "assets" / f"{name}.tiktoken"
     # A line is a token and its id, in the order of the ids.
     return tuple(map(binascii.a2b_base64, asset.read_bytes().split()[::2]))
+
+
+def padded(vocabulary: Vocabulary, n_vocab: int) -> Vocabulary:
+    """The same vocabulary for a network of more logits: the ids behind it are unused."""
+    behind = range(len(vocabulary.tokens), n_vocab)
+    tokens = (*vocabulary.tokens, *map(_unused_name, behind))
+    return replace(vocabulary, tokens=tokens, unused=(*vocabulary.unused, *behind))
+
+
+def _unused_name(token_id: int) -> bytes:
+    return f"<|unused{token_id}|>".encode()
 
 
 def is_gpt2(vocabulary: Vocabulary) -> bool:
@@ -225,7 +236,7 @@ def _assemble(tokens: dict[int, bytes], plain: Collection[int], *, n_text: int, 
         logger.warning("%s has the token %r under id %d, which the network cannot give.", path, tokens.pop(i), i)
     # Networks may have more logits than there are tokens: those ids are never trained, but they have to decode.
     unused = tuple(i for i in range(n_text, n_vocab) if i not in tokens)
-    tokens.update({i: f"<|unused{i}|>".encode() for i in unused})
+    tokens.update({i: _unused_name(i) for i in unused})
     return Vocabulary(
         tokens=tuple(tokens.get(i, b"") for i in range(n_vocab)),
         n_text=n_text,
