@@ -458,6 +458,30 @@ def test_a_token_opens_a_private_repository_and_goes_to_the_hub_alone(
     assert {each.authorization for each in hub.log if each.host == "localhost"} == {None}
 
 
+@pytest.mark.parametrize("token", ["", " \n", "hf_sécret", "hf_secret hf_secret", "hf_secret\0", b"hf_secret", 5])
+def test_what_cannot_be_a_token_is_refused_and_not_repeated(token: Any) -> None:
+    with pytest.raises(whisperlite.OptionError, match="token") as caught:
+        whisperlite.load_model(NAME, token=token)
+    assert caught.value.option == "token"
+    assert "cret" not in str(caught.value)
+
+
+def test_the_end_of_the_line_is_no_part_of_a_token() -> None:
+    assert HubOptions.of(None, " hf_right\n", None, False).token == "hf_right"
+    assert [HubOptions.of(None, token, None, False).token for token in (None, True, False)] == [None, True, False]
+
+
+def test_a_token_that_an_error_holds_is_left_out_of_the_message(
+    options: HubOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, token: str, **__: object) -> None:
+        raise ValueError(f"Illegal header value 'Bearer {token}'")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda api, *_, **__: fail(token=str(api.token)))
+    with pytest.raises(DownloadError, match="Illegal header value 'Bearer …'"):
+        load_checkpoint(NAME, replace(options, token="hf_secret"))
+
+
 # No network
 
 

@@ -65,7 +65,7 @@ def convert_model(
         The folder.
 
     Raises:
-        OptionError: the revision is malformed.
+        OptionError: the revision or the token is malformed.
         ModelError: the source cannot be loaded, as in `load_model`, or the destination is not empty or cannot be
             written.
     """

