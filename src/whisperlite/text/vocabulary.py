@@ -160,9 +160,13 @@ def read_token_list(path: Path, *, n_vocab: int) -> Vocabulary:
         listed = read_text(path).removesuffix("\n").split("\n")
     if not isinstance(listed, list) or not all(isinstance(token, str) for token in listed):
         raise CheckpointError(f"{path} is not a list of tokens.")
-    n_text = _end_of_text({token: i for i, token in enumerate(listed)}, path)
+    # CTranslate2's converter fills a padded vocabulary up with timestamps once more: the first of a name counts.
+    first: dict[str, int] = {}
+    for i, token in enumerate(listed):
+        first.setdefault(token, i)
+    n_text = _end_of_text(first, path)
     tokens = dict(enumerate(_text_bytes(listed[:n_text], path)))
-    others = {i: token for i, token in enumerate(listed[n_text:], n_text) if not _FILLER_NAME.fullmatch(token)}
+    others = {i: token for token, i in first.items() if i >= n_text and not _FILLER_NAME.fullmatch(token)}
     tokens.update({i: token.encode(errors="replace") for i, token in others.items()})
     plain = {i for i, token in others.items() if not _SPECIAL_NAME.fullmatch(token)}
     return _assemble(tokens, plain, n_text=n_text, n_vocab=n_vocab, path=path)
