@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.models import STRUCTURES
 from tests.refusing import refused
 from tests.vocabularies import AddedToken, vocabulary_parts
 from tests.writers import (
+    EMBEDDING,
     SMALL,
+    huggingface_tensors,
     preprocessor_config,
     published_generation_config,
     random_tensors,
@@ -96,10 +99,26 @@ def test_a_head_that_repeats_the_embedding_is_dropped(tmp_path: Path) -> None:
     assert_holds(read_checkpoint(write_huggingface(tmp_path, SMALL, tensors)), TENSORS)
 
 
-def test_a_head_that_the_configuration_ties_is_dropped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("says", [True, None])
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_head_that_differs_is_kept_though_the_configuration_ties_it(
+    file: str, says: bool | None, tmp_path: Path
+) -> None:
     tensors = random_tensors(SMALL, untied=True)
-    folder = write_huggingface(tmp_path, SMALL, tensors, config={"tie_word_embeddings": True})
+    folder = write_huggingface(tmp_path, SMALL, tensors, file=file, config={"tie_word_embeddings": says})
+    assert_holds(read_checkpoint(folder), tensors)
+
+
+@pytest.mark.parametrize("says", [True, None])
+def test_a_head_that_is_tied_and_alone_is_the_embedding_too(says: bool | None, tmp_path: Path) -> None:
+    tensors = {HEAD if name == EMBEDDING else name: tensor for name, tensor in TENSORS.items()}
+    folder = write_huggingface(tmp_path, SMALL, TENSORS, config={"tie_word_embeddings": says})
+    save_file(huggingface_tensors(tensors), folder / "model.safetensors")
     assert_holds(read_checkpoint(folder), TENSORS)
+    write_json(
+        folder / "config.json", json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": False}
+    )
+    refused(folder, "embed_tokens")
 
 
 def test_positions_that_a_file_leaves_out_are_the_published_ones(tmp_path: Path) -> None:

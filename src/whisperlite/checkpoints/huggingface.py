@@ -55,8 +55,8 @@ def read(folder: Path, weights: Path) -> Checkpoint:
     config = read_json_object(folder / "config.json")
     dims = _dimensions(config, folder / "config.json")
     _check_features(folder, dims)
-    tied = config.get("tie_word_embeddings") is not False
-    tensors = _tensors(read_weights(weights), dims, is_tied=tied)
+    is_tied = config.get("tie_word_embeddings") is not False
+    tensors = _tensors(read_weights(weights), dims, is_tied=is_tied)
     stated = read_stated(folder)
     tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab, stated=stated_ids(folder, stated, config))
     return Checkpoint(folder, dims, tensors, tokenizer, read_generation_config(folder, stated, config, tokenizer))
@@ -108,7 +108,11 @@ def _check_features(folder: Path, dims: ModelDimensions) -> None:
 
 
 def _tensors(loaded: Weights, dims: ModelDimensions, *, is_tied: bool) -> dict[str, Tensor]:
-    """Under OpenAI's names, without a head that only repeats the embedding."""
+    """Under OpenAI's names, without a head that only repeats the embedding.
+
+    A head that differs is the network's own whatever the configuration says, as in transformers 5: training it, as
+    peft's `modules_to_save` does, unties it.
+    """
     found: dict[str, Tensor] = {}
     for stored, tensor in loaded.tensors.items():
         # The bare network, saved without its head, has names without the prefix.
@@ -116,7 +120,9 @@ def _tensors(loaded: Weights, dims: ModelDimensions, *, is_tied: bool) -> dict[s
         if name in found:
             raise CheckpointError(f"{loaded.path} holds the tensor {name!r} twice, with and without its prefix.")
         found[name] = tensor
-    if _HEAD in found and (is_tied or _are_same(found[_HEAD], found.get(_EMBEDDING))):
+    if _HEAD in found and is_tied and _EMBEDDING not in found:
+        found[_EMBEDDING] = found.pop(_HEAD)
+    elif _HEAD in found and _are_same(found[_HEAD], found.get(_EMBEDDING)):
         del found[_HEAD]
     check_storage(loaded.path, found, loaded.stored_bytes)
     if _POSITIONS not in found:
