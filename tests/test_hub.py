@@ -395,6 +395,7 @@ def test_what_is_no_whisper_is_refused_before_its_weights_are_fetched(hub: Hub, 
         ({"README.md": b"", "model.onnx": b""}, "model.onnx"),
         ({}, "no files"),
         ({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}, "LoRA"),
+        ({"adapter_config.json": b"{}", "config.json": b"{}", "model.safetensors": b""}, "beside model.safetensors"),
         ({"model.safetensors": b""}, "no config.json"),
     ],
 )

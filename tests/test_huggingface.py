@@ -410,6 +410,21 @@ def test_an_adapter_is_no_model(tmp_path: Path) -> None:
     refused(tmp_path, "merge_and_unload")
 
 
+def test_an_adapter_beside_weights_is_not_passed_over(tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path / "model", SMALL, TENSORS)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    refused(folder, "merge_and_unload", "model.safetensors", "adapter_config.json")
+    assert read_checkpoint(folder / "model.safetensors").dims == SMALL  # asked for by its name
+
+
+@pytest.mark.parametrize("wrapped", ["q_proj.lora_A.default.weight", "q_proj.base_layer.weight"])
+def test_weights_that_an_adapter_wraps_have_to_be_merged(wrapped: str, tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path, SMALL, TENSORS)
+    name = f"base_model.model.model.encoder.layers.0.self_attn.{wrapped}"
+    save_file(huggingface_tensors(TENSORS) | {name: torch.zeros(2, 16)}, folder / "model.safetensors")
+    refused(folder / "model.safetensors", "merge_and_unload", name)
+
+
 def test_a_folder_without_a_model_says_what_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     refused(tmp_path, "model.safetensors", "model.bin", ".pt")

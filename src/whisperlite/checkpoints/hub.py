@@ -207,6 +207,8 @@ def _download(repository: str, revision: str, options: HubOptions) -> Path:
     info = api.model_info(repository, revision=revision, files_metadata=True, timeout=timeout)
     checksums = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or ()}
     weights = weights_file(checksums)
+    if ADAPTER in checksums:
+        raise ModelNotFoundError(adapter_message(repr(repository), weights))
     if weights is None or info.sha is None:
         raise ModelNotFoundError(_without_weights(repository, checksums))
     commit = options.pinned(info.sha)
@@ -284,8 +286,6 @@ def _fetch_once(repository: str, name: str, options: HubOptions) -> Path:
 
 def _without_weights(repository: str, names: Iterable[str]) -> str:
     present = sorted(names)
-    if ADAPTER in present:
-        return adapter_message(repr(repository))
     return (
         f"{repository!r} has no weights that can be read: model.safetensors, {CTRANSLATE2} (CTranslate2) or "
         f"pytorch_model.bin, or one of their variants or indexes. It has: {', '.join(present) or 'no files'}."

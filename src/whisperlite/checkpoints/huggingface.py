@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.generation import read_generation_config, read_stated, stated_ids
+from whisperlite.checkpoints.layout import wrapped_message
 from whisperlite.checkpoints.parameters import huggingface_name
 from whisperlite.checkpoints.shapes import check_dimensions, check_storage, take_tensors
 from whisperlite.checkpoints.tokenizer_files import read_tokenizer
@@ -40,6 +42,7 @@ _SOUND = {"sampling_rate": 16000, "hop_length": 160, "n_fft": 400, "chunk_length
 _EMBEDDING = huggingface_name("decoder.token_embedding.weight")
 _POSITIONS = huggingface_name("encoder.positional_embedding")
 _HEAD = huggingface_name(HEAD)
+_ADAPTED = re.compile(r"\.(?:lora_\w+|base_layer)\.")  # in the names of tensors that peft has wrapped
 
 
 def read(folder: Path, weights: Path) -> Checkpoint:
@@ -113,6 +116,8 @@ def _tensors(loaded: Weights, dims: ModelDimensions, *, is_tied: bool) -> dict[s
     A head that differs is the network's own whatever the configuration says, as in transformers 5: training it, as
     peft's `modules_to_save` does, unties it.
     """
+    if wrapped := next(filter(_ADAPTED.search, loaded.tensors), None):
+        raise CheckpointError(wrapped_message(loaded.path, wrapped))
     found: dict[str, Tensor] = {}
     for stored, tensor in loaded.tensors.items():
         # The bare network, saved without its head, has names without the prefix.

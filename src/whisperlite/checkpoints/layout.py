@@ -19,7 +19,7 @@ CONFIG = "config.json"
 GENERATION = "generation_config.json"
 SETTINGS = (CONFIG, GENERATION, "preprocessor_config.json", "processor_config.json")
 CTRANSLATE2 = "model.bin"
-ADAPTER = "adapter_config.json"  # in a folder that has an adapter instead of weights
+ADAPTER = "adapter_config.json"  # in a folder that has an adapter, beside weights or instead of them
 
 _WEIGHTS = re.compile(
     r"(?:model|pytorch_model)(?:\.[^.]+)?(?:-\d+-of-\d+)?(?:\.[^.]+)?\.(?:safetensors|bin)(?:\.index(?:\.[^.]+)?\.json)?"
@@ -87,12 +87,29 @@ def names_in(folder: Path) -> set[str]:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}.") from error
 
 
-def adapter_message(where: str) -> str:
-    """Why an adapter cannot be loaded, and what to do."""
+_MERGE = (
+    "Merge it into its base model first, with peft: "
+    "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
+)
+
+
+def adapter_message(where: str, weights: str | None) -> str:
+    """Why a folder or repository with an adapter cannot be loaded, and what to do.
+
+    Args:
+        weights: the file of weights beside the adapter, if there is one.
+    """
+    if weights is None:
+        return f"{where} holds a LoRA adapter, which is not a model by itself. {_MERGE}"
     return (
-        f"{where} holds a LoRA adapter, which is not a model by itself. Merge it into its base model first, with peft: "
-        "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
+        f"{where} holds a LoRA adapter beside {weights}, which would be used without it. {_MERGE} Or, to do without "
+        f"the adapter, move {ADAPTER} and its weights away."
     )
+
+
+def wrapped_message(path: Path, name: str) -> str:
+    """Why a file with an adapter's tensors among the others, such as this one, cannot be loaded."""
+    return f"{path} was saved with a LoRA adapter that was not merged: it holds {name!r}. {_MERGE}"
 
 
 def _named(stem: str, suffix: str, names: Collection[str]) -> tuple[list[str], list[str]]:

@@ -32,14 +32,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _read_folder(folder: Path) -> Checkpoint:
     names = names_in(folder)
     weights = weights_file(names)
+    if ADAPTER in names:
+        raise CheckpointError(adapter_message(str(folder), weights))
     if weights is not None:
         if format_of(weights) == "ctranslate2":
             return ctranslate2.read(folder)
         if CONFIG not in names:
             raise CheckpointError(f"{folder} has weights but no {CONFIG}, which says of what shape they are.")
         return huggingface.read(folder, folder / weights)
-    if ADAPTER in names:
-        raise CheckpointError(adapter_message(str(folder)))
     found = [folder / name for name in sorted(names) if name.endswith(".pt")]
     if len(found) == 1:
         return openai.read(found[0])
