@@ -30,9 +30,9 @@ _SCRATCH = ".export-"
 def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int = _SHARD_BYTES) -> None:
     """Write a checkpoint as safetensors with the configuration and tokenizer files that Hugging Face's have.
 
-    Tensors are written bit for bit in the type that they have here. What the checkpoint does not say about its use is
-    written as OpenAI's checkpoints say it, since transformers' `generate()` needs it. The folder appears complete or
-    not at all; one that is there, and empty, is filled.
+    Tensors are written bit for bit in the type that they have here. What the checkpoint says about its use is written
+    as it is, and what it does not say as OpenAI's checkpoints say it, since transformers' `generate()` needs it. The
+    folder appears complete or not at all; one that is there, and empty, is filled.
 
     Args:
         checkpoint: what a reader gave.
@@ -184,7 +184,15 @@ def _generation_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "language": said.language,
         "task": said.task,
     }
-    return document | {key: value for key, value in given.items() if value is not None}
+    document |= {key: value for key, value in given.items() if value is not None}
+    return document | {key: value for key, value in checkpoint.stated.items() if _is_said(key, value)}
+
+
+def _is_said(key: str, value: object) -> bool:
+    """Whether a value of `generation_config.json` is for the new one too."""
+    if key == "_from_model_config":  # of a config.json that is written anew
+        return False
+    return value is not None or key not in ("alignment_heads", "lang_to_id", "task_to_id")
 
 
 def _languages_and_tasks(said: GenerationConfig, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def read(folder: Path, weights: Path) -> Checkpoint:
     tensors = _tensors(read_weights(weights), dims, is_tied=is_tied)
     stated = read_stated(folder)
     tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab, stated=stated_ids(folder, stated, config))
-    return Checkpoint(folder, dims, tensors, tokenizer, read_generation_config(folder, stated, config, tokenizer))
+    generation_config = read_generation_config(folder, stated, config, tokenizer)
+    return Checkpoint(folder, dims, tensors, tokenizer, generation_config, stated)
 
 
 def _dimensions(config: dict[str, Any], path: Path) -> ModelDimensions:
