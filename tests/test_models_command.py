@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -353,6 +353,24 @@ def test_a_path_of_nobody_is_a_model_error(source: Path) -> None:
             whisperlite.convert_model(source, path)
         with pytest.raises(ModelError, match="not a path"):
             whisperlite.available_models(cache_dir=path)
+
+
+@pytest.mark.parametrize(
+    ("option", "call"),
+    [
+        ("cache_dir", lambda: whisperlite.available_models(cache_dir=cast(Any, 5))),
+        ("cache_dir", lambda: whisperlite.load_model("acme/w", cache_dir=cast(Any, 5))),
+        ("cache_dir", lambda: whisperlite.load_model("base", cache_dir=cast(Any, b"/tmp"))),
+        ("destination", lambda: whisperlite.convert_model("base", cast(Any, 5))),
+        ("destination", lambda: whisperlite.convert_model("base", cast(Any, b"/tmp/x"))),
+        ("overwrite", lambda: whisperlite.convert_model("base", "/tmp/x", overwrite=cast(Any, "no"))),
+        ("local_files_only", lambda: whisperlite.load_model("acme/w", local_files_only=cast(Any, "no"))),
+    ],
+)
+def test_values_of_a_wrong_type_are_option_errors(option: str, call: Callable[[], object]) -> None:
+    with pytest.raises(whisperlite.OptionError, match=f"{option}=.* is not allowed") as caught:
+        call()
+    assert caught.value.option == option
 
 
 def test_a_model_is_replaced_whole(source: Path, tmp_path: Path) -> None:

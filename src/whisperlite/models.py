@@ -18,6 +18,7 @@ from whisperlite.checkpoints.layout import is_of_a_model
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint, official_name, openai_file
 from whisperlite.errors import ModelError, ModelNotFoundError
+from whisperlite.kinds import FLAG, checked
 from whisperlite.results import ModelInfo
 
 logger = logging.getLogger("whisperlite")
@@ -28,6 +29,10 @@ def available_models(*, cache_dir: str | os.PathLike[str] | None = None) -> tupl
 
     Args:
         cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE).
+
+    Raises:
+        OptionError: that is neither text nor a path.
+        ModelError: it is not a valid path.
     """
     options = HubOptions.of(None, False, cache_dir, True)
     official = {model.repository for model in PUBLISHED.values()}
@@ -65,11 +70,12 @@ def convert_model(
         The folder.
 
     Raises:
-        OptionError: the revision or the token is malformed.
+        OptionError: the revision or the token is malformed, or a value is of a wrong type.
         ModelError: the source cannot be loaded, as in `load_model`, or the destination is not empty or cannot be
             written.
     """
-    folder = whole_path(destination)
+    folder = whole_path(destination, "destination")
+    overwrite = checked("overwrite", overwrite, FLAG)
     _check_destination(folder, overwrite)
     checkpoint = load_checkpoint(source, HubOptions.of(revision, token, cache_dir, local_files_only))
     said = checkpoint.generation_config

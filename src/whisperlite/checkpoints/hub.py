@@ -42,6 +42,7 @@ from whisperlite.checkpoints.layout import (
     weights_file,
 )
 from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError, OptionError
+from whisperlite.kinds import FLAG, checked
 
 logger = logging.getLogger("whisperlite")
 
@@ -75,11 +76,11 @@ class HubOptions:
         """From a user's arguments; the folder is kept whole.
 
         Raises:
-            OptionError: the token cannot be one.
+            OptionError: the token cannot be one, or another value is of a wrong type.
             ModelError: the folder is not a valid path.
         """
-        folder = None if cache_dir is None else str(whole_path(cache_dir))
-        return cls(revision, _checked_token(token), folder, local_files_only)
+        folder = None if cache_dir is None else str(whole_path(cache_dir, "cache_dir"))
+        return cls(revision, _checked_token(token), folder, checked("local_files_only", local_files_only, FLAG))
 
     def pinned(self, revision: str) -> HubOptions:
         return replace(self, revision=revision)
