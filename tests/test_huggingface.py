@@ -432,6 +432,13 @@ def test_a_folder_without_a_model_says_what_can_be_read(tmp_path: Path) -> None:
     refused(tmp_path / "nothing.pt", "does not exist")
 
 
+@pytest.mark.parametrize(("start", "format"), [(b"lmgg", "ggml"), (b"GGUF", "GGUF")])
+@pytest.mark.parametrize("file", ["ggml-base.bin", "whisper.gguf", "base.pt"])
+def test_a_file_of_whisper_cpp_is_recognised(start: bytes, format: str, file: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(start + bytes(100))
+    refused(tmp_path / file, f"whisper.cpp's format {format}", "model that it was made from", "model.safetensors")
+
+
 def test_weights_of_another_framework_alone_are_refused(tmp_path: Path) -> None:
     folder = write_huggingface(tmp_path, SMALL, TENSORS)
     (folder / "model.safetensors").rename(folder / "tf_model.h5")
@@ -442,6 +449,13 @@ def test_weights_without_a_configuration_are_refused(tmp_path: Path) -> None:
     folder = write_huggingface(tmp_path, SMALL, TENSORS)
     (folder / "config.json").unlink()
     refused(folder, "config.json")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "generation_config.json"])
+def test_a_pointer_beside_the_weights_is_recognised(file: str, tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path, SMALL, TENSORS)
+    (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2480617\n")
+    refused(folder, file, "git lfs pull")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])

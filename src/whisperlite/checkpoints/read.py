@@ -9,11 +9,14 @@ from whisperlite.checkpoints import ctranslate2, huggingface, openai
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.layout import ADAPTER, CONFIG, adapter_message, format_of, names_in, weights_file
 from whisperlite.errors import CheckpointError
+from whisperlite.text.files import start_of
 
 _READABLE = (
     "What can be read: a Hugging Face folder (config.json with model.safetensors or pytorch_model.bin), a CTranslate2 "
     "folder (model.bin), or a .pt file of OpenAI's."
 )
+
+_WHISPER_CPP = {b"lmgg": "ggml", b"GGUF": "GGUF"}  # how its files begin
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -51,6 +54,11 @@ def _read_folder(folder: Path) -> Checkpoint:
 def _read_file(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist.")
+    if other := _WHISPER_CPP.get(start_of(path, 4)):
+        raise CheckpointError(
+            f"{path} is in whisper.cpp's format {other}, which is not read; give the model that it was made from. "
+            f"{_READABLE}"
+        )
     if path.suffix == ".pt":
         return openai.read(path)
     if path.suffix == ".bin" and ctranslate2.is_ctranslate2_file(path):
