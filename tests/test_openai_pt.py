@@ -188,6 +188,12 @@ def test_a_rewritten_archive_is_read(tmp_path: Path) -> None:
     assert torch.equal(read_pickle(tmp_path / "a.pt")["a"], torch.arange(10.0))
 
 
+def test_a_file_of_another_pickle_protocol_says_how_to_save_it(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"dims": asdict(DIMS), "model_state_dict": tensors}, path, pickle_protocol=4)
+    refused(path, "pickle protocol 4", "save it again")
+
+
 def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     write_zip(path, entries_of({"a": torch.zeros(10_000_000)}), compression=zipfile.ZIP_DEFLATED)
