@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -567,8 +568,23 @@ def test_a_cache_that_cannot_be_written_is_named(
 ) -> None:
     hub.add(NAME, published)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match=r"cache.*cache_dir="):
-        load_checkpoint(NAME, replace(options, cache_dir=str(tmp_path / "file" / "cache")))
+    for place in ("file", "a" * 300):
+        with pytest.raises(DownloadError, match=r"could not be written to the cache.*cache_dir="):
+            load_checkpoint(NAME, replace(options, cache_dir=str(tmp_path / place / "cache")))
+
+
+def test_a_cache_that_cannot_be_made_is_no_fault_of_the_connection(
+    hub: Hub, options: HubOptions, published: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As below /proc."""
+    hub.add(NAME, published)
+
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/proc/cache")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(DownloadError, match=r"could not be written to the cache.*/proc/cache.*cache_dir="):
+        load_checkpoint(NAME, options)
 
 
 # As a user calls it: a process of its own, since the library reads its environment when it is imported

