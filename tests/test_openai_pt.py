@@ -57,6 +57,14 @@ def test_a_folder_with_one_file_stands_for_it(tensors: dict[str, Tensor], tmp_pa
     refused(path.parent, "2 .pt files")
 
 
+@pytest.mark.parametrize("name", ["model.pth", "model.ckpt", "model.PT", "model", "epoch.1"])
+def test_a_file_of_any_name_is_read(name: str, tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(write_openai(tmp_path / name, DIMS, tensors))
+    assert (checkpoint.path, checkpoint.dims) == (tmp_path / name, DIMS)
+    torch.save({}, tmp_path / name, _use_new_zipfile_serialization=False)
+    refused(tmp_path / name, "before version 1.6")
+
+
 def test_parameters_are_tensors(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     parameters = {name: torch.nn.Parameter(tensor) for name, tensor in tensors.items()}
     checkpoint = read_checkpoint(write_openai(tmp_path / "a.pt", DIMS, parameters))

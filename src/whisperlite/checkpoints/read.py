@@ -16,6 +16,7 @@ _READABLE = (
     "folder (model.bin), or a .pt file of OpenAI's."
 )
 
+_TORCH = (b"PK\x03\x04", b"\x80")  # how torch's files begin: zip archives and, from before 1.6, pickles
 _WHISPER_CPP = {b"lmgg": "ggml", b"GGUF": "GGUF"}  # how its files begin
 
 
@@ -54,7 +55,8 @@ def _read_folder(folder: Path) -> Checkpoint:
 def _read_file(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist.")
-    if other := _WHISPER_CPP.get(start_of(path, 4)):
+    start = start_of(path, 4)
+    if other := _WHISPER_CPP.get(start):
         raise CheckpointError(
             f"{path} is in whisper.cpp's format {other}, which is not read; give the model that it was made from. "
             f"{_READABLE}"
@@ -67,4 +69,6 @@ def _read_file(path: Path) -> Checkpoint:
         if not (path.parent / CONFIG).is_file():
             raise CheckpointError(f"{path} needs a {CONFIG} beside it, which says of what shape its tensors are.")
         return huggingface.read(path.parent, path)
+    if start.startswith(_TORCH):  # the reference loads OpenAI's format from a file of any name
+        return openai.read(path)
     raise CheckpointError(f"{path} is not a file of a model. {_READABLE}")

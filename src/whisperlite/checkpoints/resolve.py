@@ -162,4 +162,4 @@ def official_name(name: str | os.PathLike[str]) -> str:
     path = local_path(name)
     if path is None:
         return name_of(name).partition("@")[0]
-    return path.stem if path.suffix == ".pt" else path.name
+    return path.stem if path.suffix.lower() in (".pt", ".pth", ".ckpt") else path.name
