@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import replace
@@ -94,6 +95,17 @@ def test_a_token_list_gives_the_same_tokenizer(tokenizer: Tokenizer, tmp_path: P
     """CTranslate2's converters fill a vocabulary up with words that they make up."""
     parts = replace(vocabulary_parts(N_SMALL), added=(*ADDED, AddedToken("madeupword0000", special=False)))
     parts.write(tmp_path, "vocabulary.json")
+    assert Tokenizer.from_vocabulary(tmp_path / "vocabulary.json", n_vocab=N_VOCAB) == tokenizer
+
+
+def test_a_token_list_that_is_filled_up_with_timestamps_once_more_has_them_where_they_were(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """As CTranslate2's converter does where the network is padded to a multiple of 64."""
+    parts = vocabulary_parts(N_SMALL, ADDED)
+    listed = [*parts.names, *(f"<|{i * 0.02:.2f}|>" for i in range(N_VOCAB - len(parts.names)))]
+    assert len(listed) > len(parts.names)
+    (tmp_path / "vocabulary.json").write_text(json.dumps(listed))
     assert Tokenizer.from_vocabulary(tmp_path / "vocabulary.json", n_vocab=N_VOCAB) == tokenizer
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 import whisperlite
 from tests.writers import SMALL, random_tensors, write_ctranslate2
 from whisperlite.audio import speech
-from whisperlite.checkpoints import cache
+from whisperlite.checkpoints import cache, embedded
 from whisperlite.checkpoints.cache import cache_folder, remembered_sha256, sha256_of, sha256_once
 from whisperlite.checkpoints.embedded import EMBEDDED, EmbeddedWeights
 from whisperlite.checkpoints.hub import HubOptions
@@ -111,13 +112,37 @@ def test_parts_that_join_to_something_else_are_refused_and_leave_nothing(
 
 
 @pytest.mark.usefixtures("package")
-def test_a_joined_file_that_was_damaged_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_joined_file_that_was_damaged_is_joined_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load_checkpoint("small")
     (joined,) = cached_files(tmp_path)
-    joined.write_bytes(bytes(joined.stat().st_size))
-    with pytest.raises(CheckpointError) as caught:
+    content = joined.read_bytes()
+    joined.write_bytes(bytes(len(content)))
+    assert load_checkpoint("small").dims == SMALL
+    assert joined.read_bytes() == content
+    assert str(joined) in caplog.text
+
+
+@pytest.mark.usefixtures("package")
+def test_damage_in_the_package_is_refused_by_name_and_nothing_is_joined_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_checkpoint("small")
+    (tmp_path / "site" / "small_weights" / "data" / "vocabulary.json").write_text("[]")
+    monkeypatch.setattr(embedded, "_join", None)
+    with pytest.raises(CheckpointError, match=r"vocabulary\.json"):
         load_checkpoint("small")
-    assert str(joined) in str(caught.value)
+
+
+@pytest.mark.usefixtures("package")
+def test_what_joins_of_the_last_days_left_behind_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "small"
+    folder.mkdir(parents=True)
+    old, new = folder / "tmpabc.part", folder / "tmpdef.part"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, time.time() - 90_000))
+    load_checkpoint("small")
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 @pytest.mark.usefixtures("package")

@@ -206,6 +206,29 @@ def test_what_is_not_said_for_english_names_no_language(tmp_path: Path) -> None:
     assert written["begin_suppress_tokens"] == [220, 50256]
 
 
+def test_what_a_generation_config_says_is_written_as_it_is(tmp_path: Path) -> None:
+    """Also what only transformers knows of, and that nothing is to be suppressed or forced."""
+    said = {
+        "return_timestamps": True,
+        "max_length": 225,
+        "num_beams": 2,
+        "no_repeat_ngram_size": 3,
+        "suppress_tokens": None,
+        "begin_suppress_tokens": [],
+        "forced_decoder_ids": None,
+        "language": ["hi", "ur"],
+    }
+    no_document = {"alignment_heads": None, "_from_model_config": True}
+    source = write_huggingface(tmp_path / "source", SMALL, random_tensors(SMALL), generation_config=said | no_document)
+    heads = GenerationConfig(alignment_heads=((0, 1),))
+    export_checkpoint(replace(read_checkpoint(source), generation_config=heads), tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "generation_config.json").read_bytes())
+    assert {key: written[key] for key in said} == said
+    assert written["alignment_heads"] == [[0, 1]]
+    assert written["lang_to_id"]
+    assert "_from_model_config" not in written
+
+
 def test_a_second_export_writes_the_same_files(tmp_path: Path, small: Checkpoint) -> None:
     export_checkpoint(replace(small, generation_config=GenerationConfig()), tmp_path / "first")
     export_checkpoint(read_checkpoint(tmp_path / "first"), tmp_path / "second")

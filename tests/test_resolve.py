@@ -123,7 +123,13 @@ def test_a_model_folder_with_an_official_name_comes_before_it_and_any_other_does
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("bass", "'base'"), ("whisper-large-v3", "'large-v3'"), ("Tiny", "'tiny'"), ("distil-large", "'distil-large-v")],
+    [
+        ("bass", "'base'"),
+        ("whisper-large-v3", "'large-v3'"),
+        ("Tiny", "'tiny'"),
+        ("BASE", "'base'"),
+        ("distil-large", "'distil-large-v"),
+    ],
 )
 def test_a_name_that_is_not_known_says_what_was_meant_and_what_is_allowed(name: str, meant: str) -> None:
     with pytest.raises(ModelNotFoundError, match=rf"no model '{name}'.*Did you mean.*{meant}.*large-v3-turbo.*organis"):

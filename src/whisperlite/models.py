@@ -18,6 +18,7 @@ from whisperlite.checkpoints.layout import is_of_a_model
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint, official_name, openai_file
 from whisperlite.errors import ModelError, ModelNotFoundError
+from whisperlite.kinds import FLAG, checked
 from whisperlite.results import ModelInfo
 
 logger = logging.getLogger("whisperlite")
@@ -28,6 +29,10 @@ def available_models(*, cache_dir: str | os.PathLike[str] | None = None) -> tupl
 
     Args:
         cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE).
+
+    Raises:
+        OptionError: that is neither text nor a path.
+        ModelError: it is not a valid path.
     """
     options = HubOptions.of(None, False, cache_dir, True)
     official = {model.repository for model in PUBLISHED.values()}
@@ -65,41 +70,57 @@ def convert_model(
         The folder.
 
     Raises:
-        OptionError: the revision is malformed.
+        OptionError: the revision or the token is malformed, or a value is of a wrong type.
         ModelError: the source cannot be loaded, as in `load_model`, or the destination is not empty or cannot be
             written.
     """
-    folder = whole_path(destination)
-    try:
-        _check_destination(folder, overwrite)
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be written: {error.strerror}.") from error
+    folder = whole_path(destination, "destination")
+    overwrite = checked("overwrite", overwrite, FLAG)
+    _check_destination(folder, overwrite)
     checkpoint = load_checkpoint(source, HubOptions.of(revision, token, cache_dir, local_files_only))
     said = checkpoint.generation_config
     if said.alignment_heads is None and (heads := published_heads(official_name(source), checkpoint.dims)) is not None:
         checkpoint = replace(checkpoint, generation_config=replace(said, alignment_heads=heads))
-    if _is_free(folder):
+    # Loading takes a while, and another program may have written there in the meantime.
+    if _check_destination(folder, overwrite):
         export_checkpoint(checkpoint, folder)
     else:
         _replace(folder, checkpoint)
     return folder
 
 
-def _check_destination(folder: Path, overwrite: bool) -> None:
-    if _is_free(folder):
-        return
+def _check_destination(folder: Path, overwrite: bool) -> bool:
+    """Whether it is missing or empty; otherwise it is a model that may be replaced, or an error is raised."""
+    try:
+        if _is_free(folder):
+            return True
+        _check_replaceable(folder, overwrite)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be written: {error.strerror}.") from error
+    return False
+
+
+def _check_replaceable(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ModelError(
             f"{folder} exists and is not empty; give another folder, or overwrite=True (--overwrite) to replace it."
         )
     if not folder.is_dir() or not is_complete(folder):
         raise ModelError(f"{folder} is not a model's folder, so it is not overwritten; give another folder.")
-    others = sorted(path.name for path in folder.iterdir() if path.is_dir() or not is_of_a_model(path.name))
-    if others:
-        raise ModelError(
-            f"{folder} also holds {', '.join(others[:3])}, and would lose that, so it is not overwritten; give another "
-            "folder."
-        )
+    if others := _others(folder):
+        raise _would_lose(folder, others)
+
+
+def _others(folder: Path) -> list[str]:
+    """The names of what is no part of a model."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() or not is_of_a_model(path.name))
+
+
+def _would_lose(folder: Path, others: list[str]) -> ModelError:
+    return ModelError(
+        f"{folder} also holds {', '.join(others[:3])}, and would lose that, so it is not overwritten; give another "
+        "folder."
+    )
 
 
 def _is_free(folder: Path) -> bool:
@@ -114,8 +135,10 @@ def _replace(folder: Path, checkpoint: Checkpoint) -> None:
             export_checkpoint(checkpoint, new)
             folder.rename(old)
             try:
+                if others := _others(old):  # that came while the new model was written
+                    raise _would_lose(folder, others)
                 new.rename(folder)
-            except OSError:
+            except (OSError, ModelError):
                 old.rename(folder)
                 raise
     except OSError as error:

@@ -129,7 +129,7 @@ def load_model(
 
     Raises:
         OptionError: the device, the compute type, the number of threads or `cuda_graphs` cannot be used, or the
-            revision is malformed.
+            revision or the token is malformed.
         ModelNotFoundError: there is no such model or revision, or it would have to be downloaded and must not be.
         ModelError: the cache folder cannot be written.
         DownloadError: the Hub cannot be reached or refuses.

@@ -9,17 +9,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from whisperlite.errors import ModelError
+from whisperlite.errors import ModelError, OptionError
 
 logger = logging.getLogger("whisperlite")
 
 
-def whole_path(path: str | os.PathLike[str]) -> Path:
+def whole_path(path: str | os.PathLike[str], option: str | None = None) -> Path:
     """A user's path, absolute and without `~`.
 
+    Args:
+        option: that it was given as.
+
     Raises:
+        OptionError: it is neither text nor a path.
         ModelError: it is not a valid path.
     """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise OptionError(f"{option}={path!r} is not allowed: it takes a path.", option=option)
     try:
         return Path(path).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:

@@ -6,8 +6,10 @@ each reader maps its format to them in one table, and `nn.build` knows no others
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -52,6 +54,7 @@ class Checkpoint:
             unless there is a separate `decoder.head.weight`.
         tokenizer: the tokenizer of the checkpoint's own vocabulary if it has one, else the bundled one.
         generation_config: what the checkpoint says about its use.
+        stated: the whole of its `generation_config.json`, for a conversion; empty if there is none.
     """
 
     path: Path
@@ -59,3 +62,4 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     tokenizer: Tokenizer
     generation_config: GenerationConfig
+    stated: Mapping[str, Any] = field(default_factory=dict)

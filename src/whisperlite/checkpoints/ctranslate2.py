@@ -21,12 +21,12 @@ from torch import Tensor
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.generation import ids, pairs
 from whisperlite.checkpoints.layout import CONFIG, CTRANSLATE2
-from whisperlite.checkpoints.shapes import check_dimensions, check_storage, refuse_pointer, take_tensors
+from whisperlite.checkpoints.shapes import check_dimensions, check_storage, take_tensors
 from whisperlite.checkpoints.tokenizer_files import read_tokenizer
 from whisperlite.errors import CheckpointError
 from whisperlite.nn.build import HEAD
 from whisperlite.nn.config import ModelDimensions
-from whisperlite.text.files import read_json_object
+from whisperlite.text.files import read_json_object, refuse_pointer, start_of
 
 _EMBEDDING, _HEAD = "decoder/embeddings/weight", "decoder/projection/weight"
 
@@ -45,11 +45,7 @@ Variables = dict[str, Tensor]
 
 def is_ctranslate2_file(path: Path) -> bool:
     """Whether a file begins as CTranslate2's do: with a version of one digit, in four bytes."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(6)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    start = start_of(path, 6)
     return len(start) == 6 and 0 < start[0] < 10 and start[1:4] == b"\0\0\0"
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +16,10 @@ from whisperlite.checkpoints import ctranslate2
 from whisperlite.checkpoints.cache import cache_folder, sha256_of
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.errors import CheckpointError, ModelError, ModelNotFoundError
+
+logger = logging.getLogger("whisperlite")
+
+_OLD_S = 86_400.0  # a temporary file of this age has no process that still writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,20 @@ def installed_weights(name: str) -> InstalledWeights | None:
         return None
 
 
+def installed_names() -> list[str]:
+    """The official names whose weights are installed and whole, the default model's first."""
+    found = []
+    for name in EMBEDDED:
+        with suppress(ModelNotFoundError):
+            if installed_weights(name) is not None:
+                found.append(name)
+    return found
+
+
 def read_embedded(name: str, installed: InstalledWeights) -> Checkpoint:
     """Read embedded weights; their parts are joined and verified the first time, and mapped from then on.
+
+    A joined file that can no longer be read, and is not the one that was verified, is joined once more.
 
     Raises:
         CheckpointError: the files of the package are damaged.
@@ -89,7 +108,21 @@ def read_embedded(name: str, installed: InstalledWeights) -> Checkpoint:
     joined = cache_folder() / name / f"{sha256[:16]}.bin"
     if not joined.is_file() or joined.stat().st_size != installed.size_bytes:
         _join(installed.parts, joined, sha256)
+    try:
+        return ctranslate2.read(installed.folder, model_file=joined)
+    except CheckpointError as error:
+        if _has_sha256(joined, sha256):
+            raise
+        logger.warning("%s was damaged after it was written, and is put together again (%s)", joined, error)
+    _join(installed.parts, joined, sha256)
     return ctranslate2.read(installed.folder, model_file=joined)
+
+
+def _has_sha256(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_of(path) == sha256
+    except OSError:
+        return False
 
 
 def _locate(distribution: str, inside: str) -> Path:
@@ -104,6 +137,7 @@ def _join(parts: tuple[Path, ...], target: Path, sha256: str) -> None:
     """Join and verify the parts; the target appears complete or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_old_parts(target.parent)
         handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     except OSError as error:
         raise ModelError(
@@ -127,3 +161,11 @@ def _join(parts: tuple[Path, ...], target: Path, sha256: str) -> None:
         raise ModelError(f"The weights could not be joined in {target.parent}: {error}") from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _remove_old_parts(folder: Path) -> None:
+    """What processes that were killed while they joined have left behind."""
+    for part in folder.glob("tmp*.part"):
+        with suppress(OSError):  # somebody else removes it, or owns it
+            if part.stat().st_mtime < time.time() - _OLD_S:
+                part.unlink()

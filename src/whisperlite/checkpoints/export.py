@@ -24,14 +24,15 @@ from whisperlite.text.tokenizer import Tokenizer
 
 # The most that the Hub's tools put into one file.
 _SHARD_BYTES = 5_000_000_000
+_SCRATCH = ".export-"
 
 
 def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int = _SHARD_BYTES) -> None:
     """Write a checkpoint as safetensors with the configuration and tokenizer files that Hugging Face's have.
 
-    Tensors are written bit for bit in the type that they have here. What the checkpoint does not say about its use is
-    written as OpenAI's checkpoints say it, since transformers' `generate()` needs it. The folder appears complete or
-    not at all; one that is there, and empty, is filled.
+    Tensors are written bit for bit in the type that they have here. What the checkpoint says about its use is written
+    as it is, and what it does not say as OpenAI's checkpoints say it, since transformers' `generate()` needs it. The
+    folder appears complete or not at all; one that is there, and empty, is filled.
 
     Args:
         checkpoint: what a reader gave.
@@ -50,22 +51,29 @@ def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         is_there = folder.is_dir()  # it may be what a disk is mounted at, and its parent another's
-        if is_there and any(folder.iterdir()):
-            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-        with tempfile.TemporaryDirectory(dir=folder if is_there else folder.parent, prefix=".export-") as scratch:
+        if is_there:
+            _check_empty(folder)
+        with tempfile.TemporaryDirectory(dir=folder if is_there else folder.parent, prefix=_SCRATCH) as scratch:
             # One below the temporary folder, which only its owner may read.
             complete = Path(scratch) / "export"
             complete.mkdir()
             _write(checkpoint, complete, shard_bytes)
             if is_there:
+                _check_empty(folder)  # again: somebody else may have filled it
                 _move_all(complete, folder)
             else:
                 complete.rename(folder)
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"{checkpoint.path} could not be exported to {folder}: {error}. Nothing is left there; "
+            f"{checkpoint.path} could not be exported to {folder}: {error}. Nothing of it is left there; "
             "give a new or empty folder on a disk with room for the weights."
         ) from error
+
+
+def _check_empty(folder: Path) -> None:
+    """Raise where a folder holds more than the temporary folders of exports."""
+    if any(not path.name.startswith(_SCRATCH) for path in folder.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
 
 
 def _move_all(source: Path, folder: Path) -> None:
@@ -176,7 +184,15 @@ def _generation_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "language": said.language,
         "task": said.task,
     }
-    return document | {key: value for key, value in given.items() if value is not None}
+    document |= {key: value for key, value in given.items() if value is not None}
+    return document | {key: value for key, value in checkpoint.stated.items() if _is_said(key, value)}
+
+
+def _is_said(key: str, value: object) -> bool:
+    """Whether a value of `generation_config.json` is for the new one too."""
+    if key == "_from_model_config":  # of a config.json that is written anew
+        return False
+    return value is not None or key not in ("alignment_heads", "lang_to_id", "task_to_id")
 
 
 def _languages_and_tasks(said: GenerationConfig, tokenizer: Tokenizer) -> dict[str, Any]:

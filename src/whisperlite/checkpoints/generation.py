@@ -6,34 +6,70 @@ from pathlib import Path
 from typing import Any
 
 from whisperlite.checkpoints.checkpoint import GenerationConfig
+from whisperlite.checkpoints.layout import CONFIG, GENERATION
+from whisperlite.checkpoints.tokenizer_files import contradicting
 from whisperlite.errors import CheckpointError
+from whisperlite.text import vocabulary as names
 from whisperlite.text.files import read_json_object
 from whisperlite.text.tokenizer import Tokenizer
 
 
-def read_generation_config(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> GenerationConfig:
+def read_stated(folder: Path) -> dict[str, Any]:
+    """`generation_config.json`; empty if there is none.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = folder / GENERATION
+    return read_json_object(path) if path.is_file() else {}
+
+
+def stated_ids(folder: Path, stated: dict[str, Any], config: dict[str, Any]) -> dict[str, int]:
+    """The ids that a Hugging Face folder gives special tokens, by the names of the tokens.
+
+    Raises:
+        CheckpointError: they are not ids.
+    """
+    try:
+        found = {
+            **{f"<|{name.strip('<|>')}|>": token for name, token in _either("lang_to_id", stated, config, {}).items()},
+            **{f"<|{task}|>": token for task, token in _either("task_to_id", stated, config, {}).items()},
+            names.NO_TIMESTAMPS: _either("no_timestamps_token_id", stated, config),
+            names.SOT_PREV: _either("prev_sot_token_id", stated, config),
+        }
+        return {name: _whole(token) for name, token in found.items() if token is not None}
+    except (ValueError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def read_generation_config(
+    folder: Path, stated: dict[str, Any], config: dict[str, Any], tokenizer: Tokenizer
+) -> GenerationConfig:
     """What a Hugging Face folder says about its use.
 
     Args:
-        config: its `config.json`, which says what `generation_config.json` does not.
-        tokenizer: whose ids the languages have to have.
+        stated: its `generation_config.json`.
+        config: its `config.json`, which says what that does not.
+        tokenizer: whose ids languages, tasks and other special tokens have to have.
 
     Raises:
-        CheckpointError: a value of another kind, or a language with the id of another token.
+        CheckpointError: a value of another kind, or a special token with the id of another token.
     """
-    path = folder / "generation_config.json"
-    stated = read_json_object(path) if path.is_file() else {}
     keys = ("alignment_heads", "suppress_tokens", "begin_suppress_tokens", "lang_to_id", "forced_decoder_ids")
     heads, suppress, begin_suppress, languages, forced = (stated.get(key, config.get(key)) for key in keys)
     language, task = stated.get("language"), stated.get("task")
     if language is not None or task is not None:  # what config.json still forces was the checkpoint's it was tuned from
         forced = stated.get("forced_decoder_ids")
+    if contradiction := contradicting(tokenizer, stated_ids(folder, stated, config)):
+        raise _damaged(folder, contradiction)
     try:
         return GenerationConfig(
             alignment_heads=pairs(heads),
             suppress_tokens=ids(suppress),
             begin_suppress_tokens=ids(begin_suppress),
-            language_ids=None if languages is None else _languages(languages, tokenizer),
+            language_ids=None
+            if languages is None
+            else tuple((name.strip("<|>"), _whole(token)) for name, token in languages.items()),
             forced_tokens=None
             if forced is None
             else tuple((_whole(position), None if token is None else _whole(token)) for position, token in forced),
@@ -41,8 +77,17 @@ def read_generation_config(folder: Path, config: dict[str, Any], tokenizer: Toke
             task=_name(task),
         )
     except (TypeError, ValueError, AttributeError) as error:
-        source = path if path.is_file() else folder / "config.json"
-        raise CheckpointError(f"{source} is not a configuration of Whisper's generation: {error}.") from error
+        raise _damaged(folder, error) from error
+
+
+def _either(key: str, stated: dict[str, Any], config: dict[str, Any], default: Any = None) -> Any:
+    value = stated.get(key, config.get(key))
+    return default if value is None else value
+
+
+def _damaged(folder: Path, why: object) -> CheckpointError:
+    source = folder / (GENERATION if (folder / GENERATION).is_file() else CONFIG)
+    return CheckpointError(f"{source} is not a configuration of Whisper's generation for its vocabulary: {why}.")
 
 
 def ids(value: Any) -> tuple[int, ...] | None:
@@ -72,11 +117,3 @@ def _whole(value: object) -> int:
 def _name(value: object) -> str | None:
     """A name; of several, and of anything else, nothing is said, since nothing depends on it."""
     return value if isinstance(value, str) else None
-
-
-def _languages(languages: dict[str, Any], tokenizer: Tokenizer) -> tuple[tuple[str, int], ...]:
-    for name, token in languages.items():
-        known = tokenizer.language_tokens.get(name.strip("<|>"))
-        if known is not None and known != _whole(token):
-            raise ValueError(f"lang_to_id gives {name} the id {token}, and the vocabulary gives it {known}")
-    return tuple((name.strip("<|>"), _whole(token)) for name, token in languages.items())

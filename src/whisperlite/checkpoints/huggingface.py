@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.checkpoints.generation import read_generation_config
+from whisperlite.checkpoints.generation import read_generation_config, read_stated, stated_ids
+from whisperlite.checkpoints.layout import wrapped_message
 from whisperlite.checkpoints.parameters import huggingface_name
 from whisperlite.checkpoints.shapes import check_dimensions, check_storage, take_tensors
 from whisperlite.checkpoints.tokenizer_files import read_tokenizer
@@ -40,6 +42,7 @@ _SOUND = {"sampling_rate": 16000, "hop_length": 160, "n_fft": 400, "chunk_length
 _EMBEDDING = huggingface_name("decoder.token_embedding.weight")
 _POSITIONS = huggingface_name("encoder.positional_embedding")
 _HEAD = huggingface_name(HEAD)
+_ADAPTED = re.compile(r"\.(?:lora_\w+|base_layer)\.")  # in the names of tensors that peft has wrapped
 
 
 def read(folder: Path, weights: Path) -> Checkpoint:
@@ -55,10 +58,12 @@ def read(folder: Path, weights: Path) -> Checkpoint:
     config = read_json_object(folder / "config.json")
     dims = _dimensions(config, folder / "config.json")
     _check_features(folder, dims)
-    tied = config.get("tie_word_embeddings") is not False
-    tensors = _tensors(read_weights(weights), dims, is_tied=tied)
-    tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab)
-    return Checkpoint(folder, dims, tensors, tokenizer, read_generation_config(folder, config, tokenizer))
+    is_tied = config.get("tie_word_embeddings") is not False
+    tensors = _tensors(read_weights(weights), dims, is_tied=is_tied)
+    stated = read_stated(folder)
+    tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab, stated=stated_ids(folder, stated, config))
+    generation_config = read_generation_config(folder, stated, config, tokenizer)
+    return Checkpoint(folder, dims, tensors, tokenizer, generation_config, stated)
 
 
 def _dimensions(config: dict[str, Any], path: Path) -> ModelDimensions:
@@ -107,7 +112,13 @@ def _check_features(folder: Path, dims: ModelDimensions) -> None:
 
 
 def _tensors(loaded: Weights, dims: ModelDimensions, *, is_tied: bool) -> dict[str, Tensor]:
-    """Under OpenAI's names, without a head that only repeats the embedding."""
+    """Under OpenAI's names, without a head that only repeats the embedding.
+
+    A head that differs is the network's own whatever the configuration says, as in transformers 5: training it, as
+    peft's `modules_to_save` does, unties it.
+    """
+    if wrapped := next(filter(_ADAPTED.search, loaded.tensors), None):
+        raise CheckpointError(wrapped_message(loaded.path, wrapped))
     found: dict[str, Tensor] = {}
     for stored, tensor in loaded.tensors.items():
         # The bare network, saved without its head, has names without the prefix.
@@ -115,7 +126,9 @@ def _tensors(loaded: Weights, dims: ModelDimensions, *, is_tied: bool) -> dict[s
         if name in found:
             raise CheckpointError(f"{loaded.path} holds the tensor {name!r} twice, with and without its prefix.")
         found[name] = tensor
-    if _HEAD in found and (is_tied or _are_same(found[_HEAD], found.get(_EMBEDDING))):
+    if _HEAD in found and is_tied and _EMBEDDING not in found:
+        found[_EMBEDDING] = found.pop(_HEAD)
+    elif _HEAD in found and _are_same(found[_HEAD], found.get(_EMBEDDING)):
         del found[_HEAD]
     check_storage(loaded.path, found, loaded.stored_bytes)
     if _POSITIONS not in found:

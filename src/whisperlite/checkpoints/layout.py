@@ -16,9 +16,10 @@ from whisperlite.errors import CheckpointError
 Format = Literal["huggingface", "ctranslate2"]
 
 CONFIG = "config.json"
-SETTINGS = (CONFIG, "generation_config.json", "preprocessor_config.json", "processor_config.json")
+GENERATION = "generation_config.json"
+SETTINGS = (CONFIG, GENERATION, "preprocessor_config.json", "processor_config.json")
 CTRANSLATE2 = "model.bin"
-ADAPTER = "adapter_config.json"  # in a folder that has an adapter instead of weights
+ADAPTER = "adapter_config.json"  # in a folder that has an adapter, beside weights or instead of them
 
 _WEIGHTS = re.compile(
     r"(?:model|pytorch_model)(?:\.[^.]+)?(?:-\d+-of-\d+)?(?:\.[^.]+)?\.(?:safetensors|bin)(?:\.index(?:\.[^.]+)?\.json)?"
@@ -28,15 +29,15 @@ _SHARD = re.compile(r"-\d+-of-\d+\.")
 _VARIANTS = ("fp16", "fp32")
 
 # The files of a vocabulary: those that all have to be there, and those that are read with them if they are there.
-_Set = tuple[tuple[str, ...], tuple[str, ...]]
-_TOKENIZER_JSON: _Set = (("tokenizer.json",), ())
-_VOCAB_JSON: _Set = (
+VocabularySet = tuple[tuple[str, ...], tuple[str, ...]]
+_TOKENIZER_JSON: VocabularySet = (("tokenizer.json",), ())
+_VOCAB_JSON: VocabularySet = (
     ("vocab.json", "merges.txt"),
     ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"),
 )
-_TOKEN_LISTS: tuple[_Set, ...] = ((("vocabulary.json",), ()), (("vocabulary.txt",), ()))
+_TOKEN_LISTS: tuple[VocabularySet, ...] = ((("vocabulary.json",), ()), (("vocabulary.txt",), ()))
 # Every format is read with every kind of vocabulary; its own comes first.
-_VOCABULARIES: dict[Format, tuple[_Set, ...]] = {
+_VOCABULARIES: dict[Format, tuple[VocabularySet, ...]] = {
     "huggingface": (_TOKENIZER_JSON, _VOCAB_JSON, *_TOKEN_LISTS),
     "ctranslate2": (_TOKENIZER_JSON, *_TOKEN_LISTS, _VOCAB_JSON),
 }
@@ -58,6 +59,11 @@ def weights_file(names: Collection[str]) -> str | None:
 def format_of(weights: str) -> Format:
     """The format of a file that `weights_file` chose."""
     return "ctranslate2" if weights == CTRANSLATE2 else "huggingface"
+
+
+def vocabulary_sets(format: Format) -> tuple[VocabularySet, ...]:
+    """The sets of files that a tokenizer can be read from, the best first: those of a set that it needs, and others."""
+    return _VOCABULARIES[format]
 
 
 def vocabulary_files(names: Collection[str], format: Format) -> list[str]:
@@ -86,12 +92,29 @@ def names_in(folder: Path) -> set[str]:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}.") from error
 
 
-def adapter_message(where: str) -> str:
-    """Why an adapter cannot be loaded, and what to do."""
+_MERGE = (
+    "Merge it into its base model first, with peft: "
+    "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
+)
+
+
+def adapter_message(where: str, weights: str | None) -> str:
+    """Why a folder or repository with an adapter cannot be loaded, and what to do.
+
+    Args:
+        weights: the file of weights beside the adapter, if there is one.
+    """
+    if weights is None:
+        return f"{where} holds a LoRA adapter, which is not a model by itself. {_MERGE}"
     return (
-        f"{where} holds a LoRA adapter, which is not a model by itself. Merge it into its base model first, with peft: "
-        "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)."
+        f"{where} holds a LoRA adapter beside {weights}, which would be used without it. {_MERGE} Or, to do without "
+        f"the adapter, move {ADAPTER} and its weights away."
     )
+
+
+def wrapped_message(path: Path, name: str) -> str:
+    """Why a file with an adapter's tensors among the others, such as this one, cannot be loaded."""
+    return f"{path} was saved with a LoRA adapter that was not merged: it holds {name!r}. {_MERGE}"
 
 
 def _named(stem: str, suffix: str, names: Collection[str]) -> tuple[list[str], list[str]]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from whisperlite.checkpoints.checkpoint import Checkpoint, GenerationConfig
 from whisperlite.checkpoints.pickles import named_tensors, read_pickle
-from whisperlite.checkpoints.shapes import check_storage, refuse_pointer, take_tensors
+from whisperlite.checkpoints.shapes import check_storage, take_tensors
 from whisperlite.errors import CheckpointError
 from whisperlite.nn.config import ModelDimensions
+from whisperlite.text.files import refuse_pointer
 from whisperlite.text.tokenizer import Tokenizer
 
 

@@ -37,6 +37,7 @@ _INSTRUCTIONS = frozenset(
         *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
     )
 )
+_PROTOCOL = 2  # torch.save's own
 _MOST_DESCRIPTION_BYTES = 1 << 24  # that of large-v3 has 0.3 million
 _ADVICE = "A model is tensors in a dictionary; ask its publisher for safetensors."
 
@@ -138,9 +139,11 @@ def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
 
 def _check_instructions(description: bytes, path: Path) -> None:
     """Refuse a pickle with a name or an instruction that tensors in containers do not need."""
-    texts, foreign = ("", ""), ""
+    texts, foreign, protocol = ("", ""), "", _PROTOCOL
     try:
         for instruction, argument, _ in pickletools.genops(description):
+            if instruction.name == "PROTO":
+                protocol = int(argument or 0)
             if instruction.name in ("GLOBAL", "INST"):
                 module, _, name = str(argument).partition(" ")
                 _check_name((module, name), path)
@@ -151,6 +154,11 @@ def _check_instructions(description: bytes, path: Path) -> None:
             foreign = foreign or (instruction.name if instruction.name not in _INSTRUCTIONS else "")
     except (ValueError, IndexError, struct.error) as error:
         raise CheckpointError(f"{path} is damaged: its data.pkl cannot be read ({_first_line(error)}).") from error
+    if foreign and protocol != _PROTOCOL:
+        raise CheckpointError(
+            f"{path} was saved with pickle protocol {protocol}; save it again without pickle_protocol, which is then "
+            f"{_PROTOCOL}, or as safetensors."
+        )
     if foreign:
         raise CheckpointError(
             f"{path} has the pickle instruction {foreign}, which torch.save does not write. {_ADVICE}"

@@ -9,11 +9,15 @@ from whisperlite.checkpoints import ctranslate2, huggingface, openai
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.layout import ADAPTER, CONFIG, adapter_message, format_of, names_in, weights_file
 from whisperlite.errors import CheckpointError
+from whisperlite.text.files import start_of
 
 _READABLE = (
     "What can be read: a Hugging Face folder (config.json with model.safetensors or pytorch_model.bin), a CTranslate2 "
     "folder (model.bin), or a .pt file of OpenAI's."
 )
+
+_TORCH = (b"PK\x03\x04", b"\x80")  # how torch's files begin: zip archives and, from before 1.6, pickles
+_WHISPER_CPP = {b"lmgg": "ggml", b"GGUF": "GGUF"}  # how its files begin
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -32,14 +36,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _read_folder(folder: Path) -> Checkpoint:
     names = names_in(folder)
     weights = weights_file(names)
+    if ADAPTER in names:
+        raise CheckpointError(adapter_message(str(folder), weights))
     if weights is not None:
         if format_of(weights) == "ctranslate2":
             return ctranslate2.read(folder)
         if CONFIG not in names:
             raise CheckpointError(f"{folder} has weights but no {CONFIG}, which says of what shape they are.")
         return huggingface.read(folder, folder / weights)
-    if ADAPTER in names:
-        raise CheckpointError(adapter_message(str(folder)))
     found = [folder / name for name in sorted(names) if name.endswith(".pt")]
     if len(found) == 1:
         return openai.read(found[0])
@@ -51,6 +55,12 @@ def _read_folder(folder: Path) -> Checkpoint:
 def _read_file(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist.")
+    start = start_of(path, 4)
+    if other := _WHISPER_CPP.get(start):
+        raise CheckpointError(
+            f"{path} is in whisper.cpp's format {other}, which is not read; give the model that it was made from. "
+            f"{_READABLE}"
+        )
     if path.suffix == ".pt":
         return openai.read(path)
     if path.suffix == ".bin" and ctranslate2.is_ctranslate2_file(path):
@@ -59,4 +69,6 @@ def _read_file(path: Path) -> Checkpoint:
         if not (path.parent / CONFIG).is_file():
             raise CheckpointError(f"{path} needs a {CONFIG} beside it, which says of what shape its tensors are.")
         return huggingface.read(path.parent, path)
+    if start.startswith(_TORCH):  # the reference loads OpenAI's format from a file of any name
+        return openai.read(path)
     raise CheckpointError(f"{path} is not a file of a model. {_READABLE}")

@@ -145,7 +145,7 @@ def _download_unless_misspelt(repository: str, options: HubOptions) -> Path:
 
 
 def _unknown(text: str) -> str:
-    close = difflib.get_close_matches(text, PUBLISHED, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(text.lower(), PUBLISHED, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     return f"There is no model {text!r}.{hint} {_allowed()}"
 
@@ -162,4 +162,4 @@ def official_name(name: str | os.PathLike[str]) -> str:
     path = local_path(name)
     if path is None:
         return name_of(name).partition("@")[0]
-    return path.stem if path.suffix == ".pt" else path.name
+    return path.stem if path.suffix.lower() in (".pt", ".pth", ".ckpt") else path.name

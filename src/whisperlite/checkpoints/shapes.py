@@ -20,24 +20,6 @@ _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_IDS = 1 << 20
 
 
-_POINTER = b"version https://git-lfs"
-
-
-def refuse_pointer(path: Path) -> None:
-    """Refuse a file that stands for another, which Git LFS has not fetched.
-
-    Raises:
-        CheckpointError: it is one, or cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_POINTER))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    if start == _POINTER:
-        raise CheckpointError(f"{path} is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
-
-
 def check_dimensions(path: Path, dims: ModelDimensions) -> None:
     """Refuse a shape that no network can have.
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from whisperlite.checkpoints.layout import Format, names_in, vocabulary_files
@@ -21,17 +23,21 @@ from whisperlite.text.tokenizer import Tokenizer
 logger = logging.getLogger("whisperlite")
 
 
-def read_tokenizer(folder: Path, format: Format, *, n_vocab: int) -> Tokenizer:
+def read_tokenizer(
+    folder: Path, format: Format, *, n_vocab: int, stated: Mapping[str, int] = MappingProxyType({})
+) -> Tokenizer:
     """The tokenizer of a checkpoint: from its own vocabulary, or, with a warning in the log, a published one.
 
     Args:
         folder: where the vocabulary would be.
         format: the format of the weights.
         n_vocab: how many logits the network has.
+        stated: the ids that the checkpoint gives special tokens, by their names. They tell which of the published
+            vocabularies is meant: that of its size, or a smaller one that was given logits to spare.
 
     Raises:
         CheckpointError: the vocabulary is damaged or does not fit the network, or there is none and no published one
-            has its size.
+            has its size and these ids.
     """
     files = vocabulary_files(names_in(folder), format)
     if files:
@@ -41,19 +47,46 @@ def read_tokenizer(folder: Path, format: Format, *, n_vocab: int) -> Tokenizer:
         if path.name == "vocab.json":
             return Tokenizer.from_vocab_json(path, n_vocab=n_vocab)
         return Tokenizer.from_vocabulary(path, n_vocab=n_vocab)
-    published = Tokenizer.of_published_size(n_vocab)
+    published = _published(n_vocab, stated)
     if published is None:
+        same_size = Tokenizer.of_published_size(n_vocab)
+        contradiction = "" if same_size is None else f" with the ids that it states: {contradicting(same_size, stated)}"
         raise CheckpointError(
-            f"{folder} has no vocabulary, and no published one has {n_vocab} token ids: put tokenizer.json, "
-            "vocabulary.json, vocabulary.txt, or vocab.json and merges.txt beside the weights."
+            f"{folder} has no vocabulary, and no published one has {n_vocab} token ids{contradiction}; put "
+            "tokenizer.json, vocabulary.json, vocabulary.txt, or vocab.json and merges.txt beside the weights."
         )
     logger.warning(
         "%s has no vocabulary; the published one of %d token ids is used. If the model has a vocabulary of its own, "
         "put its tokenizer.json there.",
         folder,
-        n_vocab,
+        n_vocab - len(published.unused_tokens),
     )
     return published
+
+
+def contradicting(tokenizer: Tokenizer, stated: Mapping[str, int]) -> str | None:
+    """How ids that are stated, by the names of their tokens, differ from those of the vocabulary; None: they do not."""
+    known = tokenizer.vocabulary.special_ids
+    if not tokenizer.is_multilingual:  # it has ids of languages, which nobody was meant to use
+        known = {name: known[name] for name in names.REQUIRED}
+    return next(
+        (
+            f"{name} would have the id {token}, and the vocabulary gives it {known[name]}"
+            for name, token in stated.items()
+            if known.get(name, token) != token
+        ),
+        None,
+    )
+
+
+def _published(n_vocab: int, stated: Mapping[str, int]) -> Tokenizer | None:
+    same_size = Tokenizer.of_published_size(n_vocab)
+    if same_size is not None and contradicting(same_size, stated) is None:
+        return same_size
+    if not stated:
+        return None
+    smaller = [tokenizer for tokenizer in Tokenizer.of_fewer_ids(n_vocab) if contradicting(tokenizer, stated) is None]
+    return smaller[0] if len(smaller) == 1 else None  # of several nobody knows which
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

@@ -10,9 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from whisperlite.checkpoints.pickles import named_tensors, read_pickle
-from whisperlite.checkpoints.shapes import refuse_pointer
 from whisperlite.errors import CheckpointError
-from whisperlite.text.files import read_json_object
+from whisperlite.text.files import read_json_object, refuse_pointer
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ def build_network(
 ) -> Network:
     """Place the tensors and join the projections that are computed together.
 
+    The network has memory of its own: a file that the tensors are mapped from may be written to, or cut short, later.
+
     Args:
         dims: the shape.
         tensors: OpenAI's name → tensor, in any floating-point type. Those that are used are taken out, also where an
@@ -146,8 +148,10 @@ class _Builder:
 
     def _decoder(self) -> Decoder:
         embedding = self.tensors.pop("decoder.token_embedding.weight")
+        if self.device.type == "cpu":
+            embedding = embedding.clone()
         has_own_head = HEAD in self.tensors
-        weight = self.tensors.pop(HEAD, embedding).to(self.device, self.dtype)
+        weight = self._place(HEAD) if has_own_head else embedding.to(self.device, self.dtype)
         head = linear(weight, None, few_rows=True, int8=self.int8)
         # Off a CPU the head, unless it is rounded, keeps its weights as they are, and what looks tokens up shares them.
         embedding = embedding if self.device.type == "cpu" or has_own_head else weight
@@ -196,9 +200,9 @@ class _Builder:
 
     def _linear(self, *names: str) -> Linear:
         """One layer out of several that share their input; keys have no bias in Whisper, so theirs is zero."""
-        weights = [self._place(f"{name}.weight") for name in names]
+        weights = [self._moved(f"{name}.weight") for name in names]
         biases = [
-            self._place(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
+            self._moved(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
             for name, weight in zip(names, weights, strict=True)
         ]
         # The decoder sees tokens; the encoder, and what projects its output to keys and values, see all of a window.
@@ -206,6 +210,7 @@ class _Builder:
         seen_by_attention = len(names) > 1 and not few_rows
         is_short = self.int8 and seen_by_attention and self.device.type == "cpu" and multiplies(torch.bfloat16)
         output = torch.bfloat16 if is_short else None
+        # Joining copies, also what is joined to nothing.
         return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows, int8=self.int8, output=output)
 
     def _norm(self, name: str) -> LayerNorm:
@@ -215,4 +220,10 @@ class _Builder:
         return Convolution(self._place(f"{name}.weight"), self._place(f"{name}.bias"), stride)
 
     def _place(self, name: str) -> Tensor:
+        given = self.tensors[name]
+        placed = self._moved(name)
+        return placed.clone() if placed is given else placed
+
+    def _moved(self, name: str) -> Tensor:
+        """It may still be in the file."""
         return self.tensors.pop(name).to(self.device, self.dtype)

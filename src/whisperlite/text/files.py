@@ -1,4 +1,4 @@
-"""Text and JSON files of a checkpoint; whatever is wrong with one is a `CheckpointError` that names it."""
+"""Files of a checkpoint as text and JSON; whatever is wrong with one is a `CheckpointError` that names it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,39 @@ from typing import Any
 
 from whisperlite.errors import CheckpointError
 
+_POINTER = b"version https://git-lfs"
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file that stands for another, which Git LFS has not fetched.
+
+    Raises:
+        CheckpointError: it is one, or cannot be read.
+    """
+    if start_of(path, len(_POINTER)) == _POINTER:
+        raise CheckpointError(f"{path} is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
+
+
+def start_of(path: Path, length: int) -> bytes:
+    """The first bytes of a file, fewer if it is shorter.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(length)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or stands for another.
     """
+    refuse_pointer(path)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

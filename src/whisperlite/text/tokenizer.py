@@ -22,6 +22,7 @@ from whisperlite.text.vocabulary import (
     Vocabulary,
     bundled_vocabulary,
     is_gpt2,
+    padded,
     read_token_list,
     read_tokenizer_json,
     read_vocab_json,
@@ -67,6 +68,15 @@ class Tokenizer:
     def of_published_size(cls, n_vocab: int) -> Tokenizer | None:
         """The tokenizer of OpenAI's own models with so many logits, None where there are none."""
         return _bundled(*_PUBLISHED[n_vocab]) if n_vocab in _PUBLISHED else None
+
+    @classmethod
+    def of_fewer_ids(cls, n_vocab: int) -> tuple[Tokenizer, ...]:
+        """The tokenizers of OpenAI's own models with fewer than `n_vocab` ids; those behind them are unused."""
+        return tuple(
+            cls(padded(bundled_vocabulary(*arguments), n_vocab))
+            for size, arguments in _PUBLISHED.items()
+            if size < n_vocab
+        )
 
     @classmethod
     def from_tokenizer_json(cls, path: str | Path, *, n_vocab: int) -> Tokenizer:

@@ -12,7 +12,7 @@ import binascii
 import logging
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
 from itertools import accumulate, pairwise
@@ -99,6 +99,17 @@ def _bundled_text_tokens(name: str) -> tuple[bytes, ...]:
     return tuple(map(binascii.a2b_base64, asset.read_bytes().split()[::2]))
 
 
+def padded(vocabulary: Vocabulary, n_vocab: int) -> Vocabulary:
+    """The same vocabulary for a network of more logits: the ids behind it are unused."""
+    behind = range(len(vocabulary.tokens), n_vocab)
+    tokens = (*vocabulary.tokens, *map(_unused_name, behind))
+    return replace(vocabulary, tokens=tokens, unused=(*vocabulary.unused, *behind))
+
+
+def _unused_name(token_id: int) -> bytes:
+    return f"<|unused{token_id}|>".encode()
+
+
 def is_gpt2(vocabulary: Vocabulary) -> bool:
     """Whether the text tokens are GPT-2's: those of the English-only models."""
     n = vocabulary.n_text
@@ -149,9 +160,13 @@ def read_token_list(path: Path, *, n_vocab: int) -> Vocabulary:
         listed = read_text(path).removesuffix("\n").split("\n")
     if not isinstance(listed, list) or not all(isinstance(token, str) for token in listed):
         raise CheckpointError(f"{path} is not a list of tokens.")
-    n_text = _end_of_text({token: i for i, token in enumerate(listed)}, path)
+    # CTranslate2's converter fills a padded vocabulary up with timestamps once more: the first of a name counts.
+    first: dict[str, int] = {}
+    for i, token in enumerate(listed):
+        first.setdefault(token, i)
+    n_text = _end_of_text(first, path)
     tokens = dict(enumerate(_text_bytes(listed[:n_text], path)))
-    others = {i: token for i, token in enumerate(listed[n_text:], n_text) if not _FILLER_NAME.fullmatch(token)}
+    others = {i: token for token, i in first.items() if i >= n_text and not _FILLER_NAME.fullmatch(token)}
     tokens.update({i: token.encode(errors="replace") for i, token in others.items()})
     plain = {i for i, token in others.items() if not _SPECIAL_NAME.fullmatch(token)}
     return _assemble(tokens, plain, n_text=n_text, n_vocab=n_vocab, path=path)
@@ -225,7 +240,7 @@ def _assemble(tokens: dict[int, bytes], plain: Collection[int], *, n_text: int, 
         logger.warning("%s has the token %r under id %d, which the network cannot give.", path, tokens.pop(i), i)
     # Networks may have more logits than there are tokens: those ids are never trained, but they have to decode.
     unused = tuple(i for i in range(n_text, n_vocab) if i not in tokens)
-    tokens.update({i: f"<|unused{i}|>".encode() for i in unused})
+    tokens.update({i: _unused_name(i) for i in unused})
     return Vocabulary(
         tokens=tuple(tokens.get(i, b"") for i in range(n_vocab)),
         n_text=n_text,
