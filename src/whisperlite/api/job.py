@@ -117,6 +117,11 @@ class Job:
         if not self.done:
             check_process(self._process)
 
+    def _awaited(self) -> Transcription | BaseException | None:
+        """What it ended with, as soon as it has."""
+        self._wait(lambda: self.done)
+        return self._end
+
     def _outcome(self) -> Transcription:
         end = self._end
         assert end is not None, "the caller has waited"

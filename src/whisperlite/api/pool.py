@@ -169,9 +169,8 @@ class Pool:
 
 
 def _result_or_error(job: Job) -> Transcription | WhisperliteError:
-    try:
-        return job.result()
-    except DeviceError:  # of all that is to come, too
-        raise
-    except WhisperliteError as error:
-        return error
+    """What a job ended with, not raised: an error would keep the frames that it came through, and what is in them."""
+    end = job._awaited()
+    if isinstance(end, WhisperliteError) and not isinstance(end, DeviceError):  # which is of all that is to come, too
+        return end
+    return job.result()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from whisperlite.api.failures import READING, naming_failures, naming_failures_of, naming_its_failures
+from whisperlite.api.failures import READING, letting_go, naming_failures, naming_failures_of, naming_its_failures
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
 from whisperlite.api.sources import own_copy, refuse_one
@@ -121,6 +121,7 @@ class Whisper:
         """Codes of the languages that it knows."""
         return self.tokenizer.languages or ("en",)
 
+    @letting_go
     def transcribe(
         self,
         audio: AudioSource,
@@ -150,6 +151,7 @@ class Whisper:
             on_progress(result.duration, result.duration)
         return result
 
+    @letting_go
     def iter_segments(
         self,
         audio: AudioSource,
