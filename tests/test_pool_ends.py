@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,6 +38,7 @@ from whisperlite import (
     Job,
     MemoryExceededError,
     OptionsDict,
+    Pool,
     TimeoutExceededError,
     Transcription,
     Whisper,
@@ -441,6 +444,61 @@ def test_whatever_a_callback_raises_it_ends_no_thread_of_the_pool(
     assert job.done
     assert_same_result(other.result(0), alone[0])
     assert "A callback of a job failed." in caplog.text
+
+
+@dataclass
+class InCallback:
+    """What a callback might wait for."""
+
+    itself: Job
+    other: Job
+    pool: Pool
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda given: given.itself.result(),
+        lambda given: given.other.result(PATIENCE_S),
+        lambda given: list(given.other.segments()),
+        lambda given: list(given.pool.transcribe_many([SHORT], **QUICK)),
+    ],
+    ids=["itself", "another", "segments", "many"],
+)
+def test_a_callback_that_would_wait_for_the_pool_is_told_so(
+    model: Whisper, steps: Steps, wait: Callable[[InCallback], object]
+) -> None:
+    said: list[str] = []
+    steps.may_go.clear()
+    with model.pool(2) as pool:
+        jobs = [pool.submit(LONG, **QUICK) for _ in range(2)]
+
+        def call(job: Job) -> None:
+            if not said:  # the first window of one, when neither is done
+                with pytest.raises(RuntimeError) as caught:
+                    wait(InCallback(job, jobs[job is jobs[0]], pool))
+                said.append(str(caught.value))
+
+        for job in jobs:
+            job.add_callback(call)
+        steps.may_go.set()
+        assert [job.result(PATIENCE_S).duration for job in jobs] == [65.0] * 2
+    assert "look at job.done" in said[0]
+
+
+def test_a_callback_may_ask_for_a_result_that_is_there(model: Whisper, steps: Steps) -> None:
+    texts: list[str] = []
+
+    def call(job: Job) -> None:
+        with suppress(TimeoutError):
+            texts.append(job.result(timeout=0).text)
+
+    steps.may_go.clear()
+    with model.pool(1) as pool:
+        job = pool.submit(SHORT, **QUICK)
+        job.add_callback(call)
+        steps.may_go.set()
+    assert texts == [job.result().text]
 
 
 def test_an_interrupt_in_a_callback_that_is_called_at_once_is_raised(model: Whisper) -> None:

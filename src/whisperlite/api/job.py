@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from whisperlite.api.waiting import check_may_wait
 from whisperlite.cancel import CancelToken
 from whisperlite.results import Segment, Transcription
 from whisperlite.transcription.recording import Event
@@ -49,6 +50,8 @@ class Job:
             CancelledError: it was cancelled; `partial` is the partial result.
             WhisperliteError: what `Whisper.transcribe` raises.
             ValueError: it is not done, and never will be in this process, which was forked from the pool's.
+            RuntimeError: it is not done, and this was called in a callback of a job, or in the `read` of a file object:
+                they run on the pool's threads, which would wait for themselves.
         """
         self._wait(lambda: self.done, timeout)
         if not self.done:
@@ -71,7 +74,8 @@ class Job:
         """Have something called, with this job, each time that segments are accepted, and when it is done.
 
         For programs that wait for many jobs at once, such as those that run an event loop. It is called on a thread of
-        the pool, which does nothing else meanwhile, so it should return at once. If the job has segments already, or is
+        the pool, which does nothing else meanwhile, so it should return at once, and must not wait for a job: look at
+        `done` before you ask for `result`. If the job has segments already, or is
         done, it is also called here, before this returns; the pool may call it at the same moment. What it raises is
         logged; what is not an `Exception`, such as `KeyboardInterrupt`, is raised if it was called here.
 
@@ -110,6 +114,8 @@ class Job:
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> None:
         if not until():
             self._check_process()
+            if timeout != 0:
+                check_may_wait()
             with self._changed:
                 self._changed.wait_for(until, timeout)
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from typing_extensions import Unpack
 
 from whisperlite.api.crew import AHEAD, NOT_CLOSED, Crew
-from whisperlite.api.feed import Feed, may_wait
+from whisperlite.api.feed import Feed
 from whisperlite.api.job import Job, check_process
 from whisperlite.api.sources import own_copy, refuse_one
+from whisperlite.api.waiting import may_wait
 from whisperlite.audio.load import AudioSource
 from whisperlite.decoding.engine import Engine
 from whisperlite.errors import DeviceError, WhisperliteError
