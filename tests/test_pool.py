@@ -306,12 +306,13 @@ def test_every_caller_sees_the_error(model: Whisper) -> None:
         assert job.progress == (0.0, 0.0)
 
 
-def test_whatever_a_source_raises_its_job_raises(model: Whisper) -> None:
+def test_whatever_a_source_raises_is_the_error_of_its_job(model: Whisper) -> None:
     def fail() -> None:
         raise ZeroDivisionError("a reader of yours")
 
     with model.pool() as pool:
         broken, other = pool.submit(Upload(WAV, fail), **QUICK), pool.submit(Upload(WAV), **QUICK)
-        with pytest.raises(ZeroDivisionError, match="a reader of yours"):
+        with pytest.raises(AudioDecodeError, match="ZeroDivisionError: a reader of yours") as caught:
             broken.result(PATIENCE_S)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
         assert other.result(PATIENCE_S).duration == pytest.approx(3.0)
