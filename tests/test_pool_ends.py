@@ -332,6 +332,25 @@ def test_leaving_a_pool_by_an_error_cancels_what_is_left(model: Whisper, steps: 
             job.result(0)
 
 
+def test_an_interrupt_while_a_pool_is_waited_for_cancels_what_is_left(
+    model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Crew) -> None:
+        raise KeyboardInterrupt
+
+    steps.may_go.clear()
+    join = Crew.join
+    monkeypatch.setattr(Crew, "join", interrupt)
+    pool = model.pool(1)
+    with pytest.raises(KeyboardInterrupt), pool:
+        jobs = [pool.submit(SHORT, **QUICK) for _ in range(3)]
+    steps.may_go.set()
+    join(pool._crew)
+    for job in jobs:
+        with pytest.raises(CancelledError):
+            job.result()
+
+
 def test_a_pool_can_be_told_not_to_wait(model: Whisper, steps: Steps) -> None:
     steps.may_go.clear()
     pool = model.pool(2)

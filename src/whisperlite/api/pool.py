@@ -37,10 +37,10 @@ class Pool:
     the samples that were submitted. With `recordings=N`, up to eight are read at a time, N are in memory, and they take
     turns, window by window.
 
-    A pool is a context manager. Leaving it waits for everything that was submitted; leaving it with an exception
-    cancels everything. A pool that is not closed finishes its work once nothing refers to it, and is cancelled when the
-    program ends; both give a `ResourceWarning`. A pool belongs to the process that made it: in a forked one it raises
-    `ValueError`.
+    A pool is a context manager. Leaving it waits for everything that was submitted; leaving it with an exception, or
+    interrupting that wait, cancels everything. A pool that is not closed finishes its work once nothing refers to it,
+    and is cancelled when the program ends; both give a `ResourceWarning`. A pool belongs to the process that made it:
+    in a forked one it raises `ValueError`.
 
     An error during a step of the model ends the recordings that are being decoded, and the pool continues. If memory
     was short (`MemoryExceededError`), it continues with half of its slots, and doubles them again, up to `batch_size`,
@@ -60,7 +60,11 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None or self._crew.is_of_this_process:  # else the error says more than `close` would
-            self.close(cancel=kind is not None)
+            try:
+                self.close(cancel=kind is not None)
+            except BaseException:  # an interrupt while it waits: what is left is not to go on
+                self._crew.finish(cancel=True)
+                raise
 
     def __del__(self) -> None:
         crew: Crew | None = getattr(self, "_crew", None)
