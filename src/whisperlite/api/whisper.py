@@ -20,7 +20,7 @@ from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import Features
 from whisperlite.audio.speech import check_installed
 from whisperlite.batches import BATCH_SIZE, slots_for
-from whisperlite.cancel import CancelToken, Stop
+from whisperlite.cancel import CancelToken, LinkedToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
 from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decoded, Detect, Detected
@@ -171,8 +171,9 @@ class Whisper:
             audio, sampling_rate, cancel, batch_size, **options: as in `transcribe`, which says what is raised, here or
                 while iterating.
         """
-        windows, duration = self._windows(own_copy(audio), make_options(options), sampling_rate, cancel, batch_size)
-        return SegmentIterator(windows, duration)
+        token = LinkedToken(cancel)
+        windows, duration = self._windows(own_copy(audio), make_options(options), sampling_rate, token, batch_size)
+        return SegmentIterator(windows, duration, token)
 
     def pool(self, batch_size: int = 8, *, recordings: int | None = None) -> Pool:
         """A pool that transcribes recordings together as they are submitted.
