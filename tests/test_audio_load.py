@@ -532,6 +532,11 @@ def test_a_recording_that_is_too_long_is_refused_before_it_is_read_to_its_end(tm
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts")
+@pytest.mark.parametrize("most_s", [1e305, float("inf")])
+def test_a_limit_may_be_as_large_as_one_likes(tmp_path: Path, most_s: float) -> None:
+    assert read_audio(signal_wav(tmp_path / "speech.wav"), max_duration_s=most_s).duration == SECONDS
+
+
 def test_what_ffmpeg_says_is_kept_within_bounds() -> None:
     script = "echo '[error] first' >&2; yes '[info] something' | head -c 5000000 >&2; echo >&2; echo '[error] last' >&2"
     _, log, _ = ffmpeg._run(["/bin/sh", "-c", script])

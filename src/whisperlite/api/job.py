@@ -10,11 +10,13 @@ from functools import partial
 
 from whisperlite.api.waiting import check_may_wait
 from whisperlite.cancel import CancelToken
+from whisperlite.kinds import checked, number, optional
 from whisperlite.results import Segment, Transcription
 from whisperlite.transcription.recording import Event
 from whisperlite.transcription.session import Accepted
 
 _LOG = logging.getLogger("whisperlite")
+_LONGEST_S = 365 * 86400.0  # what a lock can wait for has a limit, which depends on the system
 
 
 class Job:
@@ -42,9 +44,10 @@ class Job:
             result = job.result()
 
         Args:
-            timeout: seconds to wait; None: as long as it takes.
+            timeout: seconds to wait, 0 or less not at all; None: as long as it takes.
 
         Raises:
+            OptionError: the timeout is no number of seconds.
             TimeoutError: it is not there yet.
             TimeoutExceededError: its `timeout_s` is over; `partial` is the partial result.
             CancelledError: it was cancelled; `partial` is the partial result.
@@ -53,7 +56,8 @@ class Job:
             RuntimeError: it is not done, and this was called in a callback of a job, or in the `read` of a file object:
                 they run on the pool's threads, which would wait for themselves.
         """
-        self._wait(lambda: self.done, timeout)
+        timeout = checked("timeout", timeout, optional(number()))
+        self._wait(lambda: self.done, None if timeout is None else min(max(timeout, 0.0), _LONGEST_S))
         if not self.done:
             raise TimeoutError(f"The transcription is not there after timeout={timeout:g} s. It goes on.")
         return self._outcome()

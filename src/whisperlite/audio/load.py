@@ -101,9 +101,9 @@ def read_audio(
     `check` is called while it works; where it raises, ffmpeg is killed and temporary files are removed. A recording
     longer than `max_duration_s` raises an `AudioTooLongError`, a file as soon as so much of it has been read.
     """
-    audio = _read(
-        source, sampling_rate, check, None if max_duration_s is None else math.floor(max_duration_s * SAMPLE_RATE)
-    )
+    # Of large numbers the product may be infinite.
+    most_samples = None if max_duration_s is None else math.floor(min(max_duration_s * SAMPLE_RATE, sys.maxsize))
+    audio = _read(source, sampling_rate, check, most_samples)
     if max_duration_s is not None and audio.duration > max_duration_s:
         raise AudioTooLongError(
             f"the recording is longer than max_duration_s={max_duration_s:g}: cut it, or allow more"
