@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,17 @@ def test_what_was_given_before_an_error_of_the_source_has_its_results(model: Whi
         next(results)
 
 
-def test_what_cannot_be_iterated_is_raised_where_results_are_asked_for(model: Whisper) -> None:
-    with pytest.raises(TypeError, match="not iterable"):
-        next(model.transcribe_many(None, **QUICK))  # type: ignore[arg-type]
+async def recordings() -> AsyncIterator[bytes]:
+    yield WAV
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(None, "got NoneType"), (5, "got int"), (recordings(), "asynchronous")])
+def test_what_cannot_be_iterated_is_refused_at_once(model: Whisper, wrong: Any, said: str) -> None:
+    with model.pool() as pool:
+        for transcribe_many in (model.transcribe_many, pool.transcribe_many):
+            with pytest.raises(OptionError, match=said) as caught:
+                transcribe_many(wrong, **QUICK)
+            assert caught.value.option == "audios"
 
 
 def test_leaving_early_cancels_what_was_handed_in(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:

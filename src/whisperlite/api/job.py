@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from whisperlite.api.callbacks import check_callable
 from whisperlite.api.waiting import check_may_wait
 from whisperlite.cancel import CancelToken
 from whisperlite.kinds import checked, number, optional
@@ -84,8 +85,10 @@ class Job:
         logged; what is not an `Exception`, such as `KeyboardInterrupt`, is raised if it was called here.
 
         Raises:
+            OptionError: it cannot be called.
             ValueError: the job is not done, and never will be in this process, which was forked from the pool's.
         """
+        check_callable("callback", callback)
         self._check_process()
         with self._changed:
             self._callbacks.append(callback)

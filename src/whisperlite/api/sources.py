@@ -15,12 +15,17 @@ def refuse_one(audios: object) -> None:
     """Refuse one recording in place of many: iterating over it would give letters, bytes or samples.
 
     Raises:
-        OptionError: it is one.
+        OptionError: it is one, or cannot be iterated.
     """
     if is_one_recording(audios):
         raise OptionError(
             f"transcribe_many takes many recordings, and got one ({type(audios).__name__}): put it into a list.",
             option="audios",
+        )
+    if not hasattr(audios, "__iter__") and not hasattr(audios, "__getitem__"):
+        hint = ", and an asynchronous iterable gives none: collect them first" if hasattr(audios, "__aiter__") else ""
+        raise OptionError(
+            f"transcribe_many takes an iterable of recordings, and got {type(audios).__name__}{hint}.", option="audios"
         )
 
 
