@@ -239,6 +239,28 @@ def test_what_is_submitted_is_what_it_was_then(model: Whisper, steps: Steps, aud
     assert all(each.done for each in before)
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_relative_path_is_of_the_directory_that_it_was_submitted_in(
+    model: Whisper, steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Any]
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "speech.wav").write_bytes(WAV)
+    steps.may_go.clear()
+    with model.pool(1) as pool:
+        jobs = [pool.submit(SHORT, **QUICK) for _ in range(3)]  # as many as are read before one is done
+        wait_until(lambda: pool.queued == 0)
+        monkeypatch.chdir(tmp_path / "here")
+        jobs.append(pool.submit(kind("speech.wav"), **QUICK))
+        monkeypatch.chdir(tmp_path)
+        steps.may_go.set()
+        assert [job.result(PATIENCE_S).duration for job in jobs] == pytest.approx([3.0] * 4)
+
+
+def test_a_name_that_is_empty_is_no_directory(model: Whisper) -> None:
+    with model.pool(1) as pool, pytest.raises(AudioNotFoundError, match="no file ''"):
+        pool.submit("", **QUICK).result(PATIENCE_S)
+
+
 def test_a_generator_may_fill_one_buffer_again_and_again(model: Whisper) -> None:
     sounds = [noise(3, seed) * level for seed, level in enumerate((0.01, 1.0, 5.0, 0.3, 1.0))]
     buffer = np.empty_like(sounds[0])

@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from whisperlite.api.crew import AHEAD, NOT_CLOSED, Crew
 from whisperlite.api.feed import Feed
 from whisperlite.api.job import Job, check_process
-from whisperlite.api.sources import own_copy, refuse_one
+from whisperlite.api.sources import as_submitted, refuse_one
 from whisperlite.api.waiting import may_wait
 from whisperlite.audio.load import AudioSource
 from whisperlite.decoding.engine import Engine
@@ -102,8 +102,8 @@ class Pool:
 
         Args:
             audio, sampling_rate, **options: as in `Whisper.transcribe`. `timeout_s` counts from this call.
-                Samples and mutable buffers are copied. A file object is read later, on another thread: keep it open,
-                and do not read from it, until the job is done.
+                Samples and mutable buffers are copied, and relative paths are of the current directory. A file object
+                is read later, on another thread: keep it open, and do not read from it, until the job is done.
 
         Raises:
             OptionError, LanguageError, MissingPackageError: an option is wrong. What is wrong with the audio is raised
@@ -155,7 +155,7 @@ class Pool:
 
     def _submit(self, audio: AudioSource, *, sampling_rate: int | None, options: Options) -> Job:
         self._crew.check_open()
-        return self._crew.submit(own_copy(audio), sampling_rate, options)
+        return self._crew.submit(as_submitted(audio), sampling_rate, options)
 
     def _results(
         self, audios: Iterable[AudioSource], sampling_rate: int | None, options: Options

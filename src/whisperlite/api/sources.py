@@ -38,6 +38,18 @@ def is_one_recording(audios: object) -> bool:
     return isinstance(audios, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(audios, "read")
 
 
+def as_submitted(audio: AudioSource) -> AudioSource:
+    """What is read later, as it is now: a copy of what its owner may change, and a path that needs no directory."""
+    if not isinstance(audio, (str, os.PathLike)):
+        return own_copy(audio)
+    path = os.fsdecode(audio)
+    try:
+        # Not as `abspath` does, which drops a trailing slash, and ".." behind a link. There is no file named "".
+        return os.path.join(os.getcwd(), path) if path else path  # noqa: PTH109, PTH118
+    except OSError:  # the directory was removed: nothing is in it
+        return path
+
+
 def own_copy(audio: AudioSource) -> AudioSource:
     """Samples and bytes as they are now, whatever their owner writes there later; anything else as it is."""
     if isinstance(audio, np.ndarray):
