@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -410,6 +412,17 @@ def test_a_pool_for_which_there_are_no_threads_leaves_none(model: Whisper, monke
     with pytest.raises(RuntimeError, match="new thread"):
         model.pool()
     wait_until(lambda: pool_threads() == [])
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda again: again.__name__)
+def test_neither_a_pool_nor_a_job_can_be_copied(model: Whisper, again: Callable[[object], object]) -> None:
+    with model.pool(1) as pool:
+        job = pool.submit(SHORT, **QUICK)
+        for each, said in ((pool, "A Pool has threads"), (job, "A Job is done by threads")):
+            with pytest.raises(TypeError, match=said):
+                again(each)
+        gc.collect()
+        assert pool.submit(SHORT, **QUICK).result(PATIENCE_S).duration == 3.0
 
 
 # A callback

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NoReturn
 
 from whisperlite.api.callbacks import check_callable
 from whisperlite.api.waiting import check_may_wait
@@ -31,6 +32,11 @@ class Job:
         self._progress = (0.0, 0.0)
         self._end: Transcription | BaseException | None = None
         self._callbacks: list[Callable[[Job], object]] = []
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Job is done by threads of this process: it cannot be copied or pickled. Hand on its result()."
+        )
 
     def result(self, timeout: float | None = None) -> Transcription:
         """The transcription, as soon as it is there.

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from typing_extensions import Unpack
 
@@ -65,6 +65,11 @@ class Pool:
             except BaseException:  # an interrupt while it waits: what is left is not to go on
                 self._crew.finish(cancel=True)
                 raise
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Pool has threads of this process: it cannot be copied or pickled. Share it, or make another."
+        )
 
     def __del__(self) -> None:
         crew: Crew | None = getattr(self, "_crew", None)
