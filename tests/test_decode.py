@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import pickle
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -117,6 +119,18 @@ def test_what_is_no_window_is_refused(model: Whisper, wrong: Any) -> None:
     for call in (model.encode, model.decode):
         with pytest.raises(AudioFormatError, match=r"window"):
             call(wrong)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda again: again.__name__)
+def test_an_encoding_says_that_it_cannot_be_copied(model: Whisper, again: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="An Encoding belongs to one loaded model"):
+        again(model.encode([WINDOW])[0])
+
+
+def test_a_clone_of_an_encoding_can_be_trained_on(model: Whisper) -> None:
+    probe = torch.nn.Linear(model.dims.n_audio_state, 1)
+    probe(model.encode([WINDOW])[0].hidden.clone()).sum().backward()
+    assert probe.weight.grad is not None
 
 
 def test_an_encoding_is_not_encoded_again(model: Whisper) -> None:

@@ -327,7 +327,8 @@ class Whisper:
                 as `log_mel_spectrogram` gives them, about -1 to 1. Arrays of numpy are taken too.
 
         Returns:
-            An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows.
+            An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows. To
+            train something on `hidden`, use `hidden.clone()`: torch does not train on what was made for inference.
 
         Raises:
             AudioFormatError: windows of another shape or type.
