@@ -23,6 +23,7 @@ from benchmarks.wer import FEWEST_CLIPS, Errors, count_errors
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.audio.load import read_audio
 from whisperlite.audio.mel import WINDOW_FRAMES, Features, Window
+from whisperlite.cancel import CancelToken
 from whisperlite.decoding.engine import Engine
 from whisperlite.options import make_options
 from whisperlite.transcription.driver import drive
@@ -89,7 +90,8 @@ def transcribe_all(folder: Path) -> list[Texts]:
                 duration=audio.duration,
                 model=model.name,
             )
-            texts[name] = SegmentIterator(drive(Sequential(steps), engine), audio.duration).result.text
+            windows = drive(Sequential(steps), engine)
+            texts[name] = SegmentIterator(windows, audio.duration, CancelToken()).result.text
         print(f"{line['file']}{'' if texts['zeros'] == texts['silence'] else '  differs'}", flush=True)
         found.append(Texts(line["lang"], line["text"], texts))
     return found

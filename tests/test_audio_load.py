@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import signal
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from tests.pooled import wait_until
+from tests.pooled import Upload, wait_until
 from whisperlite.audio import ffmpeg
 from whisperlite.audio.load import Audio, load_audio, read_audio
 from whisperlite.errors import (
@@ -433,6 +434,22 @@ def test_a_closed_file_object_is_a_typed_error() -> None:
         read_audio(file)
 
 
+def test_a_broken_stream_is_a_typed_error_whatever_it_raises() -> None:
+    with gzip.open(io.BytesIO(gzip.compress(bytes(10_000))[:-10])) as cut:
+        with pytest.raises(AudioDecodeError, match="the file object given could not be read: EOFError") as caught:
+            load_audio(cut)  # type: ignore[arg-type]
+        assert isinstance(caught.value.__cause__, EOFError)
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), AudioNotFoundError("there is none"), KeyboardInterrupt()])
+def test_what_a_stream_raises_beside_that_is_what_it_is(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        load_audio(Upload(b"", fail))
+
+
 def test_a_rate_given_with_a_file_is_refused(media: Path) -> None:
     with pytest.raises(AudioFormatError, match="carries its own rate"):
         read_audio(media / "speech.wav", sampling_rate=16000)
@@ -515,6 +532,11 @@ def test_a_recording_that_is_too_long_is_refused_before_it_is_read_to_its_end(tm
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs executable shell scripts")
+@pytest.mark.parametrize("most_s", [1e305, float("inf")])
+def test_a_limit_may_be_as_large_as_one_likes(tmp_path: Path, most_s: float) -> None:
+    assert read_audio(signal_wav(tmp_path / "speech.wav"), max_duration_s=most_s).duration == SECONDS
+
+
 def test_what_ffmpeg_says_is_kept_within_bounds() -> None:
     script = "echo '[error] first' >&2; yes '[info] something' | head -c 5000000 >&2; echo >&2; echo '[error] last' >&2"
     _, log, _ = ffmpeg._run(["/bin/sh", "-c", script])

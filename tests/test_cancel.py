@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import whisperlite
-from tests.pooled import watch_engines, wav_of
+from tests.pooled import Steps, wait_until, watch_engines, wav_of
 from tests.scripted import MULTILINGUAL, SILENT, UNSURE, Said, at, detected, half_a_second_each, spoken, text
 from tests.scripted import drive as drive_to_the_end
 from whisperlite import CancelledError, CancelToken, DecodingError, OptionError, TimeoutExceededError, Transcription
@@ -576,6 +576,76 @@ def test_an_iterator_that_was_closed_before_it_began_is_empty(model: whisperlite
     segments = model.iter_segments(NOISE, **QUICK)
     segments.close()
     assert list(segments) == []
+
+
+def test_threads_that_share_an_iterator_wait_for_each_other(
+    model: whisperlite.Whisper, whole: Transcription, steps: Steps
+) -> None:
+    segments = model.iter_segments(NOISE, **QUICK)
+    results: list[Transcription] = []
+    second = threading.Thread(target=lambda: results.append(segments.result))
+
+    def join_in(count: int) -> None:
+        if count == 2:
+            second.start()
+            second.join(0.1)  # were it not made to wait, it would end now
+
+    steps.before = join_in
+    assert tuple(segments) == whole.segments
+    second.join()
+    assert [each.segments for each in results] == [whole.segments]
+    assert segments.result is results[0]
+
+
+@pytest.mark.parametrize("by_itself", [False, True], ids=["another thread", "a signal"])
+def test_an_iterator_that_is_closed_in_the_middle_of_a_step_stops_there(
+    model: whisperlite.Whisper, steps: Steps, by_itself: bool
+) -> None:
+    segments = model.iter_segments(NOISE, cancel=CancelToken(), **QUICK)
+    closing = threading.Thread(target=segments.close)
+
+    def close(_: int) -> None:
+        if by_itself:
+            segments.close()
+        else:
+            closing.start()
+            wait_until(lambda: segments._token.is_cancelled)
+
+    steps.before = close
+    assert list(segments) == []
+    assert steps.count == 1
+    if not by_itself:
+        closing.join()
+    with pytest.raises(ValueError, match="was closed"):
+        _ = segments.result
+
+
+def test_an_iterator_that_is_asked_in_the_middle_of_its_own_step_goes_on(
+    model: whisperlite.Whisper, whole: Transcription, steps: Steps
+) -> None:
+    segments = model.iter_segments(NOISE, **QUICK)
+
+    def ask(_: int) -> None:
+        steps.before = lambda _: None
+        with pytest.raises(ValueError, match="in the middle of a step"):
+            next(segments)
+
+    steps.before = ask
+    assert tuple(segments) == whole.segments
+    assert segments.result.segments == whole.segments
+
+
+def test_an_iterator_that_was_interrupted_says_so(model: whisperlite.Whisper, steps: Steps) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    steps.before = interrupt
+    with model.iter_segments(NOISE, **QUICK) as segments:
+        with pytest.raises(KeyboardInterrupt):
+            next(segments)
+        assert list(segments) == []
+        with pytest.raises(ValueError, match="was interrupted"):
+            _ = segments.result
 
 
 def test_an_iterator_can_be_cancelled_with_what_there_is(model: whisperlite.Whisper, whole: Transcription) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 from tests.pooled import QUICK, SHORT, noise
 from tests.test_cancel import Countdown
 from whisperlite import (
+    AudioFormatError,
     AudioTooLongError,
     CancelledError,
     CancelToken,
@@ -83,6 +87,84 @@ def test_decode_takes_options_that_say_what_it_does(model: Whisper) -> None:
     assert [each.tokens for each in model.decode(WINDOWS, said)] == [
         each.tokens for each in model.decode(WINDOWS, plain)
     ]
+
+
+WINDOW = WINDOWS[0]
+
+
+def windows(*given: Any) -> Iterator[Any]:
+    yield from given
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        5,
+        None,
+        "abc",
+        b"abc",
+        torch.zeros(()),
+        [5],
+        ["abc"],
+        [WINDOW.to_sparse()],
+        [WINDOW.to("meta")],
+        [WINDOW.to(torch.complex64)],
+        [WINDOW.to(torch.int64)],
+        [WINDOW.numpy().astype(int)],
+        [WINDOW[:, :9]],
+    ],
+    ids=lambda wrong: str(wrong)[:20],
+)
+def test_what_is_no_window_is_refused(model: Whisper, wrong: Any) -> None:
+    for call in (model.encode, model.decode):
+        with pytest.raises(AudioFormatError, match=r"window"):
+            call(wrong)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda again: again.__name__)
+def test_an_encoding_says_that_it_cannot_be_copied(model: Whisper, again: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="An Encoding belongs to one loaded model"):
+        again(model.encode([WINDOW])[0])
+
+
+def test_a_clone_of_an_encoding_can_be_trained_on(model: Whisper) -> None:
+    probe = torch.nn.Linear(model.dims.n_audio_state, 1)
+    probe(model.encode([WINDOW])[0].hidden.clone()).sum().backward()
+    assert probe.weight.grad is not None
+
+
+def test_an_encoding_is_not_encoded_again(model: Whisper) -> None:
+    with pytest.raises(AudioFormatError, match="got Encoding"):
+        model.encode(model.encode([WINDOW]))  # type: ignore[arg-type]
+
+
+def test_windows_may_be_arrays_and_come_one_by_one(model: Whisper) -> None:
+    options = Options(language="en", beam_size=1, max_new_tokens=4)
+    (expected,) = model.decode([WINDOW], options)
+    encoding = model.encode(windows(WINDOW))[0]
+    array: Any = WINDOW.numpy()
+    for given in ([array], array[None], windows(WINDOW), windows(encoding)):
+        assert [each.tokens for each in model.decode(given, options)] == [expected.tokens]
+
+
+@pytest.mark.parametrize("wrong", [{"beam_size": 1}, {}, [{}], "a", 5])
+def test_what_is_no_options_is_refused(model: Whisper, wrong: Any) -> None:
+    with pytest.raises(OptionError, match="is no Options"):
+        model.decode([WINDOW], wrong)
+
+
+def test_options_are_checked_only_if_they_are_some(model: Whisper) -> None:
+    with pytest.raises(OptionError, match="is no Options"):
+        model.check_options({})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["on_segment", "on_progress"])
+def test_what_cannot_be_called_back_is_refused_before_anything_is_read(model: Whisper, name: str) -> None:
+    wrong: Any = {name: 5}
+    with pytest.raises(OptionError, match=f"{name}=5 cannot be called"):
+        model.transcribe("no such file.wav", **wrong)
+    with model.pool() as pool, pytest.raises(OptionError, match="callback=5 cannot be called"):
+        pool.submit(SHORT, **QUICK).add_callback(5)  # type: ignore[arg-type]
 
 
 # The language of a recording

@@ -382,3 +382,9 @@ def test_an_option_is_taken_where_nothing_was_said(format: str) -> None:
 def test_an_unknown_format_is_refused_with_those_there_are() -> None:
     with pytest.raises(OptionError, match=r"no format 'docx'\. Formats: txt, json, srt, vtt, tsv, lrc"):
         render(PLAIN, "docx")
+
+
+@pytest.mark.parametrize("wrong", ["Hello there.", PLAIN.to_dict(), None], ids=lambda wrong: type(wrong).__name__)
+def test_what_is_no_transcription_is_told_how_to_become_one(wrong: Any) -> None:
+    with pytest.raises(OptionError, match=r"Transcription\.from_dict"):
+        render(wrong, "srt")

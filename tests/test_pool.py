@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -294,6 +295,42 @@ def test_a_result_may_be_waited_for_as_long_as_one_likes(model: Whisper, steps: 
         assert job.result(timeout=PATIENCE_S) is job.result()
 
 
+@pytest.mark.parametrize("timeout", [math.inf, 1e10, np.float32(60.0), 60])
+def test_any_number_of_seconds_may_be_waited(model: Whisper, steps: Steps, timeout: float) -> None:
+    waits: list[float | None] = []
+
+    class Noting(threading.Condition):
+        def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+            waits.append(timeout)
+            steps.may_go.set()
+            return super().wait_for(predicate, timeout)
+
+    steps.may_go.clear()
+    with model.pool() as pool:
+        job = pool.submit(SHORT, **QUICK)
+        job._changed = Noting()
+        assert job.result(timeout).duration == 3.0
+    assert waits == [min(float(timeout), 365 * 86400.0)]
+
+
+@pytest.mark.parametrize("timeout", [-1, -math.inf, 0.0])
+def test_no_time_is_not_waited(model: Whisper, steps: Steps, timeout: float) -> None:
+    steps.may_go.clear()
+    with model.pool() as pool:
+        job = pool.submit(SHORT, **QUICK)
+        with pytest.raises(TimeoutError, match="It goes on"):
+            job.result(timeout)
+        steps.may_go.set()
+
+
+@pytest.mark.parametrize("timeout", [math.nan, "5", True, [1.0]])
+def test_what_is_no_time_is_refused(model: Whisper, timeout: Any) -> None:
+    with model.pool() as pool:
+        job = pool.submit(SHORT, **QUICK)
+        with pytest.raises(OptionError, match="timeout="):
+            job.result(timeout)
+
+
 def test_every_caller_sees_the_error(model: Whisper) -> None:
     with model.pool() as pool:
         job = pool.submit("no such file.wav", **QUICK)
@@ -306,12 +343,13 @@ def test_every_caller_sees_the_error(model: Whisper) -> None:
         assert job.progress == (0.0, 0.0)
 
 
-def test_whatever_a_source_raises_its_job_raises(model: Whisper) -> None:
+def test_whatever_a_source_raises_is_the_error_of_its_job(model: Whisper) -> None:
     def fail() -> None:
         raise ZeroDivisionError("a reader of yours")
 
     with model.pool() as pool:
         broken, other = pool.submit(Upload(WAV, fail), **QUICK), pool.submit(Upload(WAV), **QUICK)
-        with pytest.raises(ZeroDivisionError, match="a reader of yours"):
+        with pytest.raises(AudioDecodeError, match="ZeroDivisionError: a reader of yours") as caught:
             broken.result(PATIENCE_S)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
         assert other.result(PATIENCE_S).duration == pytest.approx(3.0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,6 +40,7 @@ from whisperlite import (
     Job,
     MemoryExceededError,
     OptionsDict,
+    Pool,
     TimeoutExceededError,
     Transcription,
     Whisper,
@@ -329,6 +334,25 @@ def test_leaving_a_pool_by_an_error_cancels_what_is_left(model: Whisper, steps: 
             job.result(0)
 
 
+def test_an_interrupt_while_a_pool_is_waited_for_cancels_what_is_left(
+    model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Crew) -> None:
+        raise KeyboardInterrupt
+
+    steps.may_go.clear()
+    join = Crew.join
+    monkeypatch.setattr(Crew, "join", interrupt)
+    pool = model.pool(1)
+    with pytest.raises(KeyboardInterrupt), pool:
+        jobs = [pool.submit(SHORT, **QUICK) for _ in range(3)]
+    steps.may_go.set()
+    join(pool._crew)
+    for job in jobs:
+        with pytest.raises(CancelledError):
+            job.result()
+
+
 def test_a_pool_can_be_told_not_to_wait(model: Whisper, steps: Steps) -> None:
     steps.may_go.clear()
     pool = model.pool(2)
@@ -390,6 +414,17 @@ def test_a_pool_for_which_there_are_no_threads_leaves_none(model: Whisper, monke
     wait_until(lambda: pool_threads() == [])
 
 
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda again: again.__name__)
+def test_neither_a_pool_nor_a_job_can_be_copied(model: Whisper, again: Callable[[object], object]) -> None:
+    with model.pool(1) as pool:
+        job = pool.submit(SHORT, **QUICK)
+        for each, said in ((pool, "A Pool has threads"), (job, "A Job is done by threads")):
+            with pytest.raises(TypeError, match=said):
+                again(each)
+        gc.collect()
+        assert pool.submit(SHORT, **QUICK).result(PATIENCE_S).duration == 3.0
+
+
 # A callback
 
 
@@ -441,6 +476,61 @@ def test_whatever_a_callback_raises_it_ends_no_thread_of_the_pool(
     assert job.done
     assert_same_result(other.result(0), alone[0])
     assert "A callback of a job failed." in caplog.text
+
+
+@dataclass
+class InCallback:
+    """What a callback might wait for."""
+
+    itself: Job
+    other: Job
+    pool: Pool
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda given: given.itself.result(),
+        lambda given: given.other.result(PATIENCE_S),
+        lambda given: list(given.other.segments()),
+        lambda given: list(given.pool.transcribe_many([SHORT], **QUICK)),
+    ],
+    ids=["itself", "another", "segments", "many"],
+)
+def test_a_callback_that_would_wait_for_the_pool_is_told_so(
+    model: Whisper, steps: Steps, wait: Callable[[InCallback], object]
+) -> None:
+    said: list[str] = []
+    steps.may_go.clear()
+    with model.pool(2) as pool:
+        jobs = [pool.submit(LONG, **QUICK) for _ in range(2)]
+
+        def call(job: Job) -> None:
+            if not said:  # the first window of one, when neither is done
+                with pytest.raises(RuntimeError) as caught:
+                    wait(InCallback(job, jobs[job is jobs[0]], pool))
+                said.append(str(caught.value))
+
+        for job in jobs:
+            job.add_callback(call)
+        steps.may_go.set()
+        assert [job.result(PATIENCE_S).duration for job in jobs] == [65.0] * 2
+    assert "look at job.done" in said[0]
+
+
+def test_a_callback_may_ask_for_a_result_that_is_there(model: Whisper, steps: Steps) -> None:
+    texts: list[str] = []
+
+    def call(job: Job) -> None:
+        with suppress(TimeoutError):
+            texts.append(job.result(timeout=0).text)
+
+    steps.may_go.clear()
+    with model.pool(1) as pool:
+        job = pool.submit(SHORT, **QUICK)
+        job.add_callback(call)
+        steps.may_go.set()
+    assert texts == [job.result().text]
 
 
 def test_an_interrupt_in_a_callback_that_is_called_at_once_is_raised(model: Whisper) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,17 @@ def test_what_was_given_before_an_error_of_the_source_has_its_results(model: Whi
         next(results)
 
 
-def test_what_cannot_be_iterated_is_raised_where_results_are_asked_for(model: Whisper) -> None:
-    with pytest.raises(TypeError, match="not iterable"):
-        next(model.transcribe_many(None, **QUICK))  # type: ignore[arg-type]
+async def recordings() -> AsyncIterator[bytes]:
+    yield WAV
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(None, "got NoneType"), (5, "got int"), (recordings(), "asynchronous")])
+def test_what_cannot_be_iterated_is_refused_at_once(model: Whisper, wrong: Any, said: str) -> None:
+    with model.pool() as pool:
+        for transcribe_many in (model.transcribe_many, pool.transcribe_many):
+            with pytest.raises(OptionError, match=said) as caught:
+                transcribe_many(wrong, **QUICK)
+            assert caught.value.option == "audios"
 
 
 def test_leaving_early_cancels_what_was_handed_in(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +237,28 @@ def test_what_is_submitted_is_what_it_was_then(model: Whisper, steps: Steps, aud
         steps.may_go.set()
         assert_same_result(job.result(PATIENCE_S), expected)
     assert all(each.done for each in before)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_relative_path_is_of_the_directory_that_it_was_submitted_in(
+    model: Whisper, steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Any]
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "speech.wav").write_bytes(WAV)
+    steps.may_go.clear()
+    with model.pool(1) as pool:
+        jobs = [pool.submit(SHORT, **QUICK) for _ in range(3)]  # as many as are read before one is done
+        wait_until(lambda: pool.queued == 0)
+        monkeypatch.chdir(tmp_path / "here")
+        jobs.append(pool.submit(kind("speech.wav"), **QUICK))
+        monkeypatch.chdir(tmp_path)
+        steps.may_go.set()
+        assert [job.result(PATIENCE_S).duration for job in jobs] == pytest.approx([3.0] * 4)
+
+
+def test_a_name_that_is_empty_is_no_directory(model: Whisper) -> None:
+    with model.pool(1) as pool, pytest.raises(AudioNotFoundError, match="no file ''"):
+        pool.submit("", **QUICK).result(PATIENCE_S)
 
 
 def test_a_generator_may_fill_one_buffer_again_and_again(model: Whisper) -> None:

@@ -263,6 +263,12 @@ def test_a_phrase_is_found_where_only_some_segments_have_words() -> None:
     assert mixed.find("not what") == (Match(0.0, 4.5, "Ask not what"),)
 
 
+@pytest.mark.parametrize("wrong", [5, None, b"what"])
+def test_what_is_no_text_is_not_looked_for(wrong: Any) -> None:
+    with pytest.raises(OptionError, match="find looks for text"):
+        TRANSCRIPTION.find(wrong)
+
+
 @pytest.mark.parametrize(
     ("words", "text", "found"),
     [(list("我们说中文。"), "说中文", "说中文"), ([" Straße"], "STRASSE", "Straße"), ([" हिन्दी"], "हिन्दी", "हिन्दी")],

@@ -31,6 +31,24 @@ class CancelToken:
         return self._is_cancelled
 
 
+class LinkedToken(CancelToken):
+    """Ours, which is cancelled also when the caller's is.
+
+    Raises:
+        OptionError: the caller's is something else.
+    """
+
+    def __init__(self, theirs: CancelToken | None) -> None:
+        super().__init__()
+        _check(theirs)
+        self._theirs = theirs
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether one of them is."""
+        return super().is_cancelled or (self._theirs is not None and self._theirs.is_cancelled)
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """When one call has to stop.
@@ -49,10 +67,7 @@ class Stop:
     deadline_s: float = float("inf")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.token, CancelToken | None):
-            raise OptionError(
-                f"cancel={self.token!r} is no CancelToken: pass one, and call its cancel().", option="cancel"
-            )
+        _check(self.token)
 
     @staticmethod
     def after(timeout_s: float | None, token: CancelToken | None = None) -> Stop:
@@ -77,6 +92,11 @@ class Stop:
             raise TimeoutExceededError(
                 f"It took longer than timeout_s={self.timeout_s:g}. A partial result, if there is one, is in `partial`."
             )
+
+
+def _check(token: object) -> None:
+    if not isinstance(token, CancelToken | None):
+        raise OptionError(f"cancel={token!r} is no CancelToken: pass one, and call its cancel().", option="cancel")
 
 
 NEVER = Stop()

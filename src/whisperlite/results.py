@@ -231,7 +231,12 @@ class Transcription:
         Returns:
             The places in order, without overlaps. They are as exact as the transcript: words if there are words
             (`word_timestamps=True`), else whole segments.
+
+        Raises:
+            OptionError: what to look for is no text.
         """
+        if not isinstance(text, str):
+            raise OptionError(f"find looks for text, and got {text!r}: give a string.", option="text")
         return tuple(_matches(text, [piece for segment in self.segments for piece in _pieces(segment)]))
 
     def slice(self, start: float, end: float = math.inf) -> Transcription:

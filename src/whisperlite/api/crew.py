@@ -184,6 +184,7 @@ class Crew:
             self._make_room()
         else:
             self._inbox.put((first.job, recording))
+        del first  # an error keeps this frame
         return True
 
     def _take(self) -> _Waiting | None:
@@ -205,7 +206,7 @@ class Crew:
 
     def _end_stopped(self) -> None:
         """Of what waits, end what has to stop."""
-        stopped: list[_Waiting] = []
+        stopped: deque[_Waiting] = deque()
         with self._changed:
             now_s = time.monotonic()
             if not self._waiting or now_s < self._next_look_s:
@@ -215,8 +216,8 @@ class Crew:
             for each in self._waiting:
                 (stopped if each.stop.is_over else kept).append(each)
             self._waiting = kept
-        for each in stopped:
-            self._read(each)  # which `stop` ends before anything is read
+        while stopped:
+            self._read(stopped.popleft())  # which `stop` ends before anything is read
 
     def _read(self, one: _Waiting) -> Recording | None:
         """A recording that can be driven; None: the job has ended."""
@@ -229,8 +230,11 @@ class Crew:
             forget_frames(error)
             self._end(one.job, error)
             return None
-        one.job._begun(duration)
-        return recording
+        else:
+            one.job._begun(duration)
+            return recording
+        finally:
+            del one  # an error keeps this frame
 
     # On the decoder's thread
 
@@ -244,6 +248,8 @@ class Crew:
             except BaseException as error:
                 self._broke(error)
         self._engine = None
+        if self._n_reading == 0:
+            del self._model  # an error of a recording keeps the frames of the threads, and so the crew
         trim()
 
     def _decode(self, driver: Driver) -> None:

@@ -57,8 +57,15 @@ def named(error: BaseException, device: torch.device, work: str = DECODING) -> M
 def forget_frames(error: BaseException) -> None:
     """Let go of what was in the frames of an error that have ended, as whoever keeps it keeps them.
 
-    As `traceback.clear_frames`, and of what called them too: since Python 3.11 a frame keeps its caller's.
+    As `traceback.clear_frames`, and of what called them too: since Python 3.11 a frame keeps its caller's. A frame that
+    goes on keeps what is in it then; one that ends later is to let go of that itself.
     """
+    _forget_frames_of(error)
+    if error.__cause__ is not None:
+        _forget_frames_of(error.__cause__)
+
+
+def _forget_frames_of(error: BaseException) -> None:
     traceback = error.__traceback__
     while traceback is not None:
         frame: FrameType | None = traceback.tb_frame
@@ -128,9 +135,26 @@ def naming_failures_of(windows: Generator[_Y, None, _R], device: torch.device) -
 def naming_its_failures(method: Callable[Concatenate[_M, _P], _R]) -> Callable[Concatenate[_M, _P], _R]:
     """The same for a method, whose frame has ended by then, so that the error does not keep what was in it."""
 
+    @letting_go
     @wraps(method)
     def call(self: _M, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         with naming_failures(self.device):
             return method(self, *args, **kwargs)
+
+    return call
+
+
+def letting_go(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """What calls one that may be given a whole recording, so that an error of ours does not keep that."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except WhisperliteError as error:
+            forget_frames(error)
+            raise
+        finally:
+            del args, kwargs  # this frame goes on
 
     return call

@@ -6,11 +6,11 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 from whisperlite.api.job import Job, check_process
-from whisperlite.audio.ffmpeg import OwnThread
+from whisperlite.api.waiting import FeedThread, check_may_wait, may_wait
 from whisperlite.audio.load import AudioSource
 from whisperlite.decoding.threads import ending_workers
 
@@ -22,34 +22,6 @@ class _End:
     """There are no more jobs."""
 
     error: BaseException | None = None
-
-
-class _FeedThread(OwnThread):
-    """Asks for recordings.
-
-    Attributes:
-        is_asking: it runs the code of whoever gives them, which may wait as it may on any other thread.
-    """
-
-    is_asking = False
-
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """That code."""
-        self.is_asking = True
-        try:
-            yield
-        finally:
-            self.is_asking = False
-
-
-def may_wait() -> bool:
-    """Whether the calling thread may wait for a pool: one of our own might wait for itself, or hold what others need.
-
-    It may be in the middle of anything, since an iterator that was abandoned is closed by the garbage collector.
-    """
-    thread = threading.current_thread()
-    return thread.is_asking if isinstance(thread, _FeedThread) else not isinstance(thread, OwnThread)
 
 
 class Feed:
@@ -71,7 +43,7 @@ class Feed:
         self._is_over = False
         for _ in range(room):
             self.make_room()
-        self._thread = _FeedThread("feed", self._work)
+        self._thread = FeedThread("feed", self._work)
         self._thread.start()
 
     def next(self) -> Job | None:
@@ -80,8 +52,10 @@ class Feed:
         Raises:
             BaseException: what the iterable raised, or `submit`.
             ValueError: this process was forked.
+            RuntimeError: this is a thread of a pool.
         """
         check_process(self._process)
+        check_may_wait()
         found = self._jobs.get()
         if isinstance(found, Job):
             return found

@@ -7,13 +7,18 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NoReturn
 
+from whisperlite.api.callbacks import check_callable
+from whisperlite.api.waiting import check_may_wait
 from whisperlite.cancel import CancelToken
+from whisperlite.kinds import checked, number, optional
 from whisperlite.results import Segment, Transcription
 from whisperlite.transcription.recording import Event
 from whisperlite.transcription.session import Accepted
 
 _LOG = logging.getLogger("whisperlite")
+_LONGEST_S = 365 * 86400.0  # what a lock can wait for has a limit, which depends on the system
 
 
 class Job:
@@ -28,6 +33,11 @@ class Job:
         self._end: Transcription | BaseException | None = None
         self._callbacks: list[Callable[[Job], object]] = []
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Job is done by threads of this process: it cannot be copied or pickled. Hand on its result()."
+        )
+
     def result(self, timeout: float | None = None) -> Transcription:
         """The transcription, as soon as it is there.
 
@@ -41,16 +51,20 @@ class Job:
             result = job.result()
 
         Args:
-            timeout: seconds to wait; None: as long as it takes.
+            timeout: seconds to wait, 0 or less not at all; None: as long as it takes.
 
         Raises:
+            OptionError: the timeout is no number of seconds.
             TimeoutError: it is not there yet.
             TimeoutExceededError: its `timeout_s` is over; `partial` is the partial result.
             CancelledError: it was cancelled; `partial` is the partial result.
             WhisperliteError: what `Whisper.transcribe` raises.
             ValueError: it is not done, and never will be in this process, which was forked from the pool's.
+            RuntimeError: it is not done, and this was called in a callback of a job, or in the `read` of a file object:
+                they run on the pool's threads, which would wait for themselves.
         """
-        self._wait(lambda: self.done, timeout)
+        timeout = checked("timeout", timeout, optional(number()))
+        self._wait(lambda: self.done, None if timeout is None else min(max(timeout, 0.0), _LONGEST_S))
         if not self.done:
             raise TimeoutError(f"The transcription is not there after timeout={timeout:g} s. It goes on.")
         return self._outcome()
@@ -71,13 +85,16 @@ class Job:
         """Have something called, with this job, each time that segments are accepted, and when it is done.
 
         For programs that wait for many jobs at once, such as those that run an event loop. It is called on a thread of
-        the pool, which does nothing else meanwhile, so it should return at once. If the job has segments already, or is
+        the pool, which does nothing else meanwhile, so it should return at once, and must not wait for a job: look at
+        `done` before you ask for `result`. If the job has segments already, or is
         done, it is also called here, before this returns; the pool may call it at the same moment. What it raises is
         logged; what is not an `Exception`, such as `KeyboardInterrupt`, is raised if it was called here.
 
         Raises:
+            OptionError: it cannot be called.
             ValueError: the job is not done, and never will be in this process, which was forked from the pool's.
         """
+        check_callable("callback", callback)
         self._check_process()
         with self._changed:
             self._callbacks.append(callback)
@@ -110,12 +127,19 @@ class Job:
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> None:
         if not until():
             self._check_process()
+            if timeout != 0:
+                check_may_wait()
             with self._changed:
                 self._changed.wait_for(until, timeout)
 
     def _check_process(self) -> None:
         if not self.done:
             check_process(self._process)
+
+    def _awaited(self) -> Transcription | BaseException | None:
+        """What it ended with, as soon as it has."""
+        self._wait(lambda: self.done)
+        return self._end
 
     def _outcome(self) -> Transcription:
         end = self._end

@@ -7,14 +7,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from typing_extensions import Unpack
 
 from whisperlite.api.crew import AHEAD, NOT_CLOSED, Crew
-from whisperlite.api.feed import Feed, may_wait
+from whisperlite.api.feed import Feed
 from whisperlite.api.job import Job, check_process
-from whisperlite.api.sources import own_copy, refuse_one
+from whisperlite.api.sources import as_submitted, refuse_one
+from whisperlite.api.waiting import may_wait
 from whisperlite.audio.load import AudioSource
 from whisperlite.decoding.engine import Engine
 from whisperlite.errors import DeviceError, WhisperliteError
@@ -36,10 +37,10 @@ class Pool:
     the samples that were submitted. With `recordings=N`, up to eight are read at a time, N are in memory, and they take
     turns, window by window.
 
-    A pool is a context manager. Leaving it waits for everything that was submitted; leaving it with an exception
-    cancels everything. A pool that is not closed finishes its work once nothing refers to it, and is cancelled when the
-    program ends; both give a `ResourceWarning`. A pool belongs to the process that made it: in a forked one it raises
-    `ValueError`.
+    A pool is a context manager. Leaving it waits for everything that was submitted; leaving it with an exception, or
+    interrupting that wait, cancels everything. A pool that is not closed finishes its work once nothing refers to it,
+    and is cancelled when the program ends; both give a `ResourceWarning`. A pool belongs to the process that made it:
+    in a forked one it raises `ValueError`.
 
     An error during a step of the model ends the recordings that are being decoded, and the pool continues. If memory
     was short (`MemoryExceededError`), it continues with half of its slots, and doubles them again, up to `batch_size`,
@@ -59,7 +60,16 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None or self._crew.is_of_this_process:  # else the error says more than `close` would
-            self.close(cancel=kind is not None)
+            try:
+                self.close(cancel=kind is not None)
+            except BaseException:  # an interrupt while it waits: what is left is not to go on
+                self._crew.finish(cancel=True)
+                raise
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Pool has threads of this process: it cannot be copied or pickled. Share it, or make another."
+        )
 
     def __del__(self) -> None:
         crew: Crew | None = getattr(self, "_crew", None)
@@ -97,8 +107,8 @@ class Pool:
 
         Args:
             audio, sampling_rate, **options: as in `Whisper.transcribe`. `timeout_s` counts from this call.
-                Samples and mutable buffers are copied. A file object is read later, on another thread: keep it open,
-                and do not read from it, until the job is done.
+                Samples and mutable buffers are copied, and relative paths are of the current directory. A file object
+                is read later, on another thread: keep it open, and do not read from it, until the job is done.
 
         Raises:
             OptionError, LanguageError, MissingPackageError: an option is wrong. What is wrong with the audio is raised
@@ -150,7 +160,7 @@ class Pool:
 
     def _submit(self, audio: AudioSource, *, sampling_rate: int | None, options: Options) -> Job:
         self._crew.check_open()
-        return self._crew.submit(own_copy(audio), sampling_rate, options)
+        return self._crew.submit(as_submitted(audio), sampling_rate, options)
 
     def _results(
         self, audios: Iterable[AudioSource], sampling_rate: int | None, options: Options
@@ -169,9 +179,8 @@ class Pool:
 
 
 def _result_or_error(job: Job) -> Transcription | WhisperliteError:
-    try:
-        return job.result()
-    except DeviceError:  # of all that is to come, too
-        raise
-    except WhisperliteError as error:
-        return error
+    """What a job ended with, not raised: an error would keep the frames that it came through, and what is in them."""
+    end = job._awaited()
+    if isinstance(end, WhisperliteError) and not isinstance(end, DeviceError):  # which is of all that is to come, too
+        return end
+    return job.result()

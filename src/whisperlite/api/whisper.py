@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from whisperlite.api.failures import READING, naming_failures, naming_failures_of, naming_its_failures
+from whisperlite.api.callbacks import check_callable
+from whisperlite.api.failures import READING, letting_go, naming_failures, naming_failures_of, naming_its_failures
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
 from whisperlite.api.sources import own_copy, refuse_one
 from whisperlite.api.spare_engine import SpareEngine
-from whisperlite.api.windows import as_windows, decode_each, refuse_options_of_recordings
+from whisperlite.api.windows import as_windows, decode_each, each_window, refuse_options_of_recordings
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import Features
 from whisperlite.audio.speech import check_installed
 from whisperlite.batches import BATCH_SIZE, slots_for
-from whisperlite.cancel import CancelToken, Stop
+from whisperlite.cancel import CancelToken, LinkedToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
 from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decoded, Detect, Detected
@@ -121,6 +122,7 @@ class Whisper:
         """Codes of the languages that it knows."""
         return self.tokenizer.languages or ("en",)
 
+    @letting_go
     def transcribe(
         self,
         audio: AudioSource,
@@ -133,6 +135,8 @@ class Whisper:
         **options: Unpack[OptionsDict],
     ) -> Transcription:
         """Transcribe a recording, or translate it into English: `whisperlite.transcribe` with this model."""
+        check_callable("on_segment", on_segment)
+        check_callable("on_progress", on_progress)
         windows, _ = self._windows(audio, make_options(options), sampling_rate, cancel, batch_size)
         with closing(windows):  # also where what is called back raises
             while True:
@@ -150,6 +154,7 @@ class Whisper:
             on_progress(result.duration, result.duration)
         return result
 
+    @letting_go
     def iter_segments(
         self,
         audio: AudioSource,
@@ -169,8 +174,9 @@ class Whisper:
             audio, sampling_rate, cancel, batch_size, **options: as in `transcribe`, which says what is raised, here or
                 while iterating.
         """
-        windows, duration = self._windows(own_copy(audio), make_options(options), sampling_rate, cancel, batch_size)
-        return SegmentIterator(windows, duration)
+        token = LinkedToken(cancel)
+        windows, duration = self._windows(own_copy(audio), make_options(options), sampling_rate, token, batch_size)
+        return SegmentIterator(windows, duration, token)
 
     def pool(self, batch_size: int = 8, *, recordings: int | None = None) -> Pool:
         """A pool that transcribes recordings together as they are submitted.
@@ -287,9 +293,11 @@ class Whisper:
 
         Raises:
             LanguageError: a language that it does not have.
-            OptionError: ids that its vocabulary does not have.
+            OptionError: ids that its vocabulary does not have, or what is no `Options`.
             MissingPackageError: an extra that is not installed.
         """
+        if not isinstance(options, Options):
+            raise OptionError(f"{options!r} is no Options: give one, such as Options(beam_size=1).", option="options")
         if options.language is not None and self.is_multilingual:
             self.tokenizer.language_token(options.language)
         for code in (options.allowed_languages or ()) if self.is_multilingual else ():
@@ -311,30 +319,31 @@ class Whisper:
 
     @naming_its_failures
     @ending_workers()
-    def encode(self, windows: Sequence[Tensor] | Tensor) -> list[Encoding]:
+    def encode(self, windows: Iterable[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.
 
         Args:
-            windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000), of any floating-point type: log-mel features as
-                `log_mel_spectrogram` gives them, about -1 to 1.
+            windows: (B, n_mels, 3000), or an iterable of (n_mels, 3000), of any floating-point type: log-mel features
+                as `log_mel_spectrogram` gives them, about -1 to 1. Arrays of numpy are taken too.
 
         Returns:
-            An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows.
+            An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows. To
+            train something on `hidden`, use `hidden.clone()`: torch does not train on what was made for inference.
 
         Raises:
-            AudioFormatError: windows of another shape.
+            AudioFormatError: windows of another shape or type.
         """
-        return self._engine().encode(as_windows(windows, self.dims))
+        return self._engine().encode(as_windows(each_window(windows), self.dims))
 
     @naming_its_failures
     @ending_workers()
     def decode(
-        self, windows: Sequence[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
+        self, windows: Iterable[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
     ) -> list[Decoded]:
         """Decode log-mel windows as one batch: one attempt each, without the policy of a whole recording.
 
         Args:
-            windows: (B, n_mels, 3000), or a sequence of (n_mels, 3000) or of encodings.
+            windows: (B, n_mels, 3000), or an iterable of (n_mels, 3000) or of encodings.
             options: for all, or one each. `initial_prompt` is the text before each window, language None is detected,
                 and of a temperature with increments the first is used. Options about a whole recording or further
                 attempts are refused unless they have their default or say what holds here: None for a threshold and for
@@ -345,21 +354,25 @@ class Whisper:
             you gave also keeps the decoder's keys and values for the next call, 37 MB for `base` in float32.
 
         Raises:
-            AudioFormatError: windows of another shape.
-            OptionError: not as many options as windows, an option that cannot apply, or an encoding of another model.
+            AudioFormatError: windows of another shape or type.
+            OptionError: not as many options as windows, what is no `Options`, an option that cannot apply, or an
+                encoding of another model.
             LanguageError: a language that the model does not have.
         """
-        chosen = [options or Options()] * len(windows) if not isinstance(options, Sequence) else list(options)
-        if len(chosen) != len(windows):
-            raise OptionError(f"{len(windows)} windows were given with {len(chosen)} options; give one, or one each.")
+        each_given = each_window(windows)
+        count = len(each_given)
+        for_all = Options() if options is None else options
+        chosen = list(for_all) if isinstance(for_all, Sequence) else [for_all] * count
+        if len(chosen) != count:
+            raise OptionError(f"{count} windows were given with {len(chosen)} options; give one, or one each.")
         for each in chosen:
-            refuse_options_of_recordings(each)
             self.check_options(each)
-        engine = self._engine(slots=max(min(len(windows), _MOST_SLOTS), 1))
-        given = [window if isinstance(window, Encoding) else None for window in windows]
+            refuse_options_of_recordings(each)
+        engine = self._engine(slots=max(min(count, _MOST_SLOTS), 1))
+        given = [window if isinstance(window, Encoding) else None for window in each_given]
         if any(encoding is not None and not self._made(encoding) for encoding in given):
             raise OptionError("An encoding was made by another model; each model reads only its own.")
-        lacking = [window for window in windows if not isinstance(window, Encoding)]
+        lacking = [window for window in each_given if not isinstance(window, Encoding)]
         fresh = iter(engine.encode(as_windows(lacking, self.dims)))
         answers = decode_each([encoding or next(fresh) for encoding in given], chosen, engine)
         for answer, encoding in zip(answers, given, strict=True):

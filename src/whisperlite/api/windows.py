@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from whisperlite.audio.mel import WINDOW_FRAMES
@@ -18,6 +21,8 @@ from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.languages import among, likeliest
 from whisperlite.transcription.listening import finite
 from whisperlite.transcription.suppression import suppressed_tokens
+
+Window = TypeVar("Window")
 
 # Options that belong to a whole recording: `decode`, which makes one attempt at each window, refuses them.
 _OF_RECORDINGS = (
@@ -50,19 +55,45 @@ def refuse_options_of_recordings(options: Options) -> None:
         raise OptionError(message, option="temperature")
 
 
+def each_window(windows: Iterable[Window]) -> list[Window]:
+    """What was given for `encode` or `decode`, one by one.
+
+    Raises:
+        AudioFormatError: it cannot be iterated.
+    """
+    if isinstance(windows, (str, bytes, Mapping)) or not hasattr(windows, "__iter__"):
+        raise AudioFormatError(f"{type(windows).__name__} is no sequence of windows: give (n_mels, 3000) tensors.")
+    if isinstance(windows, (Tensor, np.ndarray)) and windows.ndim == 0:
+        raise AudioFormatError("A window has the shape (); give (n_mels, 3000) tensors.")
+    return list(windows)
+
+
 def as_windows(windows: Iterable[Tensor], dims: ModelDimensions) -> list[LazyMel]:
     """Features (n_mels, 3000) each, as an engine takes them.
 
     Raises:
-        AudioFormatError: windows of another shape.
+        AudioFormatError: windows of another shape or type.
     """
     expected = (dims.n_mels, WINDOW_FRAMES)
     found: list[LazyMel] = []
     for window in windows:
-        if tuple(window.shape) != expected:
-            raise AudioFormatError(f"A window has the shape {tuple(window.shape)}; this model takes {expected}.")
-        found.append(as_window(window))
+        features = _dense(window)
+        if tuple(features.shape) != expected:
+            raise AudioFormatError(f"A window has the shape {tuple(features.shape)}; this model takes {expected}.")
+        found.append(as_window(features))
     return found
+
+
+def _dense(window: Any) -> Tensor:
+    if isinstance(window, np.ndarray) and window.dtype.name in ("float16", "float32", "float64"):
+        return torch.tensor(window)  # a copy: torch warns of arrays that are read-only
+    if not isinstance(window, Tensor):
+        raise AudioFormatError(f"A window is a tensor of floats, (n_mels, 3000), and got {type(window).__name__}.")
+    if not window.is_floating_point() or window.layout != torch.strided or window.is_meta:
+        raise AudioFormatError(
+            f"A window of {window.dtype}, {window.layout}, on {window.device}: give a dense tensor of floats."
+        )
+    return window
 
 
 def decode_each(encodings: Sequence[Encoding], options: Sequence[Options], engine: Engine) -> list[Decoded]:

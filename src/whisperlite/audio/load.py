@@ -79,7 +79,7 @@ def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.
 
     Raises:
         AudioNotFoundError: there is no such file.
-        AudioDecodeError: there is no sound in it.
+        AudioDecodeError: there is no sound in it, or it cannot be read, whatever the `read` of a file object raised.
         AudioFormatError: samples of a wrong type, shape, rate or value, or a source of another type.
         FFmpegError: ffmpeg is needed and missing.
     """
@@ -101,9 +101,9 @@ def read_audio(
     `check` is called while it works; where it raises, ffmpeg is killed and temporary files are removed. A recording
     longer than `max_duration_s` raises an `AudioTooLongError`, a file as soon as so much of it has been read.
     """
-    audio = _read(
-        source, sampling_rate, check, None if max_duration_s is None else math.floor(max_duration_s * SAMPLE_RATE)
-    )
+    # Of large numbers the product may be infinite.
+    most_samples = None if max_duration_s is None else math.floor(min(max_duration_s * SAMPLE_RATE, sys.maxsize))
+    audio = _read(source, sampling_rate, check, most_samples)
     if max_duration_s is not None and audio.duration > max_duration_s:
         raise AudioTooLongError(
             f"the recording is longer than max_duration_s={max_duration_s:g}: cut it, or allow more"
@@ -161,7 +161,7 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
         try:
             path = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="whisperlite-")), "audio")
             with path.open("wb") as copy:
-                while chunk := _next_bytes(file):
+                while chunk := _next_bytes(file, name):
                     copy.write(chunk)
                     if check is not None:
                         check()
@@ -169,16 +169,21 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
             raise
         except (TypeError, UnicodeDecodeError) as error:
             raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
         return _decode(path, path.stat().st_size, name, check, most_samples)
 
 
-def _next_bytes(file: BinaryIO) -> bytes:
+def _next_bytes(file: BinaryIO, name: str) -> bytes:
     """Of a pipe what is there, and not as much as was asked for: who waits for that cannot be stopped."""
     size = 1 << 20
-    # Of this class alone: others, and those made from it, may have no more than `read`.
-    found: Any = file.read1(size) if type(file) is io.BufferedReader else file.read(size)
+    try:
+        # Of this class alone: others, and those made from it, may have no more than `read`.
+        found: Any = file.read1(size) if type(file) is io.BufferedReader else file.read(size)
+    except (WhisperliteError, MemoryError, UnicodeDecodeError):
+        raise
+    except Exception as error:  # whatever a broken stream raises: EOFError of gzip, HTTPException of http.client
+        raise AudioDecodeError(f"{name} could not be read: {type(error).__name__}: {error}") from error
     if inspect.iscoroutine(found):
         found.close()
         raise AudioFormatError("the file object given is asynchronous: give what `await file.read()` returns")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ class Encoding:
     """A window, encoded once, to be handed from ask to ask; later asks (a further temperature) start from it.
 
     It holds its memory while somebody refers to it: `hidden`, and after the first decoding the cross-attention's keys
-    and values, 2 x layers x 1500 x width numbers (37 MB for `base` in float32).
+    and values, 2 x layers x 1500 x width numbers (37 MB for `base` in float32). It cannot be pickled, and neither can a
+    `Decoded`, which has one.
 
     Attributes:
         hidden: (S, C), the encoder's output.
@@ -28,6 +30,9 @@ class Encoding:
         self.window = window
         self._decoder = decoder
         self._cross: CrossKeysValues | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An Encoding belongs to one loaded model: it cannot be copied or pickled. Keep its `hidden`.")
 
     def belongs_to(self, decoder: Decoder) -> bool:
         """Whether it was made for this decoder; no other can read it."""

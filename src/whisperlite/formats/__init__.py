@@ -70,8 +70,13 @@ def render(
 
     Raises:
         OptionError: an unknown format, or an option that is wrong, that the format cannot follow, or that needs words
-            of a transcription that was made without.
+            of a transcription that was made without, or what is no transcription.
     """
+    if not isinstance(transcription, Transcription):
+        raise OptionError(
+            f"A {type(transcription).__name__} is no Transcription: give what transcribe returned, or what "
+            "Transcription.from_dict makes of its dict."
+        )
     if format not in WRITERS:
         raise OptionError(f"There is no format {format!r}. Formats: {', '.join(WRITERS)}.")
     options = SubtitleOptions(
