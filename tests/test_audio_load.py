@@ -781,6 +781,18 @@ def test_a_sample_that_is_no_number_is_found(value: float) -> None:
         read_audio(np.stack([tone(), samples]))
 
 
+def test_samples_too_small_for_float32_are_zero_also_where_numpy_raises() -> None:
+    with np.errstate(all="raise"):
+        assert not load_audio(np.full(1600, 1e-300)).any()
+
+
+def test_a_memoryview_that_was_released_is_a_typed_error() -> None:
+    view = memoryview(b"sound")
+    view.release()
+    with pytest.raises(AudioFormatError, match="no bytes any more"):
+        load_audio(view)
+
+
 def test_floats_far_out_of_range_give_a_warning() -> None:
     audio = read_audio(tone() * 32768)
     assert len(audio.warnings) == 1

@@ -30,6 +30,7 @@ from tests.pooled import (
 )
 from whisperlite import (
     AudioDecodeError,
+    AudioFormatError,
     AudioNotFoundError,
     Job,
     LanguageError,
@@ -254,6 +255,23 @@ def test_a_relative_path_is_of_the_directory_that_it_was_submitted_in(
         monkeypatch.chdir(tmp_path)
         steps.may_go.set()
         assert [job.result(PATIENCE_S).duration for job in jobs] == pytest.approx([3.0] * 4)
+
+
+def test_a_memoryview_that_was_released_is_the_error_of_its_recording(model: Whisper) -> None:
+    view = memoryview(WAV)
+    view.release()
+    found = list(model.transcribe_many([view, WAV], **QUICK))
+    assert [type(each) for each in found] == [AudioFormatError, Transcription]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("cancel", r"cancel\(\)"), ("on_segment", "add_callback"), ("on_progress", "progress"), ("batch_size", "pool")],
+)
+def test_what_a_job_does_in_place_of_an_argument_is_told(model: Whisper, name: str, said: str) -> None:
+    argument: Any = {name: None}
+    with model.pool(1) as pool, pytest.raises(OptionError, match=f"submit takes no {name}: .*{said}"):
+        pool.submit(SHORT, **argument)
 
 
 def test_a_name_that_is_empty_is_no_directory(model: Whisper) -> None:

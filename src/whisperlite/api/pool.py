@@ -18,7 +18,7 @@ from whisperlite.api.sources import as_submitted, refuse_one
 from whisperlite.api.waiting import may_wait
 from whisperlite.audio.load import AudioSource
 from whisperlite.decoding.engine import Engine
-from whisperlite.errors import DeviceError, WhisperliteError
+from whisperlite.errors import DeviceError, OptionError, WhisperliteError
 from whisperlite.kinds import checked, integer, optional
 from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import Transcription
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from whisperlite.api.whisper import Whisper
 
 _MOST_RECORDINGS = 10_000
+# What `transcribe` takes beside options, and what a pool has in its place.
+_ELSEWHERE = {
+    "batch_size": "give it to pool(batch_size=…)",
+    "cancel": "call cancel() of the job that it returns",
+    "on_progress": "call add_callback of the job that it returns, and look at its progress",
+    "on_segment": "call add_callback of the job that it returns, or iterate over its segments()",
+}
 
 
 class Pool:
@@ -116,6 +123,9 @@ class Pool:
             ValueError: the pool is closed, or belongs to another process.
             DeviceError: the pool is broken.
         """
+        for name in options:
+            if name in _ELSEWHERE:
+                raise OptionError(f"submit takes no {name}: {_ELSEWHERE[name]}.", option=name)
         chosen = make_options(options)
         self._model.check_options(chosen)
         return self._submit(audio, sampling_rate=sampling_rate, options=chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import numpy as np
 from torch import Tensor
@@ -57,5 +58,6 @@ def own_copy(audio: AudioSource) -> AudioSource:
     if isinstance(audio, Tensor):
         return audio.detach().clone()
     if isinstance(audio, memoryview):
-        return audio.tobytes()
+        with suppress(ValueError):  # it was released, which is told where it is read
+            return audio.tobytes()
     return bytes(audio) if isinstance(audio, bytearray) else audio

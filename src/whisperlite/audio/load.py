@@ -123,7 +123,10 @@ def _read(source: AudioSource, sampling_rate: int | None, check: ffmpeg.Check, m
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fsdecode(source), check, most_samples)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        content = source.tobytes() if isinstance(source, memoryview) else source
+        try:
+            content = source.tobytes() if isinstance(source, memoryview) else source
+        except ValueError as error:
+            raise AudioFormatError(f"this memoryview holds no bytes any more: {error}") from error
         return _from_content(io.BytesIO(content), "the bytes given", check, most_samples)
     if hasattr(source, "read"):
         return _from_content(source, "the file object given", check, most_samples)
@@ -327,7 +330,8 @@ def _to_mono(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16] | npt.NDArray[n
         channels = int(samples.shape[0] > samples.shape[1])  # the axis, of equal ones the first
         samples = samples.mean(axis=channels, dtype=np.result_type(samples.dtype, np.float32))
     if name in _FLOATS:
-        return np.ascontiguousarray(samples, dtype=np.float32)
+        with np.errstate(under="ignore"):  # of samples that are too small for float32, whatever the program has set
+            return np.ascontiguousarray(samples, dtype=np.float32)
     scale, zero = _INTEGERS[name]
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32)
     scaled -= np.float32(zero)
