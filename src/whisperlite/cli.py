@@ -24,7 +24,7 @@ import whisperlite
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
 from whisperlite.errors import CancelledError, DecodingError, OptionError, TimeoutExceededError, WhisperliteError
-from whisperlite.flags import Parser
+from whisperlite.flags import WRONG_ARGUMENTS, Parser
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
 from whisperlite.kinds import FLAG, argument_of, parser_of
@@ -41,7 +41,6 @@ from whisperlite.results import ModelInfo, Segment, Transcription
 _STDIN = "-"
 
 _FAILED = 1
-_WRONG_ARGUMENTS = 2
 _INTERRUPTED = 130  # as shells say it
 
 
@@ -83,7 +82,7 @@ def _transcribe_all(arguments: list[str]) -> int:
         model.check_options(chosen)
     except (WhisperliteError, OSError) as error:
         _say(f"{parser.prog}: {error}")
-        return _WRONG_ARGUMENTS
+        return WRONG_ARGUMENTS
     status = 0
     for file, targets in outputs.items():
         # Read here, where Ctrl-C ends the waiting for somebody who does not write.

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from whisperlite.other_names import OTHER_NAMES
 
-_WRONG_ARGUMENTS = 2
+WRONG_ARGUMENTS = 2  # the exit status, as argparse has it
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,9 +18,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program with status 2."""
         hints = "".join(self._hint(flag) for flag in re.findall(r"--[\w-]+", message.partition("unrecognized")[2]))
-        self.exit(
-            _WRONG_ARGUMENTS, f"{self.prog}: error: {message}\n{hints}`{self.prog} --help` lists all arguments.\n"
-        )
+        self.exit(WRONG_ARGUMENTS, f"{self.prog}: error: {message}\n{hints}`{self.prog} --help` lists all arguments.\n")
 
     def _hint(self, flag: str) -> str:
         flags = list(self._option_string_actions)

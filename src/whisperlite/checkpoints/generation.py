@@ -42,26 +42,31 @@ def stated_ids(folder: Path, stated: dict[str, Any], config: dict[str, Any]) -> 
         raise _damaged(folder, error) from error
 
 
-def read_generation_config(
-    folder: Path, stated: dict[str, Any], config: dict[str, Any], tokenizer: Tokenizer
-) -> GenerationConfig:
+def check_ids(folder: Path, found: dict[str, int], tokenizer: Tokenizer) -> None:
+    """Check what `stated_ids` has found.
+
+    Raises:
+        CheckpointError: a special token would have another id than in the vocabulary.
+    """
+    if contradiction := contradicting(tokenizer, found):
+        raise _damaged(folder, contradiction)
+
+
+def read_generation_config(folder: Path, stated: dict[str, Any], config: dict[str, Any]) -> GenerationConfig:
     """What a Hugging Face folder says about its use.
 
     Args:
         stated: its `generation_config.json`.
         config: its `config.json`, which says what that does not.
-        tokenizer: whose ids languages, tasks and other special tokens have to have.
 
     Raises:
-        CheckpointError: a value of another kind, or a special token with the id of another token.
+        CheckpointError: a value of another kind.
     """
     keys = ("alignment_heads", "suppress_tokens", "begin_suppress_tokens", "lang_to_id", "forced_decoder_ids")
     heads, suppress, begin_suppress, languages, forced = (stated.get(key, config.get(key)) for key in keys)
     language, task = stated.get("language"), stated.get("task")
     if language is not None or task is not None:  # what config.json still forces was the checkpoint's it was tuned from
         forced = stated.get("forced_decoder_ids")
-    if contradiction := contradicting(tokenizer, stated_ids(folder, stated, config)):
-        raise _damaged(folder, contradiction)
     try:
         return GenerationConfig(
             alignment_heads=pairs(heads),
