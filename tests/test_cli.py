@@ -17,8 +17,10 @@ import pytest
 
 import whisperlite
 from tests.spoken import said, spoken
-from whisperlite import Transcription, cli
+from whisperlite import Transcription
 from whisperlite.cli import main
+from whisperlite.commands.outputs import write
+from whisperlite.commands.terminal import ProgressBar, interruptible
 from whisperlite.formats import WRITERS, SubtitleOptions, render
 
 RECORDING = Path(__file__).parent / "data" / "librivox.wav"
@@ -173,7 +175,7 @@ def test_a_job_in_the_background_of_a_script_goes_on_when_that_is_interrupted() 
     seen: list[object] = []
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with cli._interruptible():
+        with interruptible():
             seen.append(signal.getsignal(signal.SIGINT))
         seen.append(signal.getsignal(signal.SIGINT))
     finally:
@@ -183,7 +185,7 @@ def test_a_job_in_the_background_of_a_script_goes_on_when_that_is_interrupted() 
 
 def test_a_name_that_is_no_unicode_goes_into_json_and_back(tmp_path: Path) -> None:
     result = replace(Answering().transcribe(), model=os.fsdecode(b"m\xff"))
-    cli._write(result, SubtitleOptions(), {"json": tmp_path / "a.json", "txt": tmp_path / "a.txt"})
+    write(result, SubtitleOptions(), {"json": tmp_path / "a.json", "txt": tmp_path / "a.txt"})
     assert Transcription.from_dict(json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))) == result
 
 
@@ -192,7 +194,7 @@ def test_the_bar_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(written, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", written)
     monkeypatch.setenv("COLUMNS", "80")
-    bar = cli._ProgressBar("2024-03-12 Weekly meeting with the customers of the year.wav")
+    bar = ProgressBar("2024-03-12 Weekly meeting with the customers of the year.wav")
     bar.show(99999.0, 100000.0)
     line = written.getvalue().removeprefix("\r\033[K")
     assert len(line) <= 80

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from typing import NoReturn
 
-from whisperlite.other_names import OTHER_NAMES
-
-WRONG_ARGUMENTS = 2  # the exit status, as argparse has it
+from whisperlite.exit_status import WRONG_ARGUMENTS
+from whisperlite.other_names import nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,8 +19,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(WRONG_ARGUMENTS, f"{self.prog}: error: {message}\n{hints}`{self.prog} --help` lists all arguments.\n")
 
     def _hint(self, flag: str) -> str:
-        flags = list(self._option_string_actions)
-        name = flag[2:].replace("-", "_")
-        here = f"--{OTHER_NAMES.get(name, name)}"
-        near = [here] if here in flags else difflib.get_close_matches(here, flags, n=1)
-        return f"There is no {flag}. Did you mean {near[0]}?\n" if near else ""
+        names = [known[2:] for known in self._option_string_actions if known.startswith("--")]
+        near = nearest(flag[2:].replace("-", "_"), names)
+        return f"There is no {flag}. Did you mean --{near}?\n" if near else ""

@@ -28,5 +28,12 @@ def hint(name: str, names: Iterable[str]) -> str:
         return f"Here {here!r} is given to load_model. " if here != name else f"{here!r} is given to load_model. "
     if here != name:
         return f"Here it is {here!r}. "
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"Did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, names)
+    return f"Did you mean {near!r}? " if near else ""
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """What a name is called here or, if it is none of elsewhere, which of `names` it is spelled most like."""
+    known = list(names)
+    here = OTHER_NAMES.get(name)
+    return here if here in known else next(iter(difflib.get_close_matches(name, known, n=1)), None)

@@ -12,6 +12,7 @@ from typing import Any
 
 import whisperlite
 from whisperlite.errors import WhisperliteError
+from whisperlite.exit_status import FAILED, INTERRUPTED, WRONG_ARGUMENTS
 from whisperlite.flags import Parser
 from whisperlite.kinds import FLAG, argument_of
 from whisperlite.model_flags import add_model_flags, load_arguments
@@ -23,9 +24,6 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-_FAILED = 1
-_WRONG_ARGUMENTS = 2
-_INTERRUPTED = 130
 _BACKLOG = 128  # connections that wait to be accepted, and attempts to accept one where the system refuses them
 _MANY_FILES = 1 << 16  # where the system says neither
 
@@ -49,7 +47,7 @@ def serve(arguments: list[str]) -> int:
         return _run(settings, values)
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
-        return _WRONG_ARGUMENTS
+        return WRONG_ARGUMENTS
 
 
 def _run(settings: Settings, values: dict[str, Any]) -> int:
@@ -98,10 +96,10 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
     try:
         server.run()
     except KeyboardInterrupt:  # uvicorn raises it when all is closed
-        return _INTERRUPTED
+        return INTERRUPTED
     except SystemExit:  # and this where it could not start
-        return _FAILED
-    return 0 if server.started else _FAILED
+        return FAILED
+    return 0 if server.started else FAILED
 
 
 def _open_files() -> int:
@@ -178,5 +176,5 @@ def token(arguments: list[str]) -> int:
         print(add_token(settings.token_file, values["name"]))
     except (WhisperliteError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
-        return _FAILED
+        return FAILED
     return 0

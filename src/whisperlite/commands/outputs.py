@@ -1,0 +1,62 @@
+"""Where the transcripts of recordings go, and writing them there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from whisperlite.errors import OptionError
+from whisperlite.formats import WRITERS, SubtitleOptions
+from whisperlite.results import Transcription
+
+STDIN = "-"
+
+
+def outputs_of(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict[str, dict[str, Path]]:
+    """File → format → path of the output.
+
+    Raises:
+        OptionError: two files would be written to the same place (correction 17), or over a recording.
+    """
+    outputs: dict[str, dict[str, Path]] = {}
+    owners: dict[Path, str] = {}
+    inputs = {each for file in files for each in _identities(Path(file))}
+    for file in dict.fromkeys(files):
+        stem = "stdin" if file == STDIN else Path(file).stem
+        outputs[file] = {name: folder / f"{stem}.{name}" for name in formats}
+        for path in outputs[file].values():
+            if path in owners:
+                raise OptionError(
+                    f"{owners[path]} and {file} would both be written to {path}; transcribe them one at a time into "
+                    "different --output_dir folders."
+                )
+            if not inputs.isdisjoint(_identities(path)):
+                raise OptionError(f"{path} is one of the inputs and would be overwritten; give another --output_dir.")
+            owners[path] = file
+    return outputs
+
+
+def _identities(path: Path) -> tuple[object, ...]:
+    """What two names of one file have in common: where it is or, of hard links, which one it is."""
+    try:
+        status = path.stat()
+    except OSError:  # it is not there, or whoever opens it will tell
+        return (path.resolve(),)
+    return path.resolve(), (status.st_dev, status.st_ino)
+
+
+def write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
+    """Write all files that can be written.
+
+    Raises:
+        OSError: one or more could not; it is the error of the first.
+    """
+    failed: list[OSError] = []
+    for name, path in targets.items():
+        try:
+            # A path that is not UTF-8 may be the model's name: JSON reads it back so.
+            path.write_text(WRITERS[name].write(result, subtitles), encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]

@@ -1,0 +1,85 @@
+"""Standard output and standard error: lines, a progress bar, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from whisperlite.cancel import CancelToken
+
+
+def print_line(text: str) -> None:
+    """On standard output; where its reader, `head` perhaps, has seen enough, to nobody: files are written then too."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        _to_nobody(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            say(f"whisperlite: standard output: {error.strerror}")
+
+
+def say(text: str) -> None:
+    """On standard error, if there is one; likewise."""
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _to_nobody(sys.stderr)
+
+
+def _to_nobody(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+_BESIDE_BAR = len("  100% 100000/100000 s ")
+
+
+class ProgressBar:
+    """One line on the terminal that standard error is; nothing where it is a file or a pipe."""
+
+    width = 30
+
+    def __init__(self, name: str) -> None:
+        room = max(shutil.get_terminal_size().columns - self.width - _BESIDE_BAR, 1)
+        self.name = name if len(name) <= room else f"{name[: room - 1]}…"
+        self.is_terminal = sys.stderr is not None and sys.stderr.isatty()
+
+    def show(self, done_s: float, total_s: float) -> None:
+        if self.is_terminal:
+            share = done_s / total_s if total_s else 1.0
+            bar = "█" * round(share * self.width)
+            sys.stderr.write(f"\r\033[K{self.name} {bar:░<{self.width}} {share:4.0%} {done_s:.0f}/{total_s:.0f} s")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self.is_terminal:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
+@contextmanager
+def interruptible() -> Iterator[CancelToken]:
+    """The first Ctrl-C cancels, so that the partial transcript can be written; the second one ends the program."""
+    token = CancelToken()
+    before = signal.getsignal(signal.SIGINT)
+    # The main thread alone hears of it, and a job in the background of a script is not to.
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield token
+        return
+
+    def cancel(*_: object) -> None:
+        token.cancel()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, cancel)
+    try:
+        yield token
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,169 @@
+"""`whisperlite FILE...`: recordings to files of text.
+
+Every option of `options.py` is a flag, named as openai-whisper names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import whisperlite
+from whisperlite.batches import slots_for
+from whisperlite.cancel import CancelToken
+from whisperlite.commands.format_flag import FORMATS, AddFormats, parse_formats, with_formats_joined
+from whisperlite.commands.outputs import STDIN, outputs_of, write
+from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, say
+from whisperlite.errors import CancelledError, DecodingError, TimeoutExceededError, WhisperliteError
+from whisperlite.exit_status import FAILED, INTERRUPTED, WRONG_ARGUMENTS
+from whisperlite.flags import Parser
+from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
+from whisperlite.formats.text import timed_line
+from whisperlite.kinds import FLAG, argument_of, parser_of
+from whisperlite.model_flags import add_model_flags, load_arguments
+from whisperlite.options import Options, make_options
+from whisperlite.results import Segment, Transcription
+
+
+def transcribe(arguments: list[str]) -> int:
+    parser = _parser()
+    values = vars(parser.parse_args(with_formats_joined(arguments)))
+    options = {definition.name: values[definition.name] for definition in fields(Options)}
+    formats = list(WRITERS) if "all" in values["output_format"] else values["output_format"]
+    try:
+        chosen = make_options(options)  # what contradicts each other fails before the model is loaded
+        slots_for(chosen, values["batch_size"])
+        subtitles = SubtitleOptions(**{each.name: values[each.name] for each in fields(SubtitleOptions)})
+        refuse_inapplicable(subtitles, formats)
+        for name in subtitles.given:
+            if not options["word_timestamps"]:
+                parser.error(f"--{name} requires --word_timestamps True")
+        outputs = outputs_of(values["audio"], Path(values["output_dir"]), formats)
+        Path(values["output_dir"]).mkdir(parents=True, exist_ok=True)
+        model = whisperlite.load_model(values["model"], **load_arguments(values))
+        model.check_options(chosen)
+    except (WhisperliteError, OSError) as error:
+        say(f"{parser.prog}: {error}")
+        return WRONG_ARGUMENTS
+    status = 0
+    for file, targets in outputs.items():
+        # Read here, where Ctrl-C ends the waiting for somebody who does not write.
+        source = _standard_input() if file == STDIN else file
+        with interruptible() as token:
+            named = {**options, "batch_size": values["batch_size"]}
+            status = max(status, _transcribe(model, file, source, named, subtitles, values["verbose"], targets, token))
+        if token.is_cancelled:
+            return INTERRUPTED
+    return status
+
+
+def _transcribe(
+    model: whisperlite.Whisper,
+    file: str,
+    source: str | bytes,
+    options: dict[str, Any],
+    subtitles: SubtitleOptions,
+    verbose: bool,
+    targets: dict[str, Path],
+    token: CancelToken,
+) -> int:
+    bar = ProgressBar(Path(file).name)
+
+    def show(segment: Segment) -> None:
+        bar.clear()
+        print_line(timed_line(segment))
+
+    try:
+        result = model.transcribe(
+            source, on_segment=show if verbose else None, on_progress=bar.show, cancel=token, **options
+        )
+        bar.clear()
+        write(result, subtitles, targets)
+    except (WhisperliteError, OSError) as error:
+        bar.clear()
+        say(f"whisperlite: {file}: {_reason(error)}")
+        if isinstance(error, (CancelledError, DecodingError)) and error.partial is not None and error.partial.segments:
+            _write_partial(error.partial, file, subtitles, targets)
+        return FAILED
+    _print_warnings(result, file)
+    return 0
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without what only a program can use."""
+    if isinstance(error, TimeoutExceededError):
+        return "it took longer than --timeout_s."
+    return "interrupted." if isinstance(error, CancelledError) else str(error)
+
+
+def _standard_input() -> bytes:
+    """All of it; nothing where there is none."""
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()
+
+
+def _write_partial(partial: Transcription, file: str, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
+    try:
+        write(partial, subtitles, targets)
+        _print_warnings(partial, file)
+        say(f"whisperlite: {file}: the partial transcript was written.")
+    except OSError as error:
+        say(f"whisperlite: {file}: {error}")
+
+
+def _print_warnings(result: Transcription, file: str) -> None:
+    for warning in result.warnings:
+        say(f"whisperlite: {file}: {warning}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="whisperlite",
+        description="Transcribe recordings, or translate them into English, with OpenAI's Whisper models.",
+        epilog="Other commands: `whisperlite models` lists the models, `whisperlite convert` writes one as "
+        "safetensors, `whisperlite serve` serves one over HTTP, `whisperlite token` creates a token for the service. "
+        "Each has its own --help. To transcribe a file of such a name, write ./models, ./convert, ./serve or ./token.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {whisperlite.__version__}", help="Print the version."
+    )
+    parser.add_argument(
+        "audio",
+        nargs="+",
+        metavar="FILE",
+        help="One or more recordings, in any format that ffmpeg reads; - is the standard input.",
+    )
+    add_model_flags(parser)
+    parser.add_argument(
+        "--batch_size", type=int, default=None, help="Chunks decoded together with --chunking vad. (default: 8)"
+    )
+    parser.add_argument(
+        "--output_dir", "-o", default=".", metavar="DIR", help="Folder for the output files. (default: .)"
+    )
+    parser.add_argument(
+        "--output_format",
+        "-f",
+        type=parse_formats,
+        action=AddFormats,
+        default=["all"],
+        metavar="FORMAT",
+        help=f"Output formats: one or more of {', '.join(FORMATS)}, separated by spaces or commas, or with a flag "
+        "each. (default: all)",
+    )
+    parser.add_argument(
+        "--verbose",
+        type=parser_of(FLAG),
+        default=True,
+        metavar="{True,False}",
+        help="Print each segment as soon as it is accepted. (default: True)",
+    )
+    _add_options(parser.add_argument_group("transcription"), Options)
+    _add_options(parser.add_argument_group("subtitles", "All of these need --word_timestamps True."), SubtitleOptions)
+    return parser
+
+
+def _add_options(group: argparse._ArgumentGroup, options: type[Options | SubtitleOptions]) -> None:
+    for definition in fields(options):
+        group.add_argument(f"--{definition.name}", **argument_of(definition))

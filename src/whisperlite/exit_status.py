@@ -1,0 +1,7 @@
+"""Exit statuses of the commands."""
+
+from __future__ import annotations
+
+FAILED = 1  # something could not be done
+WRONG_ARGUMENTS = 2  # as argparse has it
+INTERRUPTED = 130  # by Ctrl-C, as shells say it
