@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 import whisperlite
 from tests.conftest import DATA
-from tests.pooled import PATIENCE_S, wait_until
+from tests.pooled import PATIENCE_S, Steps, wait_until
 from tests.server.serving import MOST_CONNECTIONS, Running, running
 from whisperlite import MissingPackageError, Whisper
 from whisperlite.server import connections
@@ -188,12 +188,36 @@ def test_a_request_that_comes_before_the_last_answer_is_answered_after_it(model:
     assert received.endswith(b'{"status":"ok"}')
 
 
-def test_one_that_sends_ever_more_before_it_has_its_answer_is_broken_off(model: Whisper, tmp_path: Path) -> None:
+def test_one_that_sends_ever_more_before_it_has_its_answer_has_to_wait(
+    model: Whisper, tmp_path: Path, steps: Steps
+) -> None:
+    steps.may_go.clear()
     with running(model, tmp_path) as service, socket.create_connection(("127.0.0.1", service.port)) as client:
         client.sendall(upload(service))
         wait_until(lambda: service.service.pool.jobs == 1)
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            client.sendall(b"x" * (1 << 26))
+        client.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.sendall(b"\r\n" * (1 << 25))
+        steps.may_go.set()
+
+
+def test_a_long_request_that_comes_before_the_last_answer_is_answered_after_it(
+    model: Whisper, tmp_path: Path, steps: Steps
+) -> None:
+    steps.may_go.clear()
+    with running(model, tmp_path) as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.settimeout(PATIENCE_S)
+        client.sendall(upload(service))
+        wait_until(lambda: service.service.pool.jobs == 1)
+        sending = threading.Thread(target=client.sendall, args=(upload(service),))
+        sending.start()
+        connection: Any = next(iter(service.server.server_state.connections))
+        wait_until(lambda: connection.flow.read_paused)
+        steps.may_go.set()
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 2:
+            received += client.recv(1 << 20)
+        sending.join()
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ from whisperlite.errors import MissingPackageError
 _ATTRIBUTES = {
     H11Protocol: (
         *("connection_made", "data_received", "pause_writing", "resume_writing", "connection_lost"),
-        *("on_response_complete", "connections", "loop", "transport", "cycle", "timeout_keep_alive", "conn"),
+        *("on_response_complete", "connections", "loop", "transport", "cycle", "timeout_keep_alive", "conn", "flow"),
     ),
     RequestResponseCycle: ("response_complete", "more_body"),
 }
-_MOST_AHEAD = 1 << 16  # bytes that a client may send after a request, before it has the answer
+_MOST_AHEAD = 1 << 16  # bytes after which a client that sends its next request before the answer has to wait
 _LINGERING_S = 30.0  # for which a client may still send after the answer
 _SENDING = (h11.SEND_BODY, h11.ERROR)  # states of a client; the second: what it sends is no request
 
@@ -109,7 +109,7 @@ class _Connection(H11Protocol):
             # uvicorn would stop reading now, and so not learn that the client goes away.
             self._ahead += data
             if len(self._ahead) > _MOST_AHEAD:
-                self.transport.abort()
+                self.flow.pause_reading()  # uvicorn resumes it after the answer
             return
         super().data_received(data)
         self._watch_asking()
