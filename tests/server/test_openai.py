@@ -22,6 +22,7 @@ from tests.server.serving import Process, Running, in_threads, new_token, runnin
 from tests.server.test_inference import WAVS
 from whisperlite.audio.mel import Samples
 from whisperlite.formats import render
+from whisperlite.server import openai as openai_paths
 from whisperlite.text.tokenizer import Tokenizer
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
@@ -251,6 +252,31 @@ def test_a_piece_without_text_is_the_beginning_of_a_stream_too(
     steps.before = lambda count: time.sleep(2.0 if count == 6 else 0.0)  # in the second window
     answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", WAVS[0])}, data=fields)
     assert answer.text.startswith('event: transcript.text.delta\ndata: {"type": "transcript.text.delta", "delta": ""}')
+    assert "event: error" in answer.text
+
+
+def test_a_stream_with_nothing_to_say_shows_that_it_is_there(
+    service: Running, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_paths, "QUIET_S", 0.01)
+    steps.may_go.clear()
+    files = {"file": ("a.wav", WAVS[0])}
+    with service.client.stream("POST", TRANSCRIPTIONS, files=files, data=SHORT_WINDOWS) as answer:
+        lines = answer.iter_lines()
+        said = [next(lines) for _ in range(4)]
+        steps.may_go.set()
+        rest = list(lines)
+    assert (answer.status_code, said) == (200, [":", ""] * 2)
+    assert "event: transcript.text.done" in rest
+
+
+def test_a_recording_that_cannot_be_read_after_that_is_an_event(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_paths, "QUIET_S", 0.0)
+    answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", b"no sound")}, data=SHORT_WINDOWS)
+    assert answer.status_code == 200
+    assert answer.text.startswith(":\n\n")
     assert "event: error" in answer.text
 
 

@@ -33,9 +33,11 @@ from whisperlite.server.fields import (
 )
 from whisperlite.server.problems import Problem
 from whisperlite.server.service import OPENAI_NAME, Service
-from whisperlite.server.waiting import unless_gone
+from whisperlite.server.waiting import unless_gone, with_pauses
 
 AUDIO = "file"
+QUIET_S = 15.0  # proxies end a connection on which nothing is said for a minute or so
+_STILL_HERE = ":\n\n"  # a comment, which clients pass over
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _GRANULARITIES = ("segment", "word")
 _GRANULARITY_NAMES = ("timestamp_granularities[]", "timestamp_granularities")
@@ -206,18 +208,21 @@ class _Stream(StreamingResponse):
 
 
 async def _events(service: Service, file: Path, options: Options) -> AsyncGenerator[str, None]:
-    """A piece of the text for each segment, then all of it.
+    """A piece of the text for each segment, then all of it; comments while there is nothing to say.
 
     An error is an event too, unless it is the first, which is raised.
     """
     text, has_begun = "", False
     try:
         job = service.submit(file, options)
-        async with aclosing(service.segments(job)) as segments:
+        async with aclosing(with_pauses(service.segments(job), QUIET_S)) as segments:
             async for segment in segments:
+                has_begun = True
+                if segment is None:
+                    yield _STILL_HERE
+                    continue
                 piece = segment.text if text else segment.text.lstrip()
                 text += piece
-                has_begun = True
                 yield _event({"type": "transcript.text.delta", "delta": piece})
         result = service.result(job)
     except WhisperliteError as error:

@@ -1,10 +1,10 @@
-"""Waiting for work on behalf of a client, as long as the client is there."""
+"""Waiting for work on behalf of a client."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -33,6 +33,29 @@ async def unless_gone(request: Request, work: Awaitable[_T]) -> _T:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+async def with_pauses(items: AsyncGenerator[_T, None], every_s: float) -> AsyncGenerator[_T | None, None]:
+    """What a generator gives, and None whenever it has given nothing for so long. It is closed at the end."""
+    coming = asyncio.ensure_future(anext(items))
+    try:
+        while True:
+            await asyncio.wait([coming], timeout=every_s)
+            if not coming.done():
+                yield None
+                continue
+            try:
+                item = coming.result()
+            except StopAsyncIteration:
+                return
+            yield item
+            coming = asyncio.ensure_future(anext(items))
+    finally:
+        if not coming.done():
+            coming.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await coming
+        await items.aclose()
 
 
 async def _gone(request: Request) -> None:
