@@ -173,6 +173,54 @@ def test_an_answer_is_kept_no_longer_than_it_is_to_be(model: Whisper, tmp_path: 
         wait_until(lambda: service.client.get(f"/v1/requests/{request_id}").status_code == 404)
 
 
+def remove(service: Running, request_id: str) -> int:
+    return int(service.client.delete(f"/v1/requests/{request_id}").status_code)
+
+
+def test_a_request_that_runs_or_waits_is_removed(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    steps.may_go.clear()
+    with running(model, tmp_path, batch_size=1, webhook_allow_hosts=(receiver.host,)) as service:
+        ids = [service.post(WAV, webhook=receiver.url).json()["request_id"] for _ in range(3)]
+        wait_until(lambda: state(service, ids[0])["inference_status"]["status"] == "running")
+        assert [remove(service, each) for each in ids[:2]] == [204, 204]
+        assert [service.client.get(f"/v1/requests/{each}").status_code for each in ids] == [404, 404, 200]
+        assert [file.name for file in (tmp_path / "stored").iterdir()] == ids[2:]
+        steps.may_go.set()
+        assert [message["request_id"] for message in received(receiver)] == ids[2:]
+        wait_until(lambda: service.service.pool.jobs == 0)
+    assert len(receiver.messages) == 1
+
+
+def test_a_result_is_removed_by_who_may_see_it(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
+    anna, berta = (add_token(tmp_path / "tokens", name) for name in ("anna", "berta"))
+    with running(model, tmp_path, no_auth=False, webhook_allow_hosts=(receiver.host,)) as service:
+        service.client.headers["Authorization"] = f"Bearer {anna}"
+        request_id = service.post(WAV, webhook=receiver.url).json()["request_id"]
+        received(receiver)
+        service.client.headers["Authorization"] = f"Bearer {berta}"
+        assert remove(service, request_id) == 404
+        service.client.headers["Authorization"] = f"Bearer {anna}"
+        assert [remove(service, request_id) for _ in range(2)] == [204, 404]
+
+
+def test_what_is_removed_while_it_is_delivered_ends_with_that_attempt(
+    model: Whisper, tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.hangs = True
+    with running(model, tmp_path, webhook_allow_hosts=(receiver.host,), webhook_first_retry_s=0.05) as service:
+        request_id = service.post(WAV, webhook=receiver.url).json()["request_id"]
+        received(receiver)
+        assert remove(service, request_id) == 204
+        receiver.statuses, receiver.hangs = [500, 200], False
+        receiver.release.set()
+        assert service.post(WAV, webhook=receiver.url).status_code == 202  # deliveries go on
+        received(receiver, 2)
+        wait_until(lambda: service.app.state.background._store.pending() == 0)
+    assert len(receiver.messages) == 2
+
+
 def test_one_whose_receiver_is_dead_leaves_the_others_some_room(
     model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
 ) -> None:

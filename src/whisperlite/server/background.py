@@ -21,7 +21,7 @@ from whisperlite.server.problems import FULL, Problem, busy, is_shortage, proble
 from whisperlite.server.service import Service, files_of_requests, identity_of
 from whisperlite.server.webhooks.addresses import Addresses, LookUpError, WebhookRefusedError, parse_url
 from whisperlite.server.webhooks.delivery import Deliveries
-from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest
+from whisperlite.server.webhooks.store import NoSuchRequestError, StorageFullError, Store, StoredRequest
 
 _MOST_STARTS = 10  # of one request, before it is taken for what the service dies of
 _FORGET_EVERY_S = 600.0
@@ -153,6 +153,26 @@ class Background:
             },
         }
 
+    async def remove(self, request_id: str, owner: str) -> bool:
+        """End a request, whatever its state, and forget it; False: there is no such request of this token.
+
+        A delivery that has begun is not called back.
+
+        Raises:
+            Problem: 507: the disk is full.
+        """
+        if await self.find(request_id, owner) is None:
+            return False
+        try:
+            await asyncio.to_thread(self._store.remove, request_id)  # first: nobody begins it after that
+        except StorageFullError as error:
+            raise storage_full() from error
+        if (running := self._running.get(request_id)) is not None:
+            running.cancel()
+            await asyncio.wait([running])
+        await asyncio.to_thread((self._folder / request_id).unlink, missing_ok=True)
+        return True
+
     async def run(self) -> None:
         """Work until this is cancelled; what is not done by then is done after the next start."""
         works = [asyncio.ensure_future(work) for work in (self._deliveries.run(), self._forget(), self._start_all())]
@@ -198,6 +218,8 @@ class Background:
         except asyncio.CancelledError:
             self._store.end_start(request_id)  # an end in good order counts against no request
             raise
+        except NoSuchRequestError:
+            log("a request with a webhook was removed meanwhile")
         except StorageFullError as error:
             log("there is no room to begin a request", logging.ERROR, error=error)
             await asyncio.sleep(_AGAIN_S)

@@ -1,4 +1,4 @@
-"""`POST /v1/inference/{organisation}/{model}` and `GET /v1/requests/{id}`: the inference service."""
+"""`POST /v1/inference/{organisation}/{model}`, and `GET` and `DELETE /v1/requests/{id}`: the inference service."""
 
 from __future__ import annotations
 
@@ -48,10 +48,12 @@ async def infer(request: Request) -> Response:
         )
 
 
-async def find_request(request: Request) -> Response:
-    """The state of a request with a webhook, and its result when it is done."""
+async def find_or_remove(request: Request) -> Response:
+    """The state of a request with a webhook, and its result when it is done; or, with DELETE, its end."""
     background: Background = request.app.state.background
-    found = await background.find(request.path_params["id"], request.state.owner)
-    if found is None:
-        raise Problem(404, "There is no webhook request with this id; answers are kept for a limited time.")
-    return JSONResponse(found)
+    id, owner = request.path_params["id"], request.state.owner
+    if request.method == "DELETE" and await background.remove(id, owner):
+        return Response(status_code=204)
+    if request.method != "DELETE" and (found := await background.find(id, owner)) is not None:
+        return JSONResponse(found)
+    raise Problem(404, "There is no webhook request with this id; answers are kept for a limited time.")

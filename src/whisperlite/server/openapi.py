@@ -35,7 +35,7 @@ def document(names: Sequence[str], settings: Settings) -> Json:
         "security": [] if settings.no_auth else [{"token": []}],
         "paths": {
             "/v1/inference/{organisation}/{model}": {"post": _infer(names, settings)},
-            "/v1/requests/{id}": {"get": _find_request()},
+            "/v1/requests/{id}": {"get": _find_request(), "delete": _remove_request()},
             "/v1/audio/transcriptions": {"post": _openai(names, settings, "Transcribe a recording.")},
             "/v1/audio/translations": {"post": _openai(names, settings, "Translate a recording into English.")},
             "/v1/models": {
@@ -106,6 +106,13 @@ def _find_request() -> Json:
         *(401, 403, 404),
     )
     return {**operation, "parameters": [_path_parameter("id")]}
+
+
+def _remove_request() -> Json:
+    operation = _operation("End a request with a webhook, and forget it.", {}, 401, 403, 404, 507)
+    removed = {"description": "It is not transcribed or delivered any more, and nothing of it is kept."}
+    problems = {status: answer for status, answer in operation["responses"].items() if status != "200"}
+    return {**operation, "parameters": [_path_parameter("id")], "responses": {"204": removed, **problems}}
 
 
 def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:

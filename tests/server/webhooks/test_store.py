@@ -17,6 +17,7 @@ import pytest
 
 from whisperlite.server.webhooks.store import (
     _SCHEMA,
+    NoSuchRequestError,
     StorageFullError,
     Store,
     StoredRequest,
@@ -88,7 +89,7 @@ def test_each_start_is_counted_and_stored(store: Store) -> None:
 def test_what_is_not_queued_cannot_begin(store: Store) -> None:
     finished(store, "one")
     for id in ("one", "two"):
-        with pytest.raises(KeyError, match=id):
+        with pytest.raises(NoSuchRequestError, match=id):
             store.begin(id)
 
 
@@ -104,9 +105,9 @@ def test_a_finished_request_has_its_answer_and_is_due_at_once(store: Store) -> N
 
 def test_what_is_not_queued_cannot_be_finished(store: Store) -> None:
     finished(store, "one")
-    with pytest.raises(KeyError, match="one"):
+    with pytest.raises(NoSuchRequestError, match="one"):
         store.finish("one", {"text": "other"}, "done")
-    with pytest.raises(KeyError, match="two"):
+    with pytest.raises(NoSuchRequestError, match="two"):
         store.finish("two", ANSWER, "done")
 
 
@@ -209,8 +210,17 @@ def test_what_ended_before_a_time_is_forgotten(store: Store) -> None:
     assert kept == ["late", "due", "queued"]
 
 
+def test_what_is_removed_is_gone_whatever_its_state(store: Store) -> None:
+    finished(store, "done", "kept")
+    store.add(replace(REQUEST, id="queued"))
+    for id in ("done", "queued", "unknown"):
+        store.remove(id)
+    assert [id for id in ("done", "queued", "kept") if store.find(id) is not None] == ["kept"]
+    assert store.queued() == []
+
+
 def test_attempts_of_unknown_requests_are_errors(store: Store) -> None:
-    with pytest.raises(KeyError, match="one"):
+    with pytest.raises(NoSuchRequestError, match="one"):
         store.record_attempt("one", None, 1.0, None)
 
 

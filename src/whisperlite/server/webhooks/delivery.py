@@ -19,7 +19,7 @@ import httpcore2
 import whisperlite
 from whisperlite.server.webhooks.addresses import Addresses, CheckedBackend, WebhookRefusedError, parse_url
 from whisperlite.server.webhooks.signing import signed_headers
-from whisperlite.server.webhooks.store import StorageFullError, Store, StoredRequest
+from whisperlite.server.webhooks.store import NoSuchRequestError, StorageFullError, Store, StoredRequest
 
 logger = logging.getLogger("whisperlite.server")
 
@@ -133,6 +133,8 @@ class Deliveries:
             now = time.time()
             next_attempt = None if error is None or is_final else self._next_attempt(request, now)
             await self._record(request.id, error, now, next_attempt)
+        except NoSuchRequestError:
+            return  # it was removed meanwhile
         finally:
             del self._in_flight[request.id]
             self.wake()

@@ -73,6 +73,10 @@ class StorageFullError(StoreError):
     """There is no room on the disk, or it cannot be written."""
 
 
+class NoSuchRequestError(StoreError):
+    """There is no such request, or not any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRequest:
     """A request, as it is stored.
@@ -202,7 +206,7 @@ class Store:
         """Note that a request is transcribed from now on, and return it: `starts` counts this one too.
 
         Raises:
-            KeyError: no request of that id is queued.
+            NoSuchRequestError: no request of that id is queued.
         """
         with self._writing() as database:
             changed = database.execute(
@@ -221,7 +225,7 @@ class Store:
         """Set a request's answer, which is due for delivery from now on.
 
         Raises:
-            KeyError: no request of that id is queued.
+            NoSuchRequestError: no request of that id is queued.
             ValueError: the answer has a number that JSON does not have.
         """
         text, now = _stored(answer), time.time()
@@ -279,7 +283,7 @@ class Store:
             next_attempt: with an error: when it is to be tried again; None: never.
 
         Raises:
-            KeyError: there is no request of that id.
+            NoSuchRequestError: there is no request of that id.
         """
         delivered = now if error is None else None
         gave_up = now if error is not None and next_attempt is None else None
@@ -296,6 +300,11 @@ class Store:
         query = "SELECT COUNT(*) FROM requests WHERE delivered IS NULL AND gave_up IS NULL"
         ((count,),) = self._read(query) if owner is None else self._read(f"{query} AND owner = ?", owner)
         return int(count)
+
+    def remove(self, id: str) -> None:
+        """Delete a request, whatever its state; it may be gone."""
+        with self._writing() as database:
+            database.execute("DELETE FROM requests WHERE id = ?", (id,))
 
     def forget(self, before: float) -> None:
         """Delete what was delivered or given up before then."""
@@ -369,4 +378,4 @@ def _request(row: tuple[Any, ...]) -> StoredRequest:
 
 def _check_changed(cursor: sqlite3.Cursor, id: str) -> None:
     if cursor.rowcount == 0:
-        raise KeyError(id)
+        raise NoSuchRequestError(f"There is no request {id!r} in this state.")
