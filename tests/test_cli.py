@@ -345,6 +345,7 @@ def test_no_format_overwrites_another_input(capsys: pytest.CaptureFixture[str]) 
         "--max_line_width 42",
         "--max_line_width 42 --max_line_count 2",
         "--max_words_per_line 3",
+        "--break_at_sentences True",
     ],
 )
 def test_a_flag_of_subtitles_needs_words(flags: str, capsys: pytest.CaptureFixture[str]) -> None:

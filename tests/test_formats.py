@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -154,6 +154,67 @@ def test_languages_without_spaces_are_broken_between_words() -> None:
 # Differs: where openai-whisper fails or writes a file that readers misunderstand
 
 
+# Cues that follow sentences
+
+
+def test_a_cue_is_a_sentence_across_segments() -> None:
+    talk = spoken(
+        evenly([" We", " went", " home.", " Then"], 0.0, 0.5), evenly([" it", " rained,", " as", " ever."], 2.0, 0.5)
+    )
+    assert shown(talk, break_at_sentences=True) == [
+        ("00:00.000 --> 00:01.500", "We went home."),
+        ("00:01.500 --> 00:04.000", "Then it rained, as ever."),
+    ]
+
+
+@pytest.mark.parametrize("word", [" Dr.", " J.", " (Mrs.", " 3.14"])
+def test_not_every_dot_ends_a_sentence(word: str) -> None:
+    talk = spoken(evenly([" Here", " comes", word, " Smith."], 0.0, 0.5))
+    assert texts_of(talk, break_at_sentences=True) == [f"Here comes{word} Smith."]
+
+
+@pytest.mark.parametrize("end", [".", "?!", ".”", ".)", "。", "؟", "…"])
+def test_a_sentence_ends_in_many_ways(end: str) -> None:
+    talk = spoken(evenly([" All", " is", f" well{end}", " Really"], 0.0, 0.5))
+    assert texts_of(talk, break_at_sentences=True) == [f"All is well{end}", "Really"]
+
+
+def test_a_sentence_that_nobody_could_read_goes_with_the_next() -> None:
+    talk = spoken(evenly([" No.", " I", " never", " did.", " Yes."], 0.0, 0.4))
+    assert texts_of(talk, break_at_sentences=True) == ["No. I never did.", "Yes."]
+
+
+def test_a_pause_ends_a_sentence_too() -> None:
+    talk = spoken(said((" One", 0.0, 0.5), (" two", 3.0, 3.2), (" three", 6.1, 6.3)))
+    assert texts_of(talk, break_at_sentences=True) == ["One two", "three"]
+
+
+def test_a_long_sentence_is_halved_after_a_clause_near_its_middle() -> None:
+    talk = spoken(evenly([" One", " two", " three", " four,", " five", " six", " seven", " eight."], 0.0, 1.0))
+    assert texts_of(talk, break_at_sentences=True, max_cue_duration=6) == [
+        "One two three four,",
+        "five six seven eight.",
+    ]
+    assert texts_of(talk, break_at_sentences=True, max_cue_duration=2) == [
+        *("One two", "three four,", "five six", "seven eight.")
+    ]
+    early = spoken(evenly([" One,", " two", " three", " four", " five", " six"], 0.0, 1.0))
+    assert texts_of(early, break_at_sentences=True, max_cue_duration=4) == ["One, two three", "four five six"]
+
+
+def test_a_sentence_of_too_many_lines_or_words_is_halved() -> None:
+    talk = spoken(evenly([" One", " two", " three", " four", " five", " six."], 0.0, 1.0))
+    options: dict[str, Any] = {"break_at_sentences": True, "max_line_width": 10}
+    assert texts_of(talk, **options, max_line_count=2) == ["One two\nthree", "four five\nsix."]
+    assert texts_of(talk, **options) == ["One two\nthree four\nfive six."]
+    assert texts_of(talk, break_at_sentences=True, max_words_per_line=3) == ["One two three", "four five six."]
+
+
+def test_one_word_may_be_too_long_for_a_cue() -> None:
+    talk = spoken(said((" Well", 0.0, 5.0), (" then.", 5.0, 5.5)))
+    assert texts_of(talk, break_at_sentences=True, max_cue_duration=2) == ["Well", "then."]
+
+
 LAYOUTS = [{}, {"max_words_per_line": 1}, {"max_line_width": 40, "max_line_count": 2}]
 
 
@@ -259,11 +320,14 @@ def subtitle_options(draw: st.DrawFn) -> SubtitleOptions:
     width = draw(widths)
     count = draw(counts) if width is not None else None
     words_per_line = draw(counts) if count is None else None
+    follows_sentences = draw(st.booleans())
     return SubtitleOptions(
         highlight_words=draw(st.booleans()),
         max_line_width=width,
         max_line_count=count,
         max_words_per_line=words_per_line,
+        break_at_sentences=follows_sentences,
+        max_cue_duration=draw(st.none() | st.floats(0.1, 10.0)) if follows_sentences else None,
     )
 
 
@@ -295,11 +359,7 @@ def bare(text: str) -> str:
 @patient
 @given(transcriptions, subtitle_options())
 def test_no_word_is_lost_or_said_twice(transcription: Transcription, options: SubtitleOptions) -> None:
-    plain = SubtitleOptions(
-        max_line_width=options.max_line_width,
-        max_line_count=options.max_line_count,
-        max_words_per_line=options.max_words_per_line,
-    )
+    plain = replace(options, highlight_words=False)
     blocks = WRITERS["srt"].write(transcription, plain).split("\n\n")[:-1]
     written = "".join(block.split("\n", 2)[2] for block in blocks)
     said_by = (
@@ -336,11 +396,16 @@ def test_options_are_frozen() -> None:
         {"max_line_count": "2", "max_line_width": 10},
         {"max_words_per_line": 0},
         {"highlight_words": 1},
+        {"break_at_sentences": 1},
+        {"max_cue_duration": 0.0, "break_at_sentences": True},
+        {"max_cue_duration": "6", "break_at_sentences": True},
     ],
     ids=str,
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(wrong: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=r"is not allowed: it takes (an integer of at least 1|True or False)"):
+    with pytest.raises(
+        OptionError, match=r"is not allowed: it takes (an integer of at least 1|a number|a finite number|True or False)"
+    ):
         SubtitleOptions(**wrong)
 
 
@@ -349,6 +414,7 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(wrong: dict[str, Any]) ->
     [
         ("max_line_count=2", {"max_line_count": 2}),
         ("max_words_per_line=3", {"max_line_width": 42, "max_line_count": 2, "max_words_per_line": 3}),
+        ("max_cue_duration=6", {"max_cue_duration": 6}),
     ],
 )
 def test_an_option_that_others_leave_no_effect_is_refused(ignored: str, options: dict[str, int]) -> None:

@@ -7,7 +7,7 @@ Path("talk.srt").write_text(render(result, "srt", max_line_width=42, max_line_co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from whisperlite.errors import OptionError
@@ -37,7 +37,7 @@ class Writer:
     options: frozenset[str] = frozenset()
 
 
-_CUES = frozenset({"highlight_words", "max_line_width", "max_line_count", "max_words_per_line"})
+_CUES = frozenset(definition.name for definition in fields(SubtitleOptions))
 
 WRITERS: Mapping[str, Writer] = MappingProxyType(
     {
@@ -60,13 +60,16 @@ def render(
     max_line_width: int | None = None,
     max_line_count: int | None = None,
     max_words_per_line: int | None = None,
+    break_at_sentences: bool = False,
+    max_cue_duration: float | None = None,
 ) -> str:
     """The text of a file of that format; write it as UTF-8.
 
     Args:
         transcription: what `transcribe` returned; with `word_timestamps=True` for the options below.
         format: "txt", "json", "srt", "vtt", "tsv" or "lrc".
-        highlight_words, max_line_width, max_line_count, max_words_per_line: see `SubtitleOptions`.
+        highlight_words, max_line_width, max_line_count, max_words_per_line, break_at_sentences, max_cue_duration: see
+            `SubtitleOptions`.
 
     Raises:
         OptionError: an unknown format, or an option that is wrong, that the format cannot follow, or that needs words
@@ -84,6 +87,8 @@ def render(
         max_line_width=max_line_width,
         max_line_count=max_line_count,
         max_words_per_line=max_words_per_line,
+        break_at_sentences=break_at_sentences,
+        max_cue_duration=max_cue_duration,
     )
     refuse_inapplicable(options, [format])
     if options.given and _lacks_words(transcription):

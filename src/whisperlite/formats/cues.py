@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from whisperlite.formats.sentences import fitting, sentences
 from whisperlite.formats.subtitle_options import SubtitleOptions
 from whisperlite.formats.timestamps import to_milliseconds
 from whisperlite.results import Segment, Transcription, Word
@@ -47,7 +48,7 @@ def cues(transcription: Transcription, options: SubtitleOptions, escape: Escape 
             [text] = _texts([run.text], escape)
             yield Cue(run.start, run.end, _one_block(text.strip()))
             continue
-        for words in _laid_out(run, options):
+        for words in (laid_out for part in _parts(run, options) for laid_out in _laid_out(part, options)):
             if any(word.word.strip() for word in words):
                 texts = _texts([word.word for word in words], escape)
                 yield from _highlighted(words, texts) if options.highlight_words else (_cue(words, texts),)
@@ -59,9 +60,10 @@ def _runs(segments: Sequence[Segment], options: SubtitleOptions) -> Iterator[Seq
     A segment whose words were looked for and that has none, though it has a text, is not shown: a word across two
     segments belongs to one of them (correction 26), with the whole of its text.
     """
+    flows = options.max_line_count is not None or options.break_at_sentences
     over_segments: list[Word] = []
     for segment in segments:
-        if segment.words and options.max_line_count is not None:
+        if segment.words and flows:
             over_segments += segment.words
         elif segment.words:
             count = options.max_words_per_line or _MAX_WORDS_PER_LINE
@@ -73,6 +75,25 @@ def _runs(segments: Sequence[Segment], options: SubtitleOptions) -> Iterator[Seq
             yield segment
     if over_segments:
         yield over_segments
+
+
+def _parts(words: Sequence[Word], options: SubtitleOptions) -> Iterator[Sequence[Word]]:
+    """Cut a run into sentences, and those into parts that fit a cue, if cues are to follow sentences."""
+    if not options.break_at_sentences:
+        yield words
+        return
+    for sentence in sentences(words):
+        yield from fitting(sentence, lambda part: _fits(part, options))
+
+
+def _fits(words: Sequence[Word], options: SubtitleOptions) -> bool:
+    """Whether words can be shown as one cue."""
+    duration_s = words[-1].end - words[0].start
+    return (
+        (options.max_cue_duration is None or duration_s <= options.max_cue_duration)
+        and (options.max_words_per_line is None or len(words) <= options.max_words_per_line)
+        and (options.max_line_count is None or len(list(_laid_out(words, options))) == 1)
+    )
 
 
 def _laid_out(words: Sequence[Word], options: SubtitleOptions) -> Iterator[list[Word]]:

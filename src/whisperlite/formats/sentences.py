@@ -1,0 +1,62 @@
+"""Words → the runs of words that are cues where cues follow sentences. Not in the reference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from whisperlite.results import Word
+
+_PAUSE_S = 3.0  # between the beginnings of two words: what comes after it is not the same sentence
+_SHORTEST_S = 1.0  # a shorter sentence shares a cue with the next one: nobody could read it
+_CLOSING = "\"')\\]}»”’」』】"
+_SENTENCE_END = re.compile(f"[.!?…。．！？؟।۔][{_CLOSING}]*$")
+_CLAUSE_END = re.compile(f"[,;:，、；：،—–][{_CLOSING}]*$")
+# A dot after these ends no sentence, nor after a single letter.
+_ABBREVIATIONS = frozenset({"dr", "jr", "mr", "mrs", "ms", "prof", "sr", "st", "vs"})
+_ABBREVIATED = re.compile(r"\W*(\w+)\.$")
+
+
+def sentences(words: Iterable[Word]) -> Iterator[list[Word]]:
+    """Cut words after the end of a sentence and before a long pause."""
+    sentence: list[Word] = []
+    for word in words:
+        if sentence and (word.start - sentence[-1].start > _PAUSE_S or _is_complete(sentence)):
+            yield sentence
+            sentence = []
+        sentence.append(word)
+    if sentence:
+        yield sentence
+
+
+def fitting(words: Sequence[Word], fits: Callable[[Sequence[Word]], bool]) -> Iterator[Sequence[Word]]:
+    """Halve a run of words until each part fits, or is one word."""
+    if len(words) < 2 or fits(words):
+        yield words
+        return
+    cut = _best_cut(words)
+    yield from fitting(words[:cut], fits)
+    yield from fitting(words[cut:], fits)
+
+
+def _is_complete(words: Sequence[Word]) -> bool:
+    last = words[-1].word.rstrip()
+    abbreviated = _ABBREVIATED.match(last)
+    if abbreviated is not None and (len(abbreviated[1]) == 1 or abbreviated[1].lower() in _ABBREVIATIONS):
+        return False
+    return _SENTENCE_END.search(last) is not None and words[-1].end - words[0].start >= _SHORTEST_S
+
+
+def _best_cut(words: Sequence[Word]) -> int:
+    """The index of the word that begins the second half: after a clause near the middle or, without one, nearest."""
+    start, end = words[0].start, words[-1].end
+    middle, quarter = (start + end) / 2, (end - start) / 4
+
+    def distance(index: int) -> tuple[float, float]:
+        return abs(words[index].start - middle), abs(index - len(words) / 2)
+
+    cuts = range(1, len(words))
+    clauses = [
+        index for index in cuts if _CLAUSE_END.search(words[index - 1].word.rstrip()) and distance(index)[0] <= quarter
+    ]
+    return min(clauses or cuts, key=distance)
