@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.models import STRUCTURES, random_mel, random_network, random_tensors
+from whisperlite.nn.attention import attend
 from whisperlite.nn.build import HEAD, build_network, expected_shapes
 from whisperlite.nn.cache import Cache
-from whisperlite.nn.network import Convolution, Network, attend
+from whisperlite.nn.network import Convolution, Network
 
 CPU = torch.device("cpu")
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
