@@ -228,13 +228,30 @@ class Options:
     @property
     def temperatures(self) -> tuple[float, ...]:
         """The ladder: the temperatures tried in turn while an attempt fails."""
-        if isinstance(self.temperature, tuple):
-            return self.temperature
-        first, increment = float(self.temperature), self.temperature_increment_on_fallback  # type: ignore[arg-type]
+        given: float | tuple[float, ...] = self._kept("temperature")
+        if isinstance(given, tuple):
+            return given
+        first, increment = given, self.temperature_increment_on_fallback
         if increment is None or first > 1.0:  # where the reference's ladder is empty (correction 15)
             return (first,)
         count = math.floor((1.0 - first) / increment + 1e-6) + 1
         return tuple(round(first + rung * increment, 9) for rung in range(count))
+
+    @property
+    def suppressed_ids(self) -> tuple[int, ...]:
+        """`suppress_tokens` as ids; -1 stands for the non-speech set."""
+        ids: tuple[int, ...] = self._kept("suppress_tokens")
+        return ids
+
+    @property
+    def detectable_languages(self) -> tuple[str, ...] | None:
+        """The codes that detection can choose from; None: all languages of the model."""
+        codes: tuple[str, ...] | None = self._kept("allowed_languages")
+        return codes
+
+    def _kept(self, name: str) -> Any:
+        """A field as `check_fields` has normalised it, which its type, made for callers, does not say."""
+        return getattr(self, name)
 
     @property
     def beams(self) -> int:
@@ -249,7 +266,7 @@ class Options:
     @property
     def vad(self) -> VadOptions | None:
         """How speech is found; None: it is not looked for."""
-        given: VadOptions | None = self.vad_options  # type: ignore[assignment]  # normalised
+        given: VadOptions | None = self._kept("vad_options")
         if self.is_chunked:
             # Short pauses will do to cut at; a chunk is one window where it can be.
             chosen = given or VadOptions()
@@ -267,9 +284,9 @@ class Options:
     @property
     def clips(self) -> tuple[tuple[float, float | None], ...]:
         """(start, end) of the parts to transcribe, in seconds; an end of None is that of the recording."""
-        times: tuple[float | None, ...] = tuple(self.clip_timestamps) or (0.0,)  # type: ignore[arg-type]
-        ends = times[1::2] + (None,) * (len(times) % 2)
-        return tuple((start or 0.0, end) for start, end in zip(times[::2], ends, strict=True))
+        times: tuple[float, ...] = self._kept("clip_timestamps") or (0.0,)
+        ends = (*times[1::2], *(None,) * (len(times) % 2))
+        return tuple(zip(times[::2], ends, strict=True))
 
 
 class OptionsDict(TypedDict, total=False):

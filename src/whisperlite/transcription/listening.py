@@ -180,14 +180,12 @@ class Listening:
         ]
 
     def _allowed(self, probabilities: dict[str, float]) -> dict[str, float]:
-        return among(finite(probabilities), self.options.allowed_languages)
+        return among(finite(probabilities), self.options.detectable_languages)
 
 
 def detection_of(options: Options) -> Detection:
     """With nothing heard yet."""
-    allowed = options.allowed_languages
-    assert allowed is None or isinstance(allowed, tuple), "options are normalised when they are made"
-    return Detection(allowed, options.language_detection_threshold)
+    return Detection(options.detectable_languages, options.language_detection_threshold)
 
 
 def detection_places(parts: Sequence[Clip], options: Options) -> list[int]:
