@@ -66,7 +66,7 @@ class Rows:
         self._suppressed = zeros(slots, n_vocab, dtype=torch.float32)  # what is added to logits
         self._timed = zeros(rows, dtype=torch.bool)
         self._text_until = zeros(rows)  # timestamps after <|0.00|>
-        self._state = TimestampState.after((), tokenizer.timestamp_begin, rows=rows, device=device)
+        self._state = TimestampState.after((), tokenizer.timestamps, rows=rows, device=device)
 
     @property
     def _each(self) -> tuple[Tensor, ...]:
@@ -88,7 +88,7 @@ class Rows:
         """A slot begins, with the forced part of its answer."""
         rows, forced, device = self.of_slot(index), ask.prompt.forced, self.tokens.device
         self.tokens[rows, : len(forced)] = torch.tensor(forced, dtype=torch.long, device=device)
-        fresh = TimestampState.after(forced, self._tokenizer.timestamp_begin, rows=self._queries, device=device)
+        fresh = TimestampState.after(forced, self._tokenizer.timestamps, rows=self._queries, device=device)
         self._state.data[rows] = fresh.data
         self._written[rows], self._before[rows] = len(forced), len(ask.prompt.tokens) - len(forced)
         self._used[rows], self.sums[rows], self.done[rows] = 1, 0.0, False
@@ -156,7 +156,7 @@ class Rows:
             self.tokens[rows, next(iter(counts))] = tokens
         self._written[rows] += self._used[rows]
         self.last[rows] = tokens
-        advanced = self._state.of(rows).advanced(tokens, self._tokenizer.timestamp_begin)
+        advanced = self._state.of(rows).advanced(tokens, self._tokenizer.timestamps)
         self._state.data[rows] = advanced.data
 
     def ends(self, rows: slice | Tensor) -> Tensor:

@@ -31,9 +31,9 @@ class TimestampState:
     data: Tensor
 
     @staticmethod
-    def after(answer: Sequence[int], timestamp_begin: int, *, rows: int, device: torch.device) -> TimestampState:
+    def after(answer: Sequence[int], timestamps: range, *, rows: int, device: torch.device) -> TimestampState:
         """The state of `rows` rows that all begin with the same answer."""
-        is_time = [timestamp_begin <= token < timestamp_begin + N_TIMESTAMPS for token in answer]
+        is_time = [token in timestamps for token in answer]
         times = [token for token, is_one in zip(answer, is_time, strict=True) if is_one]
         is_last = bool(answer) and is_time[-1]
         is_penultimate = len(answer) < 2 or is_time[-2]
@@ -55,10 +55,10 @@ class TimestampState:
     def of(self, rows: slice | Tensor) -> TimestampState:
         return TimestampState(self.data[rows])
 
-    def advanced(self, tokens: Tensor, timestamp_begin: int) -> TimestampState:
+    def advanced(self, tokens: Tensor, timestamps: range) -> TimestampState:
         """After one more token in each row."""
-        index, count = tokens - timestamp_begin, self.data[:, 3]
-        is_time = (index >= 0) & (index < N_TIMESTAMPS)
+        count = self.data[:, 3]
+        is_time = (tokens >= timestamps.start) & (tokens < timestamps.stop)
         last = torch.where(is_time, tokens, self.last)
         return TimestampState(torch.stack([last, is_time.long(), (self.is_last | (count == 0)).long(), count + 1], 1))
 

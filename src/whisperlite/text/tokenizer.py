@@ -330,6 +330,11 @@ class Tokenizer:
         """`<|0.00|>`; each of the following 1500 ids is 0.02 s later."""
         return self.vocabulary.special_ids[names.TIMESTAMPS[0]]
 
+    @cached_property
+    def timestamps(self) -> range:
+        """The ids of the timestamps, `<|0.00|>` to `<|30.00|>`, each 0.02 s later than the one before."""
+        return range(self.timestamp_begin, self.timestamp_begin + len(names.TIMESTAMPS))
+
     # Sets that the rules of decoding ban
 
     @cached_property
