@@ -18,6 +18,7 @@ from torch import Tensor
 
 from whisperlite.decoding.asks import Beam, Decode, Sample
 from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.lane_cache import LaneCache
 from whisperlite.decoding.prefill import Prefill
 from whisperlite.decoding.replays import Replays, rounded_up
 from whisperlite.decoding.rows import Rows
@@ -34,7 +35,7 @@ from whisperlite.decoding.search import (
     places,
 )
 from whisperlite.decoding.slot import Slot
-from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
+from whisperlite.nn.cache import Cache
 from whisperlite.nn.network import Network
 from whisperlite.text.prompt import Prompt
 from whisperlite.text.tokenizer import Tokenizer
@@ -73,23 +74,20 @@ class Lane:
         self.slots: list[Slot] = []
         self.width = width
         dims, device = network.dims, network.device
-        rows, capacity = width * queries, dims.n_text_ctx
-        shape = (dims.n_text_layer, rows, dims.n_text_head, capacity, dims.n_text_state // dims.n_text_head)
-        # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
-        self.keys, self.values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
-        self.cross: CrossKeysValues | None = None
+        rows = width * queries
         self._replays = new_replays()
+        copies_cross = width > 1 or self._replays is not None or prefill is not None
+        self.cache = LaneCache(network, width=width, queries=queries, copies_cross=copies_cross)
         replayed_rows = rows if self._replays is not None else 0  # all replays write into one result
         self._logits = torch.empty((replayed_rows, dims.n_vocab), dtype=torch.float32, device=device)
         self._ends = torch.empty((replayed_rows, 2), dtype=torch.bool, device=device)
         self._beams = BeamStep.empty(replayed_rows // queries, queries, device)
-        self._keeps_cross = width > 1 or self._replays is not None or prefill is not None
         self._knows_ends = True  # else there are greedy or sampled slots of which the device has to be asked
         self.rows = Rows(
             tokenizer,
             slots=width,
             queries=queries,
-            capacity=capacity,
+            capacity=dims.n_text_ctx,
             n_vocab=dims.n_vocab,
             device=device,
             is_remote=device.type != "cpu" or self._replays is not None,
@@ -106,14 +104,9 @@ class Lane:
             prefill=self._prefill,
             new_replays=self._new_replays,
         )
-        count, rows, used = len(self.slots), self._n_rows, max((slot.length for slot in self.slots), default=0)
-        for new, old in ((wider.keys, self.keys), (wider.values, self.values)):
-            new[:, :rows, :, :used] = old[:, :rows, :, :used]
+        count, used = len(self.slots), max((slot.length for slot in self.slots), default=0)
+        wider.cache.take_over(self.cache, count, used)
         wider.rows.take_over(self.rows, count)
-        for index in range(count):
-            assert self.cross is not None, "a lane with slots has keys to look at"
-            keys, values = (x[:, index : index + 1] for x in (self.cross.keys, self.cross.values))
-            wider._place_cross(index, CrossKeysValues(keys, values))
         wider.slots = self.slots
         return wider
 
@@ -121,12 +114,9 @@ class Lane:
     def _n_rows(self) -> int:
         return len(self.slots) * self.queries
 
-    def _cache(self) -> Cache:
+    def active_cache(self) -> Cache:
         """What the decoder remembers of all active rows."""
-        assert self.cross is not None, "a lane with slots has keys to look at"
-        lengths = tuple(slot.length for slot in self.slots for _ in range(self.queries))
-        cross = CrossKeysValues(*(x[:, : len(self.slots)] for x in (self.cross.keys, self.cross.values)))
-        return Cache(self.keys, self.values, cross, lengths)
+        return self.cache.active([slot.length for slot in self.slots])
 
     @torch.inference_mode()
     def admit(self, ticket: int, ask: Decode, encoding: Encoding) -> None:
@@ -151,7 +141,7 @@ class Lane:
     def step(self) -> None:
         """One more token in every active row."""
         if self._replays is None or not self._step_replayed(self._replays):
-            logits = self.network.decoder(self.rows.last[: self._n_rows, None], self._cache())[0][:, 0]
+            logits = self.network.decoder(self.rows.last[: self._n_rows, None], self.active_cache())[0][:, 0]
             self._choose(logits, range(len(self.slots)))
 
     def _step_replayed(self, replays: Replays) -> bool:
@@ -179,7 +169,7 @@ class Lane:
     def _replayed(self, kind: str, replays: Replays, call: Callable[[int, int], Tensor]) -> Tensor | None:
         """What a call gives for as many slots and positions as there are, or some more; None: it was not made."""
         longest = max(slot.length for slot in self.slots)
-        most = self.keys.shape[3]
+        most = self.cache.capacity
         size = rounded_up(len(self.slots), longest + 1, most_slots=self.width, most_positions=most)
         return replays.replay((kind, *size), lambda: call(*size))
 
@@ -214,10 +204,7 @@ class Lane:
 
     def _fixed_logits(self, slots: int, positions: int) -> Tensor:
         rows = slots * self.queries
-        assert self.cross is not None, "a lane with slots has keys to look at"
-        keys, values = (x[:, :rows, :, :positions] for x in (self.keys, self.values))
-        cross = CrossKeysValues(self.cross.keys[:, :slots], self.cross.values[:, :slots])
-        memory = FixedCache(keys, values, cross, self.rows.lengths(rows))
+        memory = self.cache.fixed(slots, positions, self.rows.lengths(rows))
         return self.network.decoder.next_logits(self.rows.last[:rows], memory)
 
     @torch.inference_mode()
@@ -256,37 +243,22 @@ class Lane:
         uniforms = draw_uniforms(ask.seed, limit, self.queries) if sampled else torch.empty(0, device="cpu")
         return limit, uniforms.to(self.network.device)
 
-    def _place_cross(self, index: int, cross: CrossKeysValues) -> None:
-        if not self._keeps_cross:
-            self.cross = cross  # one window at a time: no copy
-            return
-        if self.cross is None:
-            layers, _, *rest = cross.keys.shape
-            self.cross = CrossKeysValues(*(cross.keys.new_empty((layers, self.width, *rest)) for _ in range(2)))
-        self.cross.keys[:, index], self.cross.values[:, index] = cross.keys[:, 0], cross.values[:, 0]
-
     def _read_prompt(self, prompt: Prompt, encoding: Encoding) -> tuple[Tensor, Tensor]:
         """Place what the last slot looks at; logits (V,) at <|startoftranscript|> and (1, V) at the end of its prompt.
 
         One row reads it for all queries.
         """
         index = len(self.slots) - 1
-        row, count = index * self.queries, len(prompt.tokens)
         read = None if self._prefill is None else self._prefill.read(prompt, encoding)
-        self._place_cross(index, encoding.cross if read is None else read.cross)
-        if self._keeps_cross and self.network.device.type != "cpu":
+        self.cache.place_cross(index, encoding.cross if read is None else read.cross)
+        if self.cache.copies_cross and self.network.device.type != "cpu":
             encoding.forget_cross()  # a copy is here; a second attempt computes it again, since memory is dearer there
         if read is not None:
-            for storage, new in ((self.keys, read.keys), (self.values, read.values)):
-                storage[:, row : row + self.queries, :, :count] = new
+            self.cache.place_text(index, read.keys, read.values)
             return read.logits[0], read.logits[1:]
-        assert self.cross is not None, "it has just been placed"
-        cross = CrossKeysValues(*(x[:, index : index + 1] for x in (self.cross.keys, self.cross.values)))
-        cache = Cache(self.keys[:, row : row + 1], self.values[:, row : row + 1], cross, (0,))
-        hidden, _ = self.network.decoder.hidden(torch.tensor([prompt.tokens], device=self.network.device), cache)
-        for storage in (self.keys, self.values):
-            used = storage[:, row : row + self.queries, :, :count]
-            used[:, 1:] = used[:, :1]
+        tokens = torch.tensor([prompt.tokens], device=self.network.device)
+        hidden, _ = self.network.decoder.hidden(tokens, self.cache.first_row(index))
+        self.cache.repeat_first_row(index, len(prompt.tokens))
         logits = self.network.decoder.logits(hidden[0, [prompt.sot_index, -1]])
         return logits[0], logits[1:]
 
@@ -411,7 +383,7 @@ class Lane:
         """Let rows continue what others of their slot hold."""
         targets = [row for each in moves for row in each.targets]
         sources = [row for each in moves for row in each.sources]
-        cache = self._cache().advanced(1)  # the last token's position has just been written
+        cache = self.active_cache().advanced(1)  # the last token's position has just been written
         if not self.rows.is_remote:  # else what differs between them would have to be waited for
             for each in moves:
                 cache.move(each.targets, each.sources, start=self._parting(each))
@@ -461,26 +433,9 @@ class Lane:
         )
 
     def _remove(self, index: int) -> None:
-        """Free a slot; the last one moves into its place.
-
-        What lies past a row's length is weighted by 0, and what overflowed there would still come through: 0 · NaN is
-        NaN. So what was written is cleared: `length` positions, and one more, which a prompt has written where no
-        token was chosen after it.
-        """
+        """Free a slot; the last one moves into its place."""
         end = len(self.slots) - 1
-        target, source = self.rows.of_slot(index), self.rows.of_slot(end)
-        left, used = self.slots[index].length, self.slots[end].length
-        for storage in (self.keys, self.values):
-            if index != end:
-                storage[:, target, :, :used] = storage[:, source, :, :used]
-                storage[:, target, :, used : left + 1] = 0.0
-            storage[:, source, :, : used + 1] = 0.0
+        self.cache.remove(index, end, removed_length=self.slots[index].length, last_length=self.slots[end].length)
         self.rows.remove(index, end)
-        if index != end:
-            if self.cross is not None and self._keeps_cross:
-                for storage in (self.cross.keys, self.cross.values):
-                    storage[:, index] = storage[:, end]
-            self.slots[index] = self.slots[end]
+        self.slots[index] = self.slots[end]
         self.slots.pop()
-        if not self.slots and not self._keeps_cross:
-            self.cross = None

@@ -24,6 +24,14 @@ class CrossKeysValues:
     keys: Tensor
     values: Tensor
 
+    def windows(self, which: slice) -> CrossKeysValues:
+        """Some of the windows, as views."""
+        return CrossKeysValues(self.keys[:, which], self.values[:, which])
+
+    def span(self, first: int, end: int) -> CrossKeysValues:
+        """A part of every window, in frames of 20 ms, as views."""
+        return CrossKeysValues(self.keys[:, :, :, first:end], self.values[:, :, :, first:end])
+
 
 @dataclass(frozen=True, slots=True)
 class Cache:
