@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -286,6 +286,8 @@ def test_that_torch_means_to_take_operators_out_is_not_said_to_users() -> None:
 
 def test_a_filter_that_another_thread_sets_while_operators_are_probed_stays() -> None:
     class Meanwhile:
+        is_exact: ClassVar = False
+
         @staticmethod
         def of(*_: object) -> Linear:
             warnings.filterwarnings("ignore", "of another thread")

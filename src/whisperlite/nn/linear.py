@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -51,9 +51,8 @@ def linear(
         int8: round the weight to 8 bits.
         output: type of the result; None: that of `weight`.
     """
-    output = output or weight.dtype
     if int8:
-        return _int8_linear(weight, bias, few_rows=few_rows, output=output)
+        return _int8_linear(weight, bias, few_rows=few_rows, output=output or weight.dtype)
     in_float32 = weight.dtype == torch.float32 and few_rows
     if weight.device.type == "cpu" and (in_float32 or weight.dtype == torch.bfloat16):
         if in_float32 and _works(_HalvesLinear, weight.dtype) and _are_halves(weight):
@@ -77,13 +76,22 @@ def _are_halves(weight: Tensor) -> bool:
 
 def _int8_linear(weight: Tensor, bias: Tensor | None, *, few_rows: bool, output: torch.dtype) -> Linear:
     """Measured on a processor with 8-bit dot products: for up to some hundred rows fbgemm is faster, then oneDNN."""
-    kinds: list[Any] = [_FbgemmLinear, _OnednnLinear] if few_rows else [_OnednnLinear, _FbgemmLinear]
+    kinds = (_FbgemmLinear, _OnednnLinear) if few_rows else (_OnednnLinear, _FbgemmLinear)
     if weight.device.type == "cpu":
         for kind in kinds:
             if _works(kind, torch.float32):
-                made: Linear = kind.of(weight, bias, output)
-                return made
+                return kind.of(weight, bias, output)
     return _WeightOnlyLinear.of(weight, bias, output)
+
+
+class _Kind(Protocol):
+    """A class of layers whose operators may be missing here, or give something else."""
+
+    is_exact: ClassVar[bool]
+    """Whether nothing but float32's own rounding is lost, given weights in float32 that are float16 numbers."""
+
+    @staticmethod
+    def of(weight: Tensor, bias: Tensor | None) -> Linear: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,7 @@ class _PlainLinear:
 class _PackedLinear:
     """oneDNN, with the weight in its own order."""
 
+    is_exact: ClassVar = True
     weight: Tensor  # opaque
     bias: Tensor | None
 
@@ -125,6 +134,7 @@ class _HalvesLinear:
     `rows_at_once`.
     """
 
+    is_exact: ClassVar = True
     weight: Any  # opaque
     rows_at_once: int
 
@@ -225,6 +235,7 @@ class _Int8Linear:
         output: type of the result.
     """
 
+    is_exact: ClassVar = False
     weight: Any
     bias: Tensor
     output: torch.dtype
@@ -253,7 +264,7 @@ def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class _FbgemmLinear(_Int8Linear):
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _FbgemmLinear:
+    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype = torch.float32) -> _FbgemmLinear:
         rounded, scale = _rounded(weight, _weight_levels())
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         quantised = torch._make_per_channel_quantized_tensor(rounded, scale, zeros, 0)
@@ -273,7 +284,7 @@ class _OnednnLinear(_Int8Linear):
     zeros: Tensor
 
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _OnednnLinear:
+    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype = torch.float32) -> _OnednnLinear:
         rounded, scale = _rounded(weight, _weight_levels())
         packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
@@ -322,29 +333,25 @@ def multiplies(dtype: torch.dtype) -> bool:
     return _works(_PackedLinear, dtype)
 
 
-def _works(kind: Any, dtype: torch.dtype) -> bool:
+def _works(kind: type[_Kind], dtype: torch.dtype) -> bool:
     """Whether this torch has the private operators of a kind and they compute what `F.linear` does."""
     return _probed(kind, dtype, torch.backends.quantized.engine)  # which a program may change
 
 
 @cache
-def _probed(kind: Any, dtype: torch.dtype, engine: str) -> bool:  # noqa: ARG001 - a reason to look again
+def _probed(kind: type[_Kind], dtype: torch.dtype, engine: str) -> bool:  # noqa: ARG001 - a reason to look again
     generator = torch.Generator("cpu").manual_seed(0)
     shapes = ((96, 64), (96,), (3, 5, 64))
     weight, bias, x = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
     weight = weight.half().float()
     weight[0] = x[0, 0] = 1.0  # what adds up to most
-    exact = dtype == torch.float32 and kind in (_PackedLinear, _HalvesLinear, _SmallHalvesLinear)
     _silence_deprecations()
     try:
         # The user's autocast would round what is expected, and one answer counts for the whole process.
         with torch.autocast("cpu", enabled=False):
             expected = F.linear(x, weight, bias)
-            if kind in (_PackedLinear, _HalvesLinear, _SmallHalvesLinear):
-                found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))
-            else:
-                found = kind.of(weight, bias, torch.float32)(x)
+            found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False  # another torch, or another processor: the operators are gone or take other arguments
-    near = 1e-4 if exact else 0.05 * expected.abs().amax(-1, keepdim=True)
+    near = 1e-4 if kind.is_exact and dtype == torch.float32 else 0.05 * expected.abs().amax(-1, keepdim=True)
     return bool(((found.float() - expected).abs() <= near).all())
