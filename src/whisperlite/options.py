@@ -214,16 +214,13 @@ class Options:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _refuse_contradictions(self)
-        if self.patience not in (None, 1.0) and self.beams == 1:
-            raise OptionError(
-                f"patience={self.patience} needs a beam search: give beam_size of 2 or more.", option="patience"
-            )
-        if self.beams > 1 and self.max_candidates < 1:
-            raise OptionError(
-                f"beam_size={self.beam_size} with patience={self.patience} leaves no hypothesis to keep.",
-                option="patience",
-            )
+        # An option that could have no effect is refused, never ignored.
+        _refuse_unused_words(self)
+        _refuse_unused_prompt(self)
+        _refuse_vad(self)
+        _refuse_detection(self)
+        _refuse_timestamps(self)
+        _refuse_empty_search(self)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -350,60 +347,89 @@ def as_arguments(options: Options) -> OptionsDict:
     return cast(OptionsDict, {each.name: getattr(options, each.name) for each in fields(options)})
 
 
-def _refuse_contradictions(options: Options) -> None:
-    """An option that cannot apply is refused, never ignored."""
-
-    def refuse(name: str, message: str) -> None:
-        raise OptionError(message, option=name)
-
-    if options.hallucination_silence_threshold is not None and not options.word_timestamps:
-        refuse(
-            "hallucination_silence_threshold",
+def _refuse_unused_words(options: Options) -> None:
+    if options.word_timestamps:
+        return
+    if options.hallucination_silence_threshold is not None:
+        raise OptionError(
             "hallucination_silence_threshold looks at the times of words: give word_timestamps=True with it.",
+            option="hallucination_silence_threshold",
         )
-    changed = {name for name in ("prepend_punctuations", "append_punctuations") if _is_changed(options, name)}
-    if changed and not options.word_timestamps:
-        name = min(changed)
-        refuse(name, f"{name} is about the words of word_timestamps: give word_timestamps=True with it.")
+    for name in ("append_punctuations", "prepend_punctuations"):
+        if _is_changed(options, name):
+            message = f"{name} is about the words of word_timestamps: give word_timestamps=True with it."
+            raise OptionError(message, option=name)
+
+
+def _refuse_unused_prompt(options: Options) -> None:
     if options.carry_initial_prompt and options.initial_prompt is None:
-        refuse(
-            "carry_initial_prompt",
+        raise OptionError(
             "carry_initial_prompt=True carries initial_prompt on: give an initial_prompt with it.",
+            option="carry_initial_prompt",
         )
+
+
+def _refuse_vad(options: Options) -> None:
     if options.vad_options is not None and options.vad is None:
-        refuse("vad_options", "vad_options say how speech is found: give vad_filter=True or chunking='vad' with them.")
+        raise OptionError(
+            "vad_options say how speech is found: give vad_filter=True or chunking='vad' with them.",
+            option="vad_options",
+        )
     if options.is_chunked and options.vad_filter:
-        refuse("vad_filter", "chunking='vad' listens for speech itself: leave vad_filter out; vad_options say how.")
+        raise OptionError(
+            "chunking='vad' listens for speech itself: leave vad_filter out; vad_options say how.", option="vad_filter"
+        )
     if options.is_chunked and options.prefix is not None:
-        refuse("prefix", "prefix is how the first window begins; with chunking='vad' there are many that are first.")
+        raise OptionError(
+            "prefix is how the first window begins; with chunking='vad' there are many that are first.", option="prefix"
+        )
+
+
+def _refuse_detection(options: Options) -> None:
+    has_threshold = _is_changed(options, "language_detection_threshold")
+    of_several = {
+        "language_detection_segments": options.language_detection_segments > 1,
+        "language_detection_threshold": has_threshold,
+    }
     if options.language is not None:
         detecting = {
             "multilingual": options.multilingual,
             "allowed_languages": options.allowed_languages is not None,
-            "language_detection_segments": options.language_detection_segments > 1,
-            "language_detection_threshold": _is_changed(options, "language_detection_threshold"),
+            **of_several,
         }
-        for name, is_given in detecting.items():
-            if is_given:
-                given = "multilingual=True" if name == "multilingual" else name
-                refuse(name, f"language={options.language!r} leaves nothing to detect: leave it out, or {given}.")
-    has_threshold = _is_changed(options, "language_detection_threshold")
-    for name, is_given in (
-        ("language_detection_segments", options.language_detection_segments > 1),
-        ("language_detection_threshold", has_threshold),
-    ):
-        if options.multilingual and is_given:
-            refuse(name, f"multilingual=True detects the language of every window: leave {name} out.")
+        for name in (name for name, is_given in detecting.items() if is_given):
+            given = "multilingual=True" if name == "multilingual" else name
+            message = f"language={options.language!r} leaves nothing to detect: leave it out, or {given}."
+            raise OptionError(message, option=name)
+    if options.multilingual:
+        for name in (name for name, is_given in of_several.items() if is_given):
+            message = f"multilingual=True detects the language of every window: leave {name} out."
+            raise OptionError(message, option=name)
     if has_threshold and options.language_detection_segments == 1:
-        refuse(
-            "language_detection_threshold",
+        raise OptionError(
             "language_detection_threshold ends the listening before language_detection_segments have been heard: give "
             "more than one of them with it.",
+            option="language_detection_threshold",
         )
+
+
+def _refuse_timestamps(options: Options) -> None:
     if options.without_timestamps and _is_changed(options, "max_initial_timestamp"):
-        refuse(
-            "max_initial_timestamp",
+        raise OptionError(
             "max_initial_timestamp is about timestamps, and without_timestamps=True has none: leave one of them out.",
+            option="max_initial_timestamp",
+        )
+
+
+def _refuse_empty_search(options: Options) -> None:
+    if options.patience not in (None, 1.0) and options.beams == 1:
+        raise OptionError(
+            f"patience={options.patience} needs a beam search: give beam_size of 2 or more.", option="patience"
+        )
+    if options.beams > 1 and options.max_candidates < 1:
+        raise OptionError(
+            f"beam_size={options.beam_size} with patience={options.patience} leaves no hypothesis to keep.",
+            option="patience",
         )
 
 
