@@ -20,11 +20,11 @@ from whisperlite.checkpoints.alignment_heads import choose_heads
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.hub import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path, name_of, official_name
-from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CancelledError, CheckpointError, OptionError
 from whisperlite.kinds import FLAG, checked, integer, optional
 from whisperlite.nn.build import build_network
+from whisperlite.nn.config import Heads
 from whisperlite.nn.linear import multiplies
 from whisperlite.options import Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import Segment, Transcription

@@ -23,7 +23,6 @@ from whisperlite.audio.speech import check_installed
 from whisperlite.batches import BATCH_SIZE, slots_for
 from whisperlite.cancel import CancelToken, LinkedToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
-from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine
@@ -31,7 +30,7 @@ from whisperlite.decoding.threads import ending_workers, usable_threads
 from whisperlite.errors import LanguageError, OptionError, WhisperliteError
 from whisperlite.kinds import checked
 from whisperlite.nn.build import Float32Copy
-from whisperlite.nn.config import ModelDimensions
+from whisperlite.nn.config import Heads, ModelDimensions
 from whisperlite.nn.graphs import stream_of
 from whisperlite.nn.network import Network
 from whisperlite.options import Options, OptionsDict, as_arguments, make_options

@@ -17,12 +17,9 @@ from torch import Tensor
 from whisperlite.decoding.asks import Align, Aligned
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.nn.cache import Cache
+from whisperlite.nn.config import FRAMES_PER_POSITION, POSITIONS_PER_SECOND, Heads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
-
-POSITIONS_PER_SECOND = 50
-
-Heads = Sequence[tuple[int, int]]
 
 
 def align(network: Network, tokenizer: Tokenizer, encoding: Encoding, ask: Align, heads: Heads) -> Aligned:
@@ -35,7 +32,7 @@ def align(network: Network, tokenizer: Tokenizer, encoding: Encoding, ask: Align
     hidden, scores = network.decoder.aligned(tokens, cache, heads)
     # The position of <|notimestamps|>, the last of the prompt, predicts the first token of the text.
     before = slice(len(ask.prompt) - 1, len(ask.prompt) - 1 + len(text))
-    matrix = attention_matrix(scores.float(), n_frames=max(ask.n_frames // 2, 1))[before.start : -1]
+    matrix = attention_matrix(scores.float(), n_frames=max(ask.n_frames // FRAMES_PER_POSITION, 1))[before.start : -1]
     frames = first_frames(-matrix.nan_to_num().cpu().numpy().astype(np.float64))
     probabilities = _probabilities(network.decoder.logits(hidden[0, before]), text, tokenizer)
     if not scores.isfinite().all():  # of half precision; the engine tries again

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from whisperlite.decoding.alignment import Heads, align
+from whisperlite.decoding.alignment import align
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
 from whisperlite.decoding.encoding import Encoding, WindowEncoder
 from whisperlite.decoding.lane import Lane
@@ -26,6 +26,7 @@ from whisperlite.decoding.replays import Replays
 from whisperlite.decoding.search import Hypothesis
 from whisperlite.decoding.slot import Slot
 from whisperlite.decoding.threads import StepThreads, threads, usable_threads
+from whisperlite.nn.config import Heads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 

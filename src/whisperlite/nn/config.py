@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FRAMES_PER_POSITION = 2  # frames of the log-mel features, of 10 ms each, in one position of the encoder's output
+POSITIONS_PER_SECOND = 50
+
+Heads = tuple[tuple[int, int], ...]
+"""Cross-attention heads of the decoder, as (layer, head)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelDimensions:
