@@ -342,7 +342,7 @@ def test_of_what_overflows_only_the_engine_in_half_precision_is_kept() -> None:
     model = small_whisper(torch.float16, overflows=True, cuda_graphs=True)
     assert model.transcribe(noise(5), **SHORT).warnings
     [(engine, _)] = model._spare_engine._kept
-    assert engine._exact is None
+    assert engine._float32_engine is None
 
 
 def test_a_model_that_is_let_go_lets_go_of_what_it_kept(recorders: Recorders) -> None:

@@ -85,7 +85,7 @@ class WindowEncoder:
         return encodings
 
     def _encode(self, windows: Sequence[Tensor]) -> list[Tensor]:
-        mel = torch.stack([_moved(window, self._network.device) for window in windows]).to(self._network.dtype)
+        mel = torch.stack([_to_device(window, self._network.device) for window in windows]).to(self._network.dtype)
         hidden = self._replayed(mel)
         if hidden is None:
             hidden = self._network.encoder(mel)
@@ -114,7 +114,7 @@ def at_once(count: int, kind: str) -> int:
     return 1 << (most.bit_length() - 1) if kind == "cuda" else most  # cuDNN makes a plan for every number
 
 
-def _moved(mel: Tensor, device: torch.device) -> Tensor:
+def _to_device(mel: Tensor, device: torch.device) -> Tensor:
     """To the device; the host does not wait where that is possible."""
     if device.type == "cuda" and mel.device.type == "cpu" and not mel.is_pinned():  # else it is somebody's, who writes
         return mel.contiguous().pin_memory().to(device, non_blocking=True)

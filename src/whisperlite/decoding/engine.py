@@ -20,7 +20,7 @@ from whisperlite.decoding.alignment import align
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
 from whisperlite.decoding.encoding import Encoding, WindowEncoder
 from whisperlite.decoding.lane import Lane
-from whisperlite.decoding.language import hear_language
+from whisperlite.decoding.language import detect_language
 from whisperlite.decoding.prefill import Prefill
 from whisperlite.decoding.replays import Replays
 from whisperlite.decoding.search import Hypothesis
@@ -65,14 +65,14 @@ class Engine:
         self._new_replays = partial(Replays.where_possible if graphs else _no_replays, network.device, network.dtype)
         self._step_threads: dict[int, StepThreads] = {}  # of each lane
         self._in_float32 = in_float32
-        self._exact: Engine | None = None  # in float32; made when it is first needed
-        self._owners: dict[int, int] = {}  # its tickets → ours
+        self._float32_engine: Engine | None = None  # in float32; made when it is first needed
+        self._float32_tickets: dict[int, int] = {}  # its tickets → ours
 
     @property
     def active_slots(self) -> int:
         """Windows that are being decoded."""
         own = sum(len(lane.slots) for lane in list(self._lanes.values()))  # also asked for from other threads
-        return own + (0 if self._exact is None else self._exact.active_slots)
+        return own + (0 if self._float32_engine is None else self._float32_engine.active_slots)
 
     # Made when they are first needed: they take memory of the device.
 
@@ -90,16 +90,16 @@ class Engine:
 
     def rest(self) -> bool:
         """Give up the engine in float32, and say whether this one is worth keeping: it is idle, and it replays."""
-        if self._waiting or self._owners or self.active_slots or self._replays is None:
+        if self._waiting or self._float32_tickets or self.active_slots or self._replays is None:
             return False
-        self._exact = None
+        self._float32_engine = None
         return True
 
     def submit(self, ask: Ask) -> int:
         """Put an ask into the queue; returns the ticket that its answer will carry."""
         self._tickets += 1
-        if self._in_float32 is not None and ask.encoding is not None and not self.made(ask.encoding):
-            self._owners[self._exactly().submit(ask)] = self._tickets  # what began in float32 goes on in it
+        if self._in_float32 is not None and ask.encoding is not None and not self.owns(ask.encoding):
+            self._submit_in_float32(ask, self._tickets)  # what began in float32 goes on in it
         elif ask.encoding is not None:  # it holds much memory while it waits: before all that do not
             self._waiting.insert(sum(each.encoding is not None for _, each in self._waiting), (self._tickets, ask))
         else:
@@ -114,9 +114,9 @@ class Engine:
                 if lane.slots:
                     self._step_threads[queries].run(lane.step, size=len(lane.slots))
             answers += self._take_finished()
-            if self._owners and self._exact is not None:
-                exact = self._exact.step()
-                answers += [(self._owners.pop(ticket), replace(answer, in_float32=True)) for ticket, answer in exact]
+            if self._float32_tickets and self._float32_engine is not None:
+                for ticket, answer in self._float32_engine.step():
+                    answers.append((self._float32_tickets.pop(ticket), replace(answer, in_float32=True)))
         return answers
 
     def cancel(self, ticket: int) -> None:
@@ -124,10 +124,10 @@ class Engine:
         self._waiting = deque(each for each in self._waiting if each[0] != ticket)
         for lane in self._lanes.values():
             lane.drop(ticket)
-        for theirs in [theirs for theirs, ours in self._owners.items() if ours == ticket]:
-            assert self._exact is not None, "it took the ask"
-            del self._owners[theirs]
-            self._exact.cancel(theirs)
+        for theirs in [theirs for theirs, ours in self._float32_tickets.items() if ours == ticket]:
+            assert self._float32_engine is not None, "it took the ask"
+            del self._float32_tickets[theirs]
+            self._float32_engine.cancel(theirs)
 
     @property
     def _is_on_cpu(self) -> bool:
@@ -158,7 +158,7 @@ class Engine:
         with self._threads(), self._without_autocast():
             return self._encoder.encode(windows)
 
-    def made(self, encoding: Encoding) -> bool:
+    def owns(self, encoding: Encoding) -> bool:
         """Whether an encoding is of this engine's network."""
         return encoding.belongs_to(self.network.decoder)
 
@@ -182,7 +182,7 @@ class Engine:
                 others += fits
             (admitted if fits else waiting).append((ticket, ask))
         self._waiting = waiting
-        self._make_room(Counter(ask.strategy.queries for _, ask in admitted if isinstance(ask, Decode)))
+        self._ensure_lanes(Counter(ask.strategy.queries for _, ask in admitted if isinstance(ask, Decode)))
         new = self.encode([ask.window for _, ask in admitted if ask.encoding is None])
         fresh = iter(new)
         answers: list[tuple[int, Answer]] = []
@@ -191,7 +191,7 @@ class Engine:
             if isinstance(ask, Decode):
                 self._lanes[ask.strategy.queries].admit(ticket, ask, encoding)
             else:
-                answers += self._settled(ticket, ask, self._answered_at_once(ask, encoding))
+                answers += self._answer_or_retry(ticket, ask, self._answered_at_once(ask, encoding))
         if any(isinstance(ask, Decode) for _, ask in admitted):
             answers += self._take_finished()  # the first token may be the last
         return answers
@@ -201,24 +201,24 @@ class Engine:
         answers: list[tuple[int, Answer]] = []
         for slot, best in finished:
             decoded = self._decoded(slot, best)
-            answers += self._settled(slot.ticket, replace(slot.ask, encoding=slot.encoding), decoded)
+            answers += self._answer_or_retry(slot.ticket, replace(slot.ask, encoding=slot.encoding), decoded)
         return answers
 
-    def _settled(self, ticket: int, ask: Ask, answer: Answer) -> list[tuple[int, Answer]]:
+    def _answer_or_retry(self, ticket: int, ask: Ask, answer: Answer) -> list[tuple[int, Answer]]:
         """The answer; or nothing yet, where it is not finite and the window is run again in float32."""
         if self._in_float32 is None or _is_finite(answer):
             return [(ticket, answer)]
-        self._owners[self._exactly().submit(replace(ask, window=answer.encoding.window, encoding=None))] = ticket
+        self._submit_in_float32(replace(ask, window=answer.encoding.window, encoding=None), ticket)
         return []
 
-    def _make_room(self, coming: Mapping[int, int]) -> None:
+    def _ensure_lanes(self, coming: Mapping[int, int]) -> None:
         """Lanes that are wide enough.
 
         Args:
             coming: queries of a slot → how many such slots are about to be taken.
         """
         if coming:
-            self._forget_lanes(kept=coming)
+            self._delete_empty_lanes(kept=coming)
         for queries, count in coming.items():
             if queries not in self._lanes:
                 width = self._width(count)
@@ -239,17 +239,21 @@ class Engine:
         """A power of two that holds so many slots, so that a lane is not widened often."""
         return min(1 << (slots - 1).bit_length(), self.slots)
 
-    def _forget_lanes(self, *, kept: Collection[int]) -> None:
+    def _delete_empty_lanes(self, *, kept: Collection[int]) -> None:
         """Those that are empty, but for one: recordings that fall back have two kinds of slots take turns."""
         empty = [queries for queries, lane in self._lanes.items() if not lane.slots and queries not in kept]
         for queries in empty[:-1]:
             del self._lanes[queries], self._step_threads[queries]
 
-    def _exactly(self) -> Engine:
+    def _submit_in_float32(self, ask: Ask, ticket: int) -> None:
+        """Leave an ask, with this engine's ticket, to the engine in float32."""
+        self._float32_tickets[self._get_float32_engine().submit(ask)] = ticket
+
+    def _get_float32_engine(self) -> Engine:
         """The engine in float32."""
-        if self._exact is None:
+        if self._float32_engine is None:
             assert self._in_float32 is not None, "the caller has looked"
-            self._exact = Engine(
+            self._float32_engine = Engine(
                 self._in_float32(),
                 self.tokenizer,
                 slots=self.slots,
@@ -257,13 +261,13 @@ class Engine:
                 cpu_threads=self.cpu_threads,
                 graphs=self._graphs,
             )
-        return self._exact
+        return self._float32_engine
 
     @torch.inference_mode()
     def _answered_at_once(self, ask: Detect | Align, encoding: Encoding) -> Detected | Aligned:
         if isinstance(ask, Align):
             return align(self.network, self.tokenizer, encoding, ask, self.heads)
-        whole, *parts = (hear_language(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans))
+        whole, *parts = (detect_language(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans))
         return Detected(
             whole[0],
             encoding,

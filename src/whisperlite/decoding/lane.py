@@ -24,15 +24,15 @@ from whisperlite.decoding.replays import Replays, rounded_up
 from whisperlite.decoding.rows import Rows
 from whisperlite.decoding.rules import NEVER, apply_repetition_rules, first_token_mask
 from whisperlite.decoding.search import (
-    BeamNews,
+    BeamOutcome,
     BeamStep,
     Hypothesis,
+    arrange,
     beam_step,
     best_hypothesis,
     choose_likeliest,
     choose_sampled,
     draw_uniforms,
-    places,
 )
 from whisperlite.decoding.slot import Slot
 from whisperlite.nn.cache import Cache
@@ -152,7 +152,7 @@ class Lane:
             ends = self._replayed("greedy", replays, self._greedy_step)
             if ends is None:
                 return False
-            self._learn_ends(slots, ends[: len(slots)])
+            self._record_ends(slots, ends[: len(slots)])
         elif all(slot.is_beam for slot in self.slots) and not has_repetition_rules:
             if self._replayed("beams", replays, self._beam_step) is None:
                 return False
@@ -183,7 +183,7 @@ class Lane:
     def _greedy_step(self, slots: int, positions: int) -> Tensor:
         """A whole step of greedy slots; returns their ends, see `Rows.ends`."""
         rows = slice(slots * self.queries)
-        self.rows.go_on(rows, *choose_likeliest(self._ruled_logits(slots, positions)), counts=())
+        self.rows.append_chosen(rows, *choose_likeliest(self._ruled_logits(slots, positions)), counts=())
         return self._ends[:slots].copy_(self.rows.ends(rows))
 
     def _beam_step(self, slots: int, positions: int) -> Tensor:
@@ -212,7 +212,7 @@ class Lane:
         """Remove the slots that are complete, with the hypothesis that each settled on."""
         others = [index for index, slot in enumerate(self.slots) if not slot.is_beam]
         if others and not self._knows_ends:
-            self._learn_ends(others, self.rows.ends(self._rows_of(others)))
+            self._record_ends(others, self.rows.ends(self._rows_of(others)))
         taken = []
         for index in reversed(range(len(self.slots))):
             slot = self.slots[index]
@@ -220,7 +220,7 @@ class Lane:
                 taken.append((slot, Hypothesis((), math.nan)))
                 self._remove(index)
             elif slot.is_complete or slot.count >= slot.limit:
-                taken.append((slot, self._settle(index)))
+                taken.append((slot, self._best(index)))
                 self._remove(index)
         return taken[::-1]
 
@@ -326,12 +326,12 @@ class Lane:
             drawn, drawn_logprobs = choose_sampled(logits, per_row.clamp(min=1e-6), uniforms)
             tokens = torch.where(per_row > 0, drawn, tokens)
             logprobs = torch.where(per_row > 0, drawn_logprobs, logprobs)
-        self.rows.go_on(rows, tokens, logprobs, self._counts(slots))
+        self.rows.append_chosen(rows, tokens, logprobs, self._counts(slots))
 
     def _counts(self, slots: Sequence[int]) -> set[int]:
         return {self.slots[index].written for index in slots}
 
-    def _learn_ends(self, slots: Sequence[int], ends: Tensor) -> None:
+    def _record_ends(self, slots: Sequence[int], ends: Tensor) -> None:
         """Of all greedy and sampled slots, see `Rows.ends`."""
         self._knows_ends = True
         for index, (is_complete, is_broken) in zip(slots, ends.tolist(), strict=True):
@@ -351,10 +351,10 @@ class Lane:
 
     def _follow(self, step: BeamStep, slots: Sequence[int]) -> None:
         """Let the rows of these slots continue what was chosen."""
-        rows, news = self._rows_of(slots), step.on_host()
+        rows, news = self._rows_of(slots), step.to_host()
         for index, of_slot in zip(slots, news, strict=True):
             self._collect(index, of_slot)
-        orders = [places(of_slot.sources) for of_slot in news]
+        orders = [arrange(of_slot.sources) for of_slot in news]
         chosen = torch.tensor(orders, device=self.network.device)  # before there is something to wait for
         moves = []
         for index, of_slot, order in zip(slots, news, orders, strict=True):
@@ -368,7 +368,7 @@ class Lane:
         self.rows.sums[rows] = sums.flatten()
         self.rows.append(rows, tokens.flatten(), self._counts(slots))
 
-    def _collect(self, index: int, news: BeamNews) -> None:
+    def _collect(self, index: int, news: BeamOutcome) -> None:
         """Take a slot's newly ended hypotheses, while there is room."""
         slot = self.slots[index]
         slot.is_finite = news.is_finite
@@ -386,13 +386,13 @@ class Lane:
         cache = self.active_cache().advanced(1)  # the last token's position has just been written
         if not self.rows.is_remote:  # else what differs between them would have to be waited for
             for each in moves:
-                cache.move(each.targets, each.sources, start=self._parting(each))
+                cache.move(each.targets, each.sources, start=self._first_difference(each))
         else:
             start = min(len(self.slots[each.slot].ask.prompt.tokens) for each in moves)
             cache.move(targets, sources, start=start)
         self.rows.move(targets, sources)
 
-    def _parting(self, move: _Move) -> int:
+    def _first_difference(self, move: _Move) -> int:
         """The first position at which a row holds something else than the one that it is to continue.
 
         Hypotheses of a window are all different, so what two of them begin with they have from a common ancestor.
@@ -405,7 +405,7 @@ class Lane:
 
     # Completion
 
-    def _settle(self, index: int) -> Hypothesis:
+    def _best(self, index: int) -> Hypothesis:
         """The best hypothesis of a complete slot."""
         slot, strategy = self.slots[index], self.slots[index].ask.strategy
         rows = self.rows.of_slot(index)

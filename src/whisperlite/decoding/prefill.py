@@ -44,7 +44,7 @@ class Prefill:
         shape = (dims.n_text_layer, 1, dims.n_text_head, dims.n_text_ctx, dims.n_text_state // dims.n_text_head)
         self._keys, self._values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
         self._tokens = torch.zeros((1, dims.n_text_ctx), dtype=torch.long, device=device)
-        self._places = torch.zeros(2, dtype=torch.long, device=device)  # of the logits
+        self._logit_positions = torch.zeros(2, dtype=torch.long, device=device)  # of the logits
         self._logits = torch.empty((2, dims.n_vocab), dtype=torch.float32, device=device)
         encoded = (1, dims.n_audio_ctx, dims.n_audio_state)
         self._hidden = torch.empty(encoded, dtype=network.dtype, device=device)
@@ -59,7 +59,7 @@ class Prefill:
         cross = self._cross
         self._hidden[0] = encoding.hidden
         self._tokens[0, :length] = torch.tensor(prompt.tokens + (0,) * (length - count), device=device)
-        self._places.copy_(torch.tensor((prompt.sot_index, count - 1), device=device))
+        self._logit_positions.copy_(torch.tensor((prompt.sot_index, count - 1), device=device))
         logits = self._replays.replay(("prompt", length), lambda: self._read(cross, length))
         if logits is None:
             return None
@@ -72,5 +72,5 @@ class Prefill:
         cross.keys.copy_(fresh.keys)
         cross.values.copy_(fresh.values)
         cache = Cache(self._keys, self._values, cross, (0,))
-        read, _ = decoder.hidden(self._tokens[:, :length], cache, recurs=True)
-        return self._logits.copy_(decoder.logits(read[0].index_select(0, self._places)))
+        read, _ = decoder.hidden(self._tokens[:, :length], cache, shapes_repeat=True)
+        return self._logits.copy_(decoder.logits(read[0].index_select(0, self._logit_positions)))

@@ -13,7 +13,7 @@ from whisperlite.nn.graphs import Recorder, recorder_for
 # A recorded step is for a multiple of so many positions of the text, and for numbers of slots of so many significant
 # bits: what is too much is computed with weights of 0, or for nobody, and there are few different ones. Recording takes
 # as long as some steps.
-_POSITIONS, _BITS, _TIMES_MET = 128, 3, 3
+_POSITIONS, _BITS, _CALLS_TO_RECORD = 128, 3, 3
 
 
 Key = tuple[str | int, ...]
@@ -25,8 +25,8 @@ class Replays:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._met: Counter[Key] = Counter()  # how often before
-        self._made: dict[Key, Callable[[], Tensor]] = {}
+        self._calls: Counter[Key] = Counter()  # how often before
+        self._recorded: dict[Key, Callable[[], Tensor]] = {}
 
     @staticmethod
     def where_possible(device: torch.device, dtype: torch.dtype) -> Replays | None:
@@ -40,10 +40,10 @@ class Replays:
             key: calls with equal keys are the same.
             call: see `Recorder.record`.
         """
-        if key in self._made:
-            return self._made[key]()
-        self._met[key] += 1
-        if self._met[key] < _TIMES_MET:
+        if key in self._recorded:
+            return self._recorded[key]()
+        self._calls[key] += 1
+        if self._calls[key] < _CALLS_TO_RECORD:
             return None
         results: list[Tensor] = []
 
@@ -53,7 +53,7 @@ class Replays:
 
         made = self._recorder.record(watched)
         if made is not None:
-            self._made[key] = made
+            self._recorded[key] = made
         return results[0] if results else None
 
 

@@ -69,7 +69,7 @@ class Rows:
         self._state = TimestampState.after((), tokenizer.timestamps, rows=rows, device=device)
 
     @property
-    def _each(self) -> tuple[Tensor, ...]:
+    def _per_row(self) -> tuple[Tensor, ...]:
         """What there is of each row."""
         of_cache = self._used, self._written, self._before
         return self.tokens, self.last, self.sums, self.done, *of_cache, self._timed, self._text_until, self._state.data
@@ -80,7 +80,7 @@ class Rows:
     def take_over(self, other: Rows, slots: int) -> None:
         """Hold what the first slots of another lane hold."""
         rows = slice(slots * self._queries)
-        for mine, theirs in zip(self._each, other._each, strict=True):
+        for mine, theirs in zip(self._per_row, other._per_row, strict=True):
             mine[rows] = theirs[rows]
         self._suppressed[:slots] = other._suppressed[:slots]
 
@@ -103,7 +103,7 @@ class Rows:
         """A slot ends, and the last one, `end`, moves into its place."""
         target, source = self.of_slot(index), self.of_slot(end)
         if index != end:
-            for tensor in self._each:
+            for tensor in self._per_row:
                 tensor[target] = tensor[source]
             self._suppressed[index] = self._suppressed[end]
         # A step that is also for rows without a slot writes what it gets for them where nothing is.
@@ -135,7 +135,7 @@ class Rows:
             forbid_empty_segments(logits, state, self._text_until[rows], self._tokenizer)
         apply_timestamp_rules(logits, state, self._timed[rows], self._tokenizer)
 
-    def go_on(self, rows: slice | Tensor, tokens: Tensor, logprobs: Tensor, counts: Collection[int]) -> None:
+    def append_chosen(self, rows: slice | Tensor, tokens: Tensor, logprobs: Tensor, counts: Collection[int]) -> None:
         """Append what greedy and sampled rows have chosen, or the end once more; `counts` as in `append`."""
         done, eot = self.done[rows], self._tokenizer.eot
         tokens = torch.where(done, eot, tokens)

@@ -55,7 +55,7 @@ def _logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class BeamNews:
+class BeamOutcome:
     """Of one window.
 
     Attributes:
@@ -117,7 +117,7 @@ class BeamStep:
         for mine, new in zip(self.fields, other.fields, strict=True):
             mine.copy_(new)
 
-    def on_host(self) -> list[BeamNews]:
+    def to_host(self) -> list[BeamOutcome]:
         """What the host has to know of each window, in one transfer: other devices stop working for each."""
         queries, candidates = self.sources.shape[1], self.ended.shape[1]
         # As float32, which holds such small integers exactly.
@@ -126,7 +126,7 @@ class BeamStep:
         for row in rows:
             of, flags, sums = (row[queries + part * candidates :][:candidates] for part in range(3))
             news.append(
-                BeamNews(
+                BeamOutcome(
                     sources=[int(source) for source in row[:queries]],
                     ended=[(int(query), total) for query, flag, total in zip(of, flags, sums, strict=True) if flag],
                     is_finite=not any(map(math.isnan, sums)),
@@ -169,7 +169,7 @@ def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep
     )
 
 
-_CLASSES_OF = 32  # entries
+_CLASS_SIZE = 32  # entries
 
 
 def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -183,12 +183,12 @@ def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
         values: (…, V).
         count: 1 to V.
     """
-    n_classes = values.shape[-1] // _CLASSES_OF
-    if values.device.type != "cpu" or n_classes < _CLASSES_OF * count:
+    n_classes = values.shape[-1] // _CLASS_SIZE
+    if values.device.type != "cpu" or n_classes < _CLASS_SIZE * count:
         found = values.topk(count, dim=-1)
         return found.values, found.indices
-    end = n_classes * _CLASSES_OF
-    of_classes = values[..., :end].view(*values.shape[:-1], _CLASSES_OF, n_classes).amax(-2)
+    end = n_classes * _CLASS_SIZE
+    of_classes = values[..., :end].view(*values.shape[:-1], _CLASS_SIZE, n_classes).amax(-2)
     best = of_classes.topk(count, sorted=False).indices
     places_of = (best[..., None] + torch.arange(0, end, n_classes, device="cpu")).flatten(-2)
     left = torch.arange(end, values.shape[-1], device="cpu").expand(*values.shape[:-1], -1)
@@ -197,7 +197,7 @@ def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return top, candidates.gather(-1, chosen)
 
 
-def places(sources: Sequence[int]) -> list[int]:
+def arrange(sources: Sequence[int]) -> list[int]:
     """Which of the chosen goes into each of the K queries of a window, so that as few as possible have to move.
 
     Args:

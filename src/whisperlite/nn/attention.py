@@ -22,20 +22,20 @@ def attend(
     values: Tensor,
     mask: Tensor | None = None,
     *,
-    recurs: bool = False,
+    shapes_repeat: bool = False,
     tokens: int | None = None,
 ) -> Tensor:
     """Dot-product attention: (B, H, T, D) over (B, H, S, D) → (B, H, T, D).
 
     Args:
         mask: (B, H, T, S) or (1, 1, T, S), added to the scores: minus infinity where a query may not look.
-        recurs: what has these shapes comes again and again, so that a plan for it is worth the time.
+        shapes_repeat: what has these shapes comes again and again, so that a plan for it is worth the time.
         tokens: of each row, where queries of several rows are together; None: all are of one.
     """
     many = (tokens or query.shape[-2]) > _FEW_QUERIES
     kind, dtype = query.device.type, query.dtype
     if kind == "cuda" and torch.version.hip is None and dtype in (torch.float16, torch.bfloat16):
-        is_fused = recurs
+        is_fused = shapes_repeat
     else:
         is_fused = many and (kind != "cpu" or dtype != torch.bfloat16)
     if is_fused:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from whisperlite.nn.config import ModelDimensions
-from whisperlite.nn.linear import Linear, linear, multiplies, rows_at_once
+from whisperlite.nn.linear import Linear, has_fast_product, linear, rows_at_once
 from whisperlite.nn.network import (
     MLP,
     Convolution,
@@ -141,7 +141,7 @@ class _Builder:
         return Encoder(
             conv1=self._convolution("encoder.conv1", stride=1),
             conv2=self._convolution("encoder.conv2", stride=2),
-            positions=self._place("encoder.positional_embedding"),
+            positions=self._tensor("encoder.positional_embedding"),
             blocks=tuple(self._encoder_block(f"encoder.blocks.{i}") for i in range(self.dims.n_audio_layer)),
             norm=self._norm("encoder.ln_post"),
         )
@@ -151,7 +151,7 @@ class _Builder:
         if self.device.type == "cpu":
             embedding = embedding.clone()
         has_own_head = HEAD in self.tensors
-        weight = self._place(HEAD) if has_own_head else embedding.to(self.device, self.dtype)
+        weight = self._tensor(HEAD) if has_own_head else embedding.to(self.device, self.dtype)
         head = linear(weight, None, few_rows=True, int8=self.int8)
         # Off a CPU the head, unless it is rounded, keeps its weights as they are, and what looks tokens up shares them.
         embedding = embedding if self.device.type == "cpu" or has_own_head else weight
@@ -159,7 +159,7 @@ class _Builder:
         blocks = tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer))
         return Decoder(
             embedding=embedding if embedding.device == self.device else embedding.to(self.device, self.dtype),
-            positions=self._place("decoder.positional_embedding"),
+            positions=self._tensor("decoder.positional_embedding"),
             blocks=blocks,
             norm=self._norm("decoder.ln"),
             head=head,
@@ -200,30 +200,30 @@ class _Builder:
 
     def _linear(self, *names: str) -> Linear:
         """One layer out of several that share their input; keys have no bias in Whisper, so theirs is zero."""
-        weights = [self._moved(f"{name}.weight") for name in names]
+        weights = [self._take(f"{name}.weight") for name in names]
         biases = [
-            self._moved(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
+            self._take(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
             for name, weight in zip(names, weights, strict=True)
         ]
         # The decoder sees tokens; the encoder, and what projects its output to keys and values, see all of a window.
         few_rows = names[0].startswith("decoder.") and not names[0].endswith("cross_attn.key")
         seen_by_attention = len(names) > 1 and not few_rows
-        is_short = self.int8 and seen_by_attention and self.device.type == "cpu" and multiplies(torch.bfloat16)
+        is_short = self.int8 and seen_by_attention and self.device.type == "cpu" and has_fast_product(torch.bfloat16)
         output = torch.bfloat16 if is_short else None
         # Joining copies, also what is joined to nothing.
         return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows, int8=self.int8, output=output)
 
     def _norm(self, name: str) -> LayerNorm:
-        return LayerNorm(self._place(f"{name}.weight"), self._place(f"{name}.bias"))
+        return LayerNorm(self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias"))
 
     def _convolution(self, name: str, *, stride: int) -> Convolution:
-        return Convolution(self._place(f"{name}.weight"), self._place(f"{name}.bias"), stride)
+        return Convolution(self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias"), stride)
 
-    def _place(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> Tensor:
         given = self.tensors[name]
-        placed = self._moved(name)
+        placed = self._take(name)
         return placed.clone() if placed is given else placed
 
-    def _moved(self, name: str) -> Tensor:
+    def _take(self, name: str) -> Tensor:
         """It may still be in the file."""
         return self.tensors.pop(name).to(self.device, self.dtype)

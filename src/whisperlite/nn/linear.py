@@ -325,7 +325,7 @@ class _WeightOnlyLinear:
         return _WeightOnlyLinear(self.weight, self.scale.float(), bias, output)
 
 
-def multiplies(dtype: torch.dtype) -> bool:
+def has_fast_product(dtype: torch.dtype) -> bool:
     """Whether torch has a fast product of halves on this processor.
 
     Elsewhere one of bfloat16 takes thirty times as long as of float32 (x86 without AVX-512), of float16 three times.

@@ -71,14 +71,14 @@ class Decoder:
         hidden, cache = self.hidden(tokens, cache)
         return self.logits(hidden), cache
 
-    def hidden(self, tokens: Tensor, cache: Cache, *, recurs: bool = False) -> tuple[Tensor, Cache]:
+    def hidden(self, tokens: Tensor, cache: Cache, *, shapes_repeat: bool = False) -> tuple[Tensor, Cache]:
         """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only.
 
         Args:
-            recurs: see `attend`.
+            shapes_repeat: see `attend`.
         """
-        step = Step.of(cache, tokens, self.rows_at_once, self.positions.dtype, recurs=recurs)
-        return self._through(tokens, step), cache.advanced(tokens.shape[1])
+        step = Step.of(cache, tokens, self.rows_at_once, self.positions.dtype, shapes_repeat=shapes_repeat)
+        return self._run(tokens, step), cache.advanced(tokens.shape[1])
 
     def next_logits(self, tokens: Tensor, cache: FixedCache) -> Tensor:
         """One token (R,) of each row → logits (R, V) in float32; its keys and values are written into the cache.
@@ -86,16 +86,16 @@ class Decoder:
         The host learns nothing and is asked for nothing: this can be recorded (see `whisperlite.nn.graphs`).
         """
         step = Step.fixed(cache, self.rows_at_once, self.positions.dtype)
-        return self.logits(self._through(tokens[:, None], step))[:, 0]
+        return self.logits(self._run(tokens[:, None], step))[:, 0]
 
-    def _through(self, tokens: Tensor, step: Step) -> Tensor:
-        x = self._begin(tokens, step)
+    def _run(self, tokens: Tensor, step: Step) -> Tensor:
+        x = self._embed(tokens, step)
         for block, memory in zip(self.blocks, step.layers, strict=True):
             x = block(x, memory, step)
-        return step.unlisted(self.norm(x))
+        return step.unflattened(self.norm(x))
 
-    def _begin(self, tokens: Tensor, step: Step) -> Tensor:
-        return step.listed(self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions])
+    def _embed(self, tokens: Tensor, step: Step) -> Tensor:
+        return step.flattened(self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, C) → (…, V) in float32."""
@@ -112,16 +112,16 @@ class Decoder:
             (1, T, C), and scores before the softmax, (N, T, S), in the order of `heads`.
         """
         step = Step.of(cache, tokens, self.rows_at_once, self.positions.dtype)
-        x = self._begin(tokens, step)
+        x = self._embed(tokens, step)
         scores: dict[tuple[int, int], Tensor] = {}
         for layer, (block, memory) in enumerate(zip(self.blocks, step.layers, strict=True)):
-            x = block.look_back(x, memory, step)
+            x = block.attend_to_text(x, memory, step)
             wanted = [head for of_layer, head in heads if of_layer == layer]
             if wanted:
                 found = block.cross_attention.scores(block.cross_attention_norm(x), memory.audio_keys, wanted, step)
                 scores |= {(layer, head): each for head, each in zip(wanted, found, strict=True)}
-            x = block.look_at_audio(x, memory, step)
-        return step.unlisted(self.norm(x)), torch.stack([scores[head] for head in heads])
+            x = block.attend_to_audio(x, memory, step)
+        return step.unflattened(self.norm(x)), torch.stack([scores[head] for head in heads])
 
     def cross(self, encoded: Tensor) -> CrossKeysValues:
         """Keys and values of encoded audio (B, S, C) for all layers."""
@@ -165,13 +165,13 @@ class DecoderBlock:
     mlp: MLP
 
     def __call__(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
-        return self.look_at_audio(self.look_back(x, memory, step), memory, step)
+        return self.attend_to_audio(self.attend_to_text(x, memory, step), memory, step)
 
-    def look_back(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
+    def attend_to_text(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
         """Its first half: attention to the text so far."""
         return x + self.attention.cached(self.attention_norm(x), memory, step)
 
-    def look_at_audio(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
+    def attend_to_audio(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
         """Its second half."""
         x = x + self.cross_attention(self.cross_attention_norm(x), memory.audio_keys, memory.audio_values, step)
         return x + self.mlp(self.mlp_norm(x))
@@ -185,19 +185,19 @@ class SelfAttention:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, S, C) → (B, S, C), everything looking at everything."""
-        return self.out(merge_heads(attend(*self._split(self.query_key_value(x)), recurs=True)))
+        return self.out(merge_heads(attend(*self._split(self.query_key_value(x)), shapes_repeat=True)))
 
     def cached(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
         """(N', C) → (N', C); the new keys and values are written into the memory."""
-        query, key, value = self._split(step.unlisted(self.query_key_value(x)))
+        query, key, value = self._split(step.unflattened(self.query_key_value(x)))
         if step.rows is None:
             memory.new_keys.copy_(key)
             memory.new_values.copy_(value)
         else:
             memory.keys[step.rows, :, step.positions] = key.transpose(1, 2)
             memory.values[step.rows, :, step.positions] = value.transpose(1, 2)
-        found = attend(query, memory.keys, memory.values, step.mask, recurs=step.recurs)
-        return self.out(step.listed(merge_heads(found)))
+        found = attend(query, memory.keys, memory.values, step.mask, shapes_repeat=step.shapes_repeat)
+        return self.out(step.flattened(merge_heads(found)))
 
     def _split(self, joint: Tensor) -> tuple[Tensor, ...]:
         """(B, T, 3·C) → query, key and value, (B, H, T, D) each."""
@@ -214,8 +214,8 @@ class CrossAttention:
     def __call__(self, x: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
         """(N', C) over the audio of B windows (B, H, S, D): a window's rows are further queries on the same keys."""
         query = self._query(x, keys, step)
-        found = attend(query, keys, values, recurs=step.recurs, tokens=step.shape[1])
-        return self.out(step.listed(merge_heads(found).to(x.dtype)))
+        found = attend(query, keys, values, shapes_repeat=step.shapes_repeat, tokens=step.shape[1])
+        return self.out(step.flattened(merge_heads(found).to(x.dtype)))
 
     def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int], step: Step) -> Tensor:
         """(N', C) over the audio of one window (1, H, S, D): scores of some heads before the softmax, (…, T, S)."""
@@ -223,7 +223,7 @@ class CrossAttention:
 
     def _query(self, x: Tensor, keys: Tensor, step: Step) -> Tensor:
         """(N', C) → (B, H, K·T, D), in the precision of the keys, which may be another than that of all else."""
-        query = step.unlisted(self.query(x)).view(len(keys), -1, x.shape[-1])
+        query = step.unflattened(self.query(x)).view(len(keys), -1, x.shape[-1])
         return split_heads(query, self.heads).to(keys.dtype)
 
     def keys_values(self, encoded: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
 
 # Positions of the text are looked at in such numbers, with weights of 0 behind a row's own. A processor adds up so many
 # at once, and what remains one by one, in another order: rows would differ in their last bit with how long others are.
-_AT_ONCE = 16
+_POSITION_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,55 +48,57 @@ class Step:
     """
 
     shape: torch.Size  # of the tokens, (R, T)
-    missing: int  # N' - R·T
+    padding: int  # N' - R·T
     positions: Tensor  # (R, T), or (T,) when all rows are equally long
     rows: Tensor | None  # (R, 1) the rows' numbers; None: all are equally long
     mask: Tensor | None  # (R, H, T, end) or (1, 1, T, end), see `attend`; None: a query may look everywhere
     layers: tuple[LayerMemory, ...]
-    recurs: bool  # see `attend`
+    shapes_repeat: bool  # see `attend`
 
     @staticmethod
-    def of(cache: Cache, tokens: Tensor, rows_at_once: int, dtype: torch.dtype, *, recurs: bool = False) -> Step:
+    def of(cache: Cache, tokens: Tensor, rows_at_once: int, dtype: torch.dtype, *, shapes_repeat: bool = False) -> Step:
         device, count, longest = tokens.device, tokens.shape[1], cache.longest
         new = slice(longest, longest + count)
         end = new.stop
         if count == 1 and device.type == "cpu":
-            end = min(-(-end // _AT_ONCE) * _AT_ONCE, cache.keys.shape[3])
+            end = min(-(-end // _POSITION_MULTIPLE) * _POSITION_MULTIPLE, cache.keys.shape[3])
         keys, values = (x[:, : len(cache.lengths), :, :end] for x in (cache.keys, cache.values))
         layers = LayerMemory.of_layers(keys, values, cache.cross, new)
         if min(cache.lengths) < longest:
             positions = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(count, device=device)
-            return Step.of_unequal_rows(positions, -tokens.numel() % rows_at_once, layers, dtype, recurs=recurs)
+            return Step.of_unequal_rows(
+                positions, -tokens.numel() % rows_at_once, layers, dtype, shapes_repeat=shapes_repeat
+            )
         positions, mask = torch.arange(new.start, new.stop, device=device), None
         if count > 1 or end > new.stop:
             mask = _mask((torch.arange(end, device=device) > positions[:, None])[None, None], dtype)
-        return Step(tokens.shape, -tokens.numel() % rows_at_once, positions, None, mask, layers, recurs)
+        return Step(tokens.shape, -tokens.numel() % rows_at_once, positions, None, mask, layers, shapes_repeat)
 
     @staticmethod
     def fixed(cache: FixedCache, rows_at_once: int, dtype: torch.dtype) -> Step:
         """One token of each row."""
         layers = LayerMemory.of_layers(cache.keys, cache.values, cache.cross, slice(1))
-        positions, missing = cache.lengths[:, None], -len(cache.lengths) % rows_at_once
-        return Step.of_unequal_rows(positions, missing, layers, dtype, recurs=True)
+        positions, padding = cache.lengths[:, None], -len(cache.lengths) % rows_at_once
+        return Step.of_unequal_rows(positions, padding, layers, dtype, shapes_repeat=True)
 
     @staticmethod
     def of_unequal_rows(
-        positions: Tensor, missing: int, layers: tuple[LayerMemory, ...], dtype: torch.dtype, *, recurs: bool
+        positions: Tensor, padding: int, layers: tuple[LayerMemory, ...], dtype: torch.dtype, *, shapes_repeat: bool
     ) -> Step:
         heads, end = layers[0].keys.shape[1:3]
         rows = torch.arange(len(positions), device=positions.device)[:, None]
         hidden = (torch.arange(end, device=positions.device) > positions[..., None])[:, None]
         mask = _mask(hidden.expand(-1, heads, -1, -1), dtype)
-        return Step(positions.shape, missing, positions, rows, mask, layers, recurs)
+        return Step(positions.shape, padding, positions, rows, mask, layers, shapes_repeat)
 
-    def listed(self, x: Tensor) -> Tensor:
+    def flattened(self, x: Tensor) -> Tensor:
         """(R, T, C) → (N', C)"""
         x = x.flatten(0, 1)
-        return F.pad(x, (0, 0, 0, self.missing)) if self.missing else x
+        return F.pad(x, (0, 0, 0, self.padding)) if self.padding else x
 
-    def unlisted(self, x: Tensor) -> Tensor:
+    def unflattened(self, x: Tensor) -> Tensor:
         """(N', C) → (R, T, C)"""
-        x = x[: -self.missing] if self.missing else x
+        x = x[: -self.padding] if self.padding else x
         return x.view(*self.shape, -1)
 
 
