@@ -1,10 +1,10 @@
-"""The Whisper encoder-decoder (Radford et al. 2022, section 2.2): features, ids → logits. It holds weights only.
+"""The Whisper encoder-decoder (Radford et al. 2022, section 2.2): features and ids → logits. It holds only weights.
 
-Read from the top: Network → Encoder, Decoder → their blocks → attention, MLP. Nothing here is ever written to after it
-was built, so any number of threads may call one network.
+Read from the top: Network → Encoder, Decoder → their blocks → attention, MLP. A network is never written to after it is
+built, so any number of threads may call it.
 
 Axes: B windows, K queries of one window, R = B·K rows, H heads, T tokens, S audio frames, D head width, C model width,
-V vocabulary, N' = R·T tokens in a list, filled up to what its layers compute at once.
+V vocabulary, N' = R·T tokens in one list, padded to what the layers compute at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from whisperlite.nn.step import LayerMemory, Step
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A Whisper on one device in one precision."""
+    """A Whisper model on one device in one precision."""
 
     dims: ModelDimensions
     encoder: Encoder
@@ -49,9 +49,9 @@ class Encoder:
     norm: LayerNorm
 
     def __call__(self, mel: Tensor) -> Tensor:
-        """Log-mel windows (B, n_mels, 2·S) → encoded audio (B, S, C)."""
+        """Encode log-mel windows: (B, n_mels, 2·S) → (B, S, C)."""
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
-        x = x.contiguous() + self.positions  # sums keep the order of their first operand, in every block
+        x = x.contiguous() + self.positions  # a sum has the memory layout of its first operand, in every block
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
@@ -67,12 +67,12 @@ class Decoder:
     rows_at_once: int = 1  # see `whisperlite.nn.linear.rows_at_once`
 
     def __call__(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """Tokens (R, T) that follow what the cache holds → logits (R, T, V) in float32, and the cache after them."""
+        """Read tokens (R, T) after those in the cache; returns logits (R, T, V) in float32, and the new cache."""
         hidden, cache = self.hidden(tokens, cache)
         return self.logits(hidden), cache
 
     def hidden(self, tokens: Tensor, cache: Cache, *, shapes_repeat: bool = False) -> tuple[Tensor, Cache]:
-        """The same without the output head: (R, T, C). A prompt needs logits at two of its positions only.
+        """Read tokens like `__call__`, without the output head: (R, T, C). A prompt needs logits at two positions only.
 
         Args:
             shapes_repeat: see `attend`.
@@ -81,9 +81,9 @@ class Decoder:
         return self._run(tokens, step), cache.advanced(tokens.shape[1])
 
     def next_logits(self, tokens: Tensor, cache: FixedCache) -> Tensor:
-        """One token (R,) of each row → logits (R, V) in float32; its keys and values are written into the cache.
+        """Read one token of each row, (R,); returns logits (R, V) in float32. Keys and values go into the cache.
 
-        The host learns nothing and is asked for nothing: this can be recorded (see `whisperlite.nn.graphs`).
+        Host and device exchange no values, so the call can be recorded (see `whisperlite.nn.graphs`).
         """
         step = Step.fixed(cache, self.rows_at_once, self.positions.dtype)
         return self.logits(self._run(tokens[:, None], step))[:, 0]
@@ -98,18 +98,18 @@ class Decoder:
         return step.flattened(self.embedding[tokens].to(self.positions.dtype) + self.positions[step.positions])
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(…, C) → (…, V) in float32."""
+        """The output head: (…, C) → (…, V) in float32."""
         return self.head(hidden).float()
 
     def aligned(self, tokens: Tensor, cache: Cache, heads: Heads) -> tuple[Tensor, Tensor]:
-        """As `hidden`, and how much each token looks at each position of the audio, in some heads.
+        """Read tokens like `hidden`, and collect the cross-attention scores of some heads.
 
         Args:
-            tokens: (1, T), of one row.
-            heads: (layer, head) of cross-attention heads, N of them.
+            tokens: (1, T), one row.
+            heads: N cross-attention heads, as (layer, head).
 
         Returns:
-            (1, T, C), and scores before the softmax, (N, T, S), in the order of `heads`.
+            (1, T, C), and the scores before the softmax, (N, T, S), in the order of `heads`.
         """
         step = Step.of(cache, tokens, self.rows_at_once, self.positions.dtype)
         x = self._embed(tokens, step)
@@ -124,10 +124,10 @@ class Decoder:
         return step.unflattened(self.norm(x)), torch.stack([scores[head] for head in heads])
 
     def cross(self, encoded: Tensor) -> CrossKeysValues:
-        """Keys and values of encoded audio (B, S, C) for all layers."""
+        """The keys and values of encoded audio (B, S, C) for all layers."""
         first = self.blocks[0].cross_attention.keys_values(encoded)
         all_keys, all_values = (x.new_empty((len(self.blocks), *x.shape)) for x in first)
-        # Layer by layer into their places: all of them at once would be fresh memory, whose pages take as long again.
+        # Layer by layer into one tensor: stacking them would take fresh memory, whose pages cost as much time again.
         for layer, block in enumerate(self.blocks):
             keys, values = first if layer == 0 else block.cross_attention.keys_values(encoded)
             all_keys[layer].copy_(keys)
@@ -135,7 +135,7 @@ class Decoder:
         return CrossKeysValues(all_keys, all_values)
 
 
-_IN_CACHES = 1 << 20  # numbers between the two layers of an MLP, which is four times as wide there
+_IN_CACHES = 1 << 20  # numbers between the two layers of an MLP, where it is four times as wide, that caches hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class EncoderBlock:
         x = x + self.attention(self.attention_norm(x))
         if x.device.type != "cpu":
             return x + self.mlp(self.mlp_norm(x))
-        # Frames do not look at each other here; a part of them at a time stays in the caches (7 % of `base`'s encoder).
+        # An MLP treats each frame alone; a part of the frames at a time stays in the caches (7 % of `base`'s encoder).
         for part in torch.split(x, max(_IN_CACHES // (4 * x.shape[-1]), 1), dim=1):
             part += self.mlp(self.mlp_norm(part))
         return x
@@ -168,11 +168,11 @@ class DecoderBlock:
         return self.attend_to_audio(self.attend_to_text(x, memory, step), memory, step)
 
     def attend_to_text(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
-        """Its first half: attention to the text so far."""
+        """The first half of the block: attention to the text so far."""
         return x + self.attention.cached(self.attention_norm(x), memory, step)
 
     def attend_to_audio(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
-        """Its second half."""
+        """The second half of the block: attention to the audio, and the MLP."""
         x = x + self.cross_attention(self.cross_attention_norm(x), memory.audio_keys, memory.audio_values, step)
         return x + self.mlp(self.mlp_norm(x))
 
@@ -184,11 +184,11 @@ class SelfAttention:
     out: Linear
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, S, C) → (B, S, C), everything looking at everything."""
+        """Attention of every position to every position: (B, S, C) → (B, S, C)."""
         return self.out(merge_heads(attend(*self._split(self.query_key_value(x)), shapes_repeat=True)))
 
     def cached(self, x: Tensor, memory: LayerMemory, step: Step) -> Tensor:
-        """(N', C) → (N', C); the new keys and values are written into the memory."""
+        """Attention to the text so far, (N', C) → (N', C); new keys and values are written into the memory."""
         query, key, value = self._split(step.unflattened(self.query_key_value(x)))
         if step.rows is None:
             memory.new_keys.copy_(key)
@@ -200,7 +200,7 @@ class SelfAttention:
         return self.out(step.flattened(merge_heads(found)))
 
     def _split(self, joint: Tensor) -> tuple[Tensor, ...]:
-        """(B, T, 3·C) → query, key and value, (B, H, T, D) each."""
+        """Split (B, T, 3·C) into query, key and value, (B, H, T, D) each."""
         return joint.view(*joint.shape[:-1], 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
@@ -212,17 +212,17 @@ class CrossAttention:
     out: Linear
 
     def __call__(self, x: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
-        """(N', C) over the audio of B windows (B, H, S, D): a window's rows are further queries on the same keys."""
+        """Attention of (N', C) to the audio of B windows (B, H, S, D); all rows of a window are queries on its keys."""
         query = self._query(x, keys, step)
         found = attend(query, keys, values, shapes_repeat=step.shapes_repeat, tokens=step.shape[1])
         return self.out(step.flattened(merge_heads(found).to(x.dtype)))
 
     def scores(self, x: Tensor, keys: Tensor, heads: Sequence[int], step: Step) -> Tensor:
-        """(N', C) over the audio of one window (1, H, S, D): scores of some heads before the softmax, (…, T, S)."""
+        """The scores of some heads before the softmax, (…, T, S): (N', C) over one window's audio (1, H, S, D)."""
         return dot_products(self._query(x, keys, step)[0, heads], keys[0, heads])
 
     def _query(self, x: Tensor, keys: Tensor, step: Step) -> Tensor:
-        """(N', C) → (B, H, K·T, D), in the precision of the keys, which may be another than that of all else."""
+        """Queries, (N', C) → (B, H, K·T, D), in the keys' precision, which may differ from that of everything else."""
         query = step.unflattened(self.query(x)).view(len(keys), -1, x.shape[-1])
         return split_heads(query, self.heads).to(keys.dtype)
 
@@ -257,10 +257,10 @@ class Convolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.device.type == "cuda" and x.dtype == torch.float32:
-            return self.as_product(x)  # cuDNN would round to TF32, and only the whole process can be told otherwise
+            return self.as_product(x)  # cuDNN would round to TF32, which only a process-wide setting prevents
         return F.conv1d(x, self.weight, self.bias, stride=self.stride, padding=1)
 
     def as_product(self, x: Tensor) -> Tensor:
-        """The same as one product of matrices: (B, in, T) → (B, C, T / stride)."""
+        """The convolution as one matrix product: (B, in, T) → (B, C, T / stride)."""
         columns = F.pad(x, (1, 1)).unfold(-1, 3, self.stride).transpose(1, 2).flatten(2)  # (B, T / stride, in·3)
         return F.linear(columns, self.weight.flatten(1), self.bias).transpose(1, 2)

@@ -1,4 +1,8 @@
-"""The new tokens of each row in one step of the decoder: where they go, what they see, how they lie in one list."""
+"""The new tokens of one decoder step: where they go, what they attend to, and how they form one list.
+
+Axes: B windows, R rows, H heads, T new tokens of a row, S audio frames, D head width, C model width, N' = R·T tokens,
+padded to what the layers compute at once.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,20 @@ from torch import Tensor
 
 from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
 
-# Positions of the text are looked at in such numbers, with weights of 0 behind a row's own. A processor adds up so many
-# at once, and what remains one by one, in another order: rows would differ in their last bit with how long others are.
+# A step of one token attends to the text's positions rounded up to a multiple of this; those past a row's length get
+# weight 0. A processor sums so many numbers at once and the rest one by one, in another order: without the rounding,
+# a row's last bit would depend on how long other rows are.
 _POSITION_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class LayerMemory:
-    """What one layer looks at in a step, as views of the cache.
+    """What one layer attends to in a step, as views of the cache.
 
     Attributes:
-        keys, values: of the text, the new tokens' included once they are written, and what the mask hides behind them,
-            (R, H, end, D).
-        new_keys, new_values: where those of the new tokens go in rows that are equally long, (R, H, T, D).
+        keys, values: (R, H, end, D) of the text: earlier tokens, the new ones once they are written, and positions
+            after them, which the mask hides.
+        new_keys, new_values: (R, H, T, D), where the new tokens' are written if all rows are equally long.
         audio_keys, audio_values: (B, H, S, D).
     """
 
@@ -35,23 +40,24 @@ class LayerMemory:
 
     @staticmethod
     def of_layers(keys: Tensor, values: Tensor, cross: CrossKeysValues, new: slice) -> tuple[LayerMemory, ...]:
-        """Of each layer; where rows are unequally long nothing goes to `new`."""
+        """The memory of each layer; if rows have unequal lengths, nothing is written to `new`."""
         parts = (keys, values, keys[:, :, :, new], values[:, :, :, new], cross.keys, cross.values)
         return tuple(LayerMemory(*each) for each in zip(*(part.unbind(0) for part in parts), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The T new tokens of each row: where they go, what they may look at, and how they lie in one list.
+    """The T new tokens of each row.
 
-    Layers that compute several rows at once get a multiple of as many (N'): most of them have nothing to fill up then.
+    Layers that compute several rows at once get a list padded to a multiple of that number (N'), so that most of them
+    need no padding of their own.
     """
 
     shape: torch.Size  # of the tokens, (R, T)
-    padding: int  # N' - R·T
-    positions: Tensor  # (R, T), or (T,) when all rows are equally long
-    rows: Tensor | None  # (R, 1) the rows' numbers; None: all are equally long
-    mask: Tensor | None  # (R, H, T, end) or (1, 1, T, end), see `attend`; None: a query may look everywhere
+    padding: int  # of the list: N' - R·T
+    positions: Tensor  # (R, T), or (T,) if all rows are equally long
+    rows: Tensor | None  # (R, 1), indices of the rows; None: all are equally long
+    mask: Tensor | None  # (R, H, T, end) or (1, 1, T, end), see `attend`; None: nothing is hidden
     layers: tuple[LayerMemory, ...]
     shapes_repeat: bool  # see `attend`
 
@@ -76,7 +82,7 @@ class Step:
 
     @staticmethod
     def fixed(cache: FixedCache, rows_at_once: int, dtype: torch.dtype) -> Step:
-        """One token of each row."""
+        """A step of one token in each row."""
         layers = LayerMemory.of_layers(cache.keys, cache.values, cache.cross, slice(1))
         positions, padding = cache.lengths[:, None], -len(cache.lengths) % rows_at_once
         return Step.of_unequal_rows(positions, padding, layers, dtype, shapes_repeat=True)
@@ -85,6 +91,7 @@ class Step:
     def of_unequal_rows(
         positions: Tensor, padding: int, layers: tuple[LayerMemory, ...], dtype: torch.dtype, *, shapes_repeat: bool
     ) -> Step:
+        """A step in which each row has positions of its own, (R, T)."""
         heads, end = layers[0].keys.shape[1:3]
         rows = torch.arange(len(positions), device=positions.device)[:, None]
         hidden = (torch.arange(end, device=positions.device) > positions[..., None])[:, None]
@@ -92,16 +99,16 @@ class Step:
         return Step(positions.shape, padding, positions, rows, mask, layers, shapes_repeat)
 
     def flattened(self, x: Tensor) -> Tensor:
-        """(R, T, C) → (N', C)"""
+        """Join the tokens of all rows into one padded list: (R, T, C) → (N', C)."""
         x = x.flatten(0, 1)
         return F.pad(x, (0, 0, 0, self.padding)) if self.padding else x
 
     def unflattened(self, x: Tensor) -> Tensor:
-        """(N', C) → (R, T, C)"""
+        """Undo `flattened`: (N', C) → (R, T, C)."""
         x = x[: -self.padding] if self.padding else x
         return x.view(*self.shape, -1)
 
 
 def _mask(hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to scores: minus infinity where something is hidden."""
+    """A mask to add to scores: minus infinity at hidden positions, 0 elsewhere."""
     return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
