@@ -13,14 +13,14 @@ from whisperlite.text.tokenizer import Tokenizer
 def detect_language(
     network: Network, tokenizer: Tokenizer, encoding: Encoding, span: tuple[int, int] | None = None
 ) -> tuple[dict[str, float], float]:
-    """What the model says after <|startoftranscript|> alone.
+    """The language of a window, from the logits after <|startoftranscript|> alone.
 
     Args:
-        span: (first, end) of the positions that are looked at; None: all.
+        span: (first, end) of the positions to attend to; None: all.
 
     Returns:
-        Code → probability among the model's languages, in the order of the tokens; and the probability that nobody
-        speaks, 0 to 1.
+        Code → probability among the model's languages, in the order of the tokens; and the probability that there is
+        no speech, 0 to 1.
     """
     cross = encoding.cross if span is None else encoding.cross.span(*span)
     cache = Cache.empty(cross, rows=1, capacity=1, dtype=network.dtype)

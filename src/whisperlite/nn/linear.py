@@ -1,8 +1,8 @@
 """How one linear layer runs on a device and in a precision.
 
-`linear` picks the implementation once, when the network is built. The operators that are fast on a CPU (oneDNN's product
-of reordered weights, fbgemm's of float16 weights, and both products of 8-bit integers) are private to torch: they are
-probed, and checked against `F.linear`, before they are used. If one is missing, the next best takes its place.
+`linear` picks the implementation once, when the network is built. The operators that are fast on a CPU (oneDNN's for
+reordered weights, fbgemm's for float16 weights, and both for 8-bit integers) are private to torch: they are probed, and
+checked against `F.linear`, before they are used. If one is missing, the next best takes its place.
 
 A decoder step waits for weights to arrive from memory. The weights in OpenAI's checkpoints are float16 numbers: kept as
 such and widened inside the product, they are the same numbers in half the bytes.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from whisperlite.nn.attention import attend, dot_products, merge_heads, split_heads
 from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
-from whisperlite.nn.config import Heads, ModelDimensions
+from whisperlite.nn.config import ModelDimensions
 from whisperlite.nn.linear import Linear
 from whisperlite.nn.step import LayerMemory, Step
 
@@ -101,7 +101,7 @@ class Decoder:
         """The output head: (…, C) → (…, V) in float32."""
         return self.head(hidden).float()
 
-    def aligned(self, tokens: Tensor, cache: Cache, heads: Heads) -> tuple[Tensor, Tensor]:
+    def aligned(self, tokens: Tensor, cache: Cache, heads: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Read tokens like `hidden`, and collect the cross-attention scores of some heads.
 
         Args:
