@@ -1,8 +1,8 @@
-"""Every option of a transcription, once: its name, type, default, check and help.
+"""The options of a transcription, each defined once: name, type, default, check and help.
 
-`Options` is the definition; the command line, the reference documentation and the server are made from its
-fields. `OptionsDict` repeats the names and types for editors and mypy (a dataclass cannot type `**options`);
-`tests/test_options.py` holds the two together.
+`Options` is the definition; the command line, the reference documentation and the server are made from its fields.
+`OptionsDict` repeats the names and types for editors and mypy (a dataclass cannot type `**options`);
+`tests/test_options.py` checks that the two agree.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Task = Literal["transcribe", "translate"]
 Chunking = Literal["sequential", "vad"]
 
 
-# openai-whisper's defaults (its `transcribe`), so that its words are ours.
+# The defaults of openai-whisper's `transcribe`, so that words are the same.
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 
 
@@ -47,8 +47,8 @@ class Options:
     """The options of one transcription, checked when they are made.
 
     Raises:
-        OptionError: a value of a wrong type or range, or two that contradict each other.
-        LanguageError: a language that Whisper does not have.
+        OptionError: a value has a wrong type or range, or two values contradict each other.
+        LanguageError: Whisper does not have the language.
     """
 
     task: Task = option(
@@ -224,19 +224,19 @@ class Options:
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """The ladder: the temperatures tried in turn while an attempt fails."""
+        """The temperatures that are tried in turn until an attempt succeeds."""
         given: float | tuple[float, ...] = self._kept("temperature")
         if isinstance(given, tuple):
             return given
         first, increment = given, self.temperature_increment_on_fallback
-        if increment is None or first > 1.0:  # where the reference's ladder is empty (correction 15)
+        if increment is None or first > 1.0:  # above 1 the reference's list is empty (correction 15)
             return (first,)
         count = math.floor((1.0 - first) / increment + 1e-6) + 1
         return tuple(round(first + rung * increment, 9) for rung in range(count))
 
     @property
     def suppressed_ids(self) -> tuple[int, ...]:
-        """`suppress_tokens` as ids; -1 stands for the non-speech set."""
+        """The ids of `suppress_tokens`; -1 stands for the non-speech set."""
         ids: tuple[int, ...] = self._kept("suppress_tokens")
         return ids
 
@@ -247,28 +247,28 @@ class Options:
         return codes
 
     def _kept(self, name: str) -> Any:
-        """A field as `check_fields` has normalised it, which its type, made for callers, does not say."""
+        """A field's value after normalisation by `check_fields`; the field's own type is what callers may give."""
         return getattr(self, name)
 
     @property
     def beams(self) -> int:
-        """Beams of the search at temperature 0; 1: greedy."""
+        """The number of beams of the search at temperature 0; 1: greedy."""
         return self.beam_size or 1
 
     @property
     def max_candidates(self) -> int:
-        """Finished hypotheses that end a beam search."""
+        """The number of finished hypotheses that ends a beam search."""
         return round(self.beams * (self.patience or 1.0))
 
     @property
     def vad(self) -> VadOptions | None:
-        """How speech is found; None: it is not looked for."""
+        """How to detect speech; None: speech is not detected."""
         given: VadOptions | None = self._kept("vad_options")
         if self.is_chunked:
-            # Short pauses will do to cut at; a chunk is one window where it can be.
+            # Short pauses are enough to cut at; a chunk should be one window if possible.
             chosen = given or VadOptions()
             pause_ms = 500 if chosen.min_silence_duration_ms is None else chosen.min_silence_duration_ms
-            # A frame of the features is 10 ms long, and a stretch may begin within one.
+            # A frame of the features is 10 ms long, and speech may begin within one.
             longest_s = min(chosen.max_speech_duration_s, max(self.chunk_length - 0.01, 1.0))
             return replace(chosen, min_silence_duration_ms=pause_ms, max_speech_duration_s=longest_s)
         return (given or VadOptions()) if self.vad_filter else None
@@ -280,14 +280,14 @@ class Options:
 
     @property
     def clips(self) -> tuple[tuple[float, float | None], ...]:
-        """(start, end) of the parts to transcribe, in seconds; an end of None is that of the recording."""
+        """The parts to transcribe, as (start, end) in seconds; an end of None is the end of the recording."""
         times: tuple[float, ...] = self._kept("clip_timestamps") or (0.0,)
         ends = (*times[1::2], *(None,) * (len(times) % 2))
         return tuple(zip(times[::2], ends, strict=True))
 
 
 class OptionsDict(TypedDict, total=False):
-    """The keyword arguments of `transcribe`: the fields of `Options`, which says what each means."""
+    """The keyword arguments of `transcribe`: the fields of `Options`, which documents them."""
 
     task: Task
     language: str | None
@@ -334,16 +334,17 @@ class OptionsDict(TypedDict, total=False):
 
 
 def make_options(values: Mapping[str, Any]) -> Options:
-    """Options from keyword arguments.
+    """Make options from keyword arguments.
 
     Raises:
-        OptionError: also for a name that there is not, with the nearest one.
+        OptionError: a value is wrong, or no option has this name; the message suggests the nearest one.
+        LanguageError: Whisper does not have the language.
     """
     return from_names(Options, values)
 
 
 def as_arguments(options: Options) -> OptionsDict:
-    """Options as keyword arguments: of values that are there more than once, as an iterator is not."""
+    """The options as keyword arguments. Values are normalised: an iterator that was given can be used again."""
     return cast(OptionsDict, {each.name: getattr(options, each.name) for each in fields(options)})
 
 
