@@ -116,8 +116,7 @@ def at_once(count: int, kind: str) -> int:
 
 def _to_device(mel: Tensor, device: torch.device) -> Tensor:
     """The features on the device; the host does not wait for the copy if possible."""
-    if (
-        device.type == "cuda" and mel.device.type == "cpu" and not mel.is_pinned()
-    ):  # a pinned tensor is the caller's, who may overwrite it
+    # A tensor that is already pinned is the caller's, who may overwrite it during the copy.
+    if device.type == "cuda" and mel.device.type == "cpu" and not mel.is_pinned():
         return mel.contiguous().pin_memory().to(device, non_blocking=True)
     return mel.to(device)

@@ -29,7 +29,7 @@ Linear = Callable[[Tensor], Tensor]
 
 _ROWS_AT_A_TIME = 4096  # checked at once: a copy of a whole output head would take 150 MB
 _LEAST_SCALE = 1e-12  # so that a row of zeros can be divided
-# One core multiplies a weight of up to this many numbers, for up to so many rows, in the time it takes to call two.
+# Up to this size of a weight and this number of rows, one core is done in the time it takes to call two.
 _SMALL = 1 << 19
 _FEW_ROWS = 24
 

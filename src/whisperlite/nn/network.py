@@ -135,7 +135,7 @@ class Decoder:
         return CrossKeysValues(all_keys, all_values)
 
 
-_IN_CACHES = 1 << 20  # numbers between the two layers of an MLP, where it is four times as wide, that caches hold
+_IN_CACHES = 1 << 20  # numbers between the two layers of an MLP (4·C for each frame) that fit into the caches
 
 
 @dataclass(frozen=True, slots=True)

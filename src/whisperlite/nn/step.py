@@ -15,7 +15,7 @@ from torch import Tensor
 from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
 
 # A step of one token attends to the text's positions rounded up to a multiple of this; those past a row's length get
-# weight 0. A processor sums so many numbers at once and the rest one by one, in another order: without the rounding,
+# weight 0. A processor sums 16 numbers at once and the rest one by one, in another order: without the rounding,
 # a row's last bit would depend on how long other rows are.
 _POSITION_MULTIPLE = 16
 
