@@ -139,7 +139,7 @@ class Lane:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One more token in every active row."""
+        """Append one token to every active row."""
         if self._replays is None or not self._step_replayed(self._replays):
             logits = self.network.decoder(self.rows.last[: self._n_rows, None], self.active_cache())[0][:, 0]
             self._choose(logits, range(len(self.slots)))
