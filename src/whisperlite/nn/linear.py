@@ -27,7 +27,7 @@ from torch import Tensor
 Linear = Callable[[Tensor], Tensor]
 """(…, in) → (…, out)"""
 
-_ROWS_AT_A_TIME = 4096  # checked at once: a copy of a whole output head would take 150 MB
+_ROWS_AT_A_TIME = 4096  # rows of a weight to check at once: a copy of a whole output head would take 150 MB
 _LEAST_SCALE = 1e-12  # so that a row of zeros can be divided
 # Up to this size of a weight and this number of rows, one core is done in the time it takes to call two.
 _SMALL = 1 << 19
