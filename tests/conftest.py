@@ -13,10 +13,10 @@ from tests.pooled import Steps, pool_threads, wait_until, watch_steps
 from tests.small_whisper import small_whisper
 from whisperlite.audio.load import read_audio
 from whisperlite.audio.mel import Samples
-from whisperlite.nn.linear import multiplies
+from whisperlite.nn.linear import has_fast_product
 
 DATA = Path(__file__).parent / "data"
-in_bfloat16 = pytest.mark.skipif(not multiplies(torch.bfloat16), reason="this processor does not multiply bfloat16")
+in_bfloat16 = pytest.mark.skipif(not has_fast_product(torch.bfloat16), reason="this processor is slow in bfloat16")
 
 
 @pytest.fixture(scope="session")

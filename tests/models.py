@@ -119,7 +119,7 @@ class TableDecoder:
     def __call__(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         return self.hidden(tokens, cache)
 
-    def hidden(self, tokens: Tensor, cache: Cache, *, recurs: bool = False) -> tuple[Tensor, Cache]:  # noqa: ARG002
+    def hidden(self, tokens: Tensor, cache: Cache, *, shapes_repeat: bool = False) -> tuple[Tensor, Cache]:  # noqa: ARG002
         queries = len(tokens) // cache.cross.keys.shape[1]
         rows = []
         for row, (new, length) in enumerate(zip(tokens, cache.lengths, strict=True)):

@@ -121,19 +121,18 @@ def tokens_of(kinds: Sequence[str], tokenizer: Tokenizer, *, added: int) -> list
 
 
 def state_after(tokens: Sequence[int], tokenizer: Tokenizer) -> TimestampState:
-    state = TimestampState.after((), tokenizer.timestamp_begin, rows=1, device=CPU)
+    state = TimestampState.after((), tokenizer.timestamps, rows=1, device=CPU)
     for token in tokens:
-        state = state.advanced(torch.tensor([token]), tokenizer.timestamp_begin)
+        state = state.advanced(torch.tensor([token]), tokenizer.timestamps)
     return state
 
 
 @given(kinds=answers)
 def test_an_added_token_is_remembered_as_text(kinds: list[str], tokenizer: Tokenizer) -> None:
     as_added, as_text = (tokens_of(kinds, tokenizer, added=added) for added in (WORD, 66))
-    begin = tokenizer.timestamp_begin
     expected = state_after(as_text, tokenizer).data
     assert torch.equal(state_after(as_added, tokenizer).data, expected)
-    assert torch.equal(TimestampState.after(as_added, begin, rows=1, device=CPU).data, expected)
+    assert torch.equal(TimestampState.after(as_added, tokenizer.timestamps, rows=1, device=CPU).data, expected)
 
 
 @settings(deadline=None)
@@ -187,10 +186,9 @@ def test_logits_that_no_token_has_are_never_chosen(tokenizer: Tokenizer) -> None
 
 @given(kinds=answers, n_frames=st.integers(1, 3000))
 def test_an_added_token_cuts_no_segment(kinds: list[str], n_frames: int, tokenizer: Tokenizer) -> None:
-    begin = tokenizer.timestamp_begin
     as_added, as_text = (tokens_of(kinds, tokenizer, added=added) for added in (WORD, 66))
-    pieces, moved = cut_window(as_added, n_frames=n_frames, timestamp_begin=begin)
-    expected, expected_moved = cut_window(as_text, n_frames=n_frames, timestamp_begin=begin)
+    pieces, moved = cut_window(as_added, n_frames=n_frames, timestamps=tokenizer.timestamps)
+    expected, expected_moved = cut_window(as_text, n_frames=n_frames, timestamps=tokenizer.timestamps)
     assert moved == expected_moved
     as_if = [replace(piece, tokens=tuple(66 if token == WORD else token for token in piece.tokens)) for piece in pieces]
     assert as_if == expected

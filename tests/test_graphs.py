@@ -123,7 +123,7 @@ def test_every_window_gets_its_literal_answer(asks: list[Decode], slots: int, se
         patch.setattr(replays, "recorder_for", lambda *_: Calling())
         patch.setattr(replays, "_POSITIONS", 5)
         patch.setattr(replays, "_BITS", 1)
-        patch.setattr(replays, "_TIMES_MET", 2)
+        patch.setattr(replays, "_CALLS_TO_RECORD", 2)
         answers = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=slots, graphs=True).run(asks)
     for ask, answer in zip(asks, answers, strict=True):
         check(answer, literal_answer(table, ask, SMALL, N_TEXT_CTX), ask)
@@ -134,7 +134,7 @@ def test_a_row_without_a_slot_writes_where_nothing_is(monkeypatch: pytest.Monkey
     monkeypatch.setattr(replays, "recorder_for", lambda *_: Calling())
     monkeypatch.setattr(replays, "_POSITIONS", 5)
     monkeypatch.setattr(replays, "_BITS", 1)
-    monkeypatch.setattr(replays, "_TIMES_MET", 1)
+    monkeypatch.setattr(replays, "_CALLS_TO_RECORD", 1)
     table = Table(SMALL.n_vocab, seed=0)
     engine = Engine(table_network(table, n_text_ctx=N_TEXT_CTX), SMALL, slots=4, graphs=True)
     long = Prompt((*[0] * 15, SMALL.sot), sot_index=15, forced=())
@@ -342,7 +342,7 @@ def test_of_what_overflows_only_the_engine_in_half_precision_is_kept() -> None:
     model = small_whisper(torch.float16, overflows=True, cuda_graphs=True)
     assert model.transcribe(noise(5), **SHORT).warnings
     [(engine, _)] = model._spare_engine._kept
-    assert engine._exact is None
+    assert engine._float32_engine is None
 
 
 def test_a_model_that_is_let_go_lets_go_of_what_it_kept(recorders: Recorders) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -37,8 +37,8 @@ from whisperlite.nn.linear import (
     _weight_levels,
     _WeightOnlyLinear,
     _works,
+    has_fast_product,
     linear,
-    multiplies,
     rows_at_once,
 )
 from whisperlite.nn.network import DecoderBlock, EncoderBlock, Network
@@ -286,6 +286,8 @@ def test_that_torch_means_to_take_operators_out_is_not_said_to_users() -> None:
 
 def test_a_filter_that_another_thread_sets_while_operators_are_probed_stays() -> None:
     class Meanwhile:
+        is_exact: ClassVar = False
+
         @staticmethod
         def of(*_: object) -> Linear:
             warnings.filterwarnings("ignore", "of another thread")
@@ -542,13 +544,13 @@ def test_a_network_of_8_bits_holds_its_linear_weights_in_no_other_type() -> None
         for layer in (block.attention.query_key_value, block.attention.out, block.mlp.expand, block.mlp.contract):
             assert isinstance(layer, (_FbgemmLinear, _OnednnLinear, _WeightOnlyLinear))
     keys = network.decoder.cross(torch.zeros(1, 20, 64)).keys
-    assert keys.dtype == (torch.bfloat16 if multiplies(torch.bfloat16) else torch.float32)
+    assert keys.dtype == (torch.bfloat16 if has_fast_product(torch.bfloat16) else torch.float32)
 
 
 @pytest.mark.usefixtures("probes")
 def test_where_bfloat16_is_slow_attention_looks_at_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     break_kind(_PackedLinear, RuntimeError, monkeypatch)
-    assert not multiplies(torch.bfloat16)
+    assert not has_fast_product(torch.bfloat16)
     network = int8_network(random_tensors(STRUCTURES["base"]))
     assert network.decoder.cross(torch.zeros(1, 20, 64)).keys.dtype == torch.float32
     attention = network.encoder.blocks[0].attention

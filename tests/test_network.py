@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.models import STRUCTURES, random_mel, random_network, random_tensors
+from whisperlite.nn.attention import attend
 from whisperlite.nn.build import HEAD, build_network, expected_shapes
 from whisperlite.nn.cache import Cache
-from whisperlite.nn.network import Convolution, Network, attend
+from whisperlite.nn.network import Convolution, Network
 
 CPU = torch.device("cpu")
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
@@ -285,7 +286,8 @@ def test_a_network_has_memory_of_its_own(
     """Else it would change, or the process die, with the file that its tensors were mapped from."""
     if kind == "plain":
         monkeypatch.setattr("whisperlite.nn.linear._works", lambda *_: False)
-    monkeypatch.setattr("whisperlite.nn.build.multiplies", lambda _: False)  # attention in float32, also of integers
+    # Attention in float32, also of integers.
+    monkeypatch.setattr("whisperlite.nn.build.has_fast_product", lambda _: False)
     dims = STRUCTURES["base"]
     tensors = {name: tensor.to(stored) for name, tensor in random_tensors(dims).items()}
     if has_own_head:

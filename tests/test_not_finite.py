@@ -118,7 +118,7 @@ def test_a_span_that_is_not_finite_is_enough_for_a_detection_to_be_run_again() -
     (found,) = engine.run([ask])
     assert isinstance(found, Detected)
     broken = replace(found, of_spans=({"en": float("nan")},))
-    assert engine._settled(1, ask, broken) == []
+    assert engine._answer_or_retry(1, ask, broken) == []
 
 
 def test_further_asks_about_the_window_go_on_in_float32() -> None:

@@ -44,7 +44,9 @@ def random_logits(rows: int, seed: int) -> Tensor:
 
 
 def states_of(rows: list[list[int]]) -> TimestampState:
-    return TimestampState(torch.cat([TimestampState.after(row, BEGIN, rows=1, device=CPU).data for row in rows]))
+    return TimestampState(
+        torch.cat([TimestampState.after(row, TOKENIZER.timestamps, rows=1, device=CPU).data for row in rows])
+    )
 
 
 @settings(deadline=None, max_examples=400)
@@ -101,7 +103,7 @@ def test_the_first_token_follows_the_literal_rules(
 def test_a_state_that_is_advanced_is_the_state_of_the_longer_history(before: list[int], after: list[int]) -> None:
     state = states_of([before])
     for token in after:
-        state = state.advanced(torch.tensor([token]), BEGIN)
+        state = state.advanced(torch.tensor([token]), TOKENIZER.timestamps)
     assert torch.equal(state.data, states_of([before + after]).data)
 
 

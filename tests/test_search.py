@@ -18,13 +18,13 @@ from whisperlite.decoding.asks import Beam, Decode, Decoded, Greedy, Sample, Str
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.search import (
     Hypothesis,
+    arrange,
     beam_step,
     best_hypothesis,
     choose_likeliest,
     choose_sampled,
     draw_uniforms,
     largest,
-    places,
 )
 from whisperlite.text.prompt import Prompt
 from whisperlite.text.tokenizer import Tokenizer
@@ -221,7 +221,7 @@ def test_what_is_no_number_is_the_largest() -> None:
 
 @given(sources=st.lists(st.integers(0, 4), min_size=5, max_size=5))
 def test_hypotheses_that_go_on_stay_where_they_are(sources: list[int]) -> None:
-    order = places(sources)
+    order = arrange(sources)
     assert sorted(order) == list(range(5))  # each has a place
     stayed = [query for query in range(5) if sources[order[query]] == query]
     assert stayed == sorted(set(sources))

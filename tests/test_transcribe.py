@@ -281,7 +281,7 @@ def test_bfloat16_says_the_same(short: Samples) -> None:
 def test_where_a_half_precision_is_slow_float32_takes_its_place_with_a_warning(
     compute_type: str, tiny_en: whisperlite.Whisper, short: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whisperlite.api.load.multiplies", lambda _: False)
+    monkeypatch.setattr("whisperlite.api.load.has_fast_product", lambda _: False)
     with pytest.warns(UserWarning, match=f"no fast product of {compute_type} .* float32") as warned:
         model = whisperlite.load_model("tiny.en", device="cpu", compute_type=compute_type)
     assert [each.filename for each in warned] == [__file__]

@@ -104,7 +104,7 @@ def _endless(model: whisperlite.Whisper, path: str) -> Decode:
 @torch.inference_mode()
 def _parts(lane: Lane) -> tuple[float, float]:
     """Seconds that a step's layers and its output head take, one after the other as in a step."""
-    decoder, tokens, cache = lane.network.decoder, lane.rows.last[: len(lane.slots), None], lane._cache()
+    decoder, tokens, cache = lane.network.decoder, lane.rows.last[: len(lane.slots), None], lane.active_cache()
     layers: list[float] = []
     head: list[float] = []
     for _ in range(_STEPS):
@@ -128,11 +128,10 @@ def _must(lane: Lane, bytes_of_weight: int) -> tuple[dict[str, int], int]:
     width, n_layers = dims.n_text_state, dims.n_text_layer
     # Of a layer: 4 projections of the text's attention, 2 of the audio's (keys and values are there already), the MLP.
     in_layers, in_head = n_layers * (4 + 2 + 8) * width**2, dims.n_vocab * width
-    assert lane.cross is not None, "a lane with slots has keys to look at"
     # As it is halfway through the steps that were timed.
     length = lane.slots[0].length - _STEPS // 2
-    text = 2 * lane.keys[:, :rows, :, :length].nbytes
-    audio = 2 * lane.cross.keys[:, :rows].nbytes
+    text = 2 * lane.cache.keys[:, :rows, :, :length].nbytes
+    audio = 2 * lane.cache.cross.keys[:, :rows].nbytes
     moved = {"layers": in_layers * bytes_of_weight, "head": in_head * bytes_of_weight, "audio": audio, "text": text}
     attention = 2 * 2 * n_layers * width * (dims.n_audio_ctx + length)
     return moved, rows * (2 * (in_layers + in_head) + attention)

@@ -1,8 +1,8 @@
-"""Every option of a transcription, once: its name, type, default, check and help.
+"""The options of a transcription, each defined once: name, type, default, check and help.
 
-`Options` is the definition; the command line, the reference documentation and the server are made from its
-fields. `OptionsDict` repeats the names and types for editors and mypy (a dataclass cannot type `**options`);
-`tests/test_options.py` holds the two together.
+`Options` is the definition; the command line, the reference documentation and the server are made from its fields.
+`OptionsDict` repeats the names and types for editors and mypy (a dataclass cannot type `**options`);
+`tests/test_options.py` checks that the two agree.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Task = Literal["transcribe", "translate"]
 Chunking = Literal["sequential", "vad"]
 
 
-# openai-whisper's defaults (its `transcribe`), so that its words are ours.
+# The defaults of openai-whisper's `transcribe`, so that words are the same.
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 
 
@@ -47,8 +47,8 @@ class Options:
     """The options of one transcription, checked when they are made.
 
     Raises:
-        OptionError: a value of a wrong type or range, or two that contradict each other.
-        LanguageError: a language that Whisper does not have.
+        OptionError: a value has a wrong type or range, or two values contradict each other.
+        LanguageError: Whisper does not have the language.
     """
 
     task: Task = option(
@@ -214,47 +214,61 @@ class Options:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _refuse_contradictions(self)
-        if self.patience not in (None, 1.0) and self.beams == 1:
-            raise OptionError(
-                f"patience={self.patience} needs a beam search: give beam_size of 2 or more.", option="patience"
-            )
-        if self.beams > 1 and self.max_candidates < 1:
-            raise OptionError(
-                f"beam_size={self.beam_size} with patience={self.patience} leaves no hypothesis to keep.",
-                option="patience",
-            )
+        # An option that could have no effect is refused, never ignored.
+        _refuse_unused_words(self)
+        _refuse_unused_prompt(self)
+        _refuse_vad(self)
+        _refuse_detection(self)
+        _refuse_timestamps(self)
+        _refuse_empty_search(self)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """The ladder: the temperatures tried in turn while an attempt fails."""
-        if isinstance(self.temperature, tuple):
-            return self.temperature
-        first, increment = float(self.temperature), self.temperature_increment_on_fallback  # type: ignore[arg-type]
-        if increment is None or first > 1.0:  # where the reference's ladder is empty (correction 15)
+        """The temperatures that are tried in turn until an attempt succeeds."""
+        given: float | tuple[float, ...] = self._kept("temperature")
+        if isinstance(given, tuple):
+            return given
+        first, increment = given, self.temperature_increment_on_fallback
+        if increment is None or first > 1.0:  # above 1 the reference's list is empty (correction 15)
             return (first,)
         count = math.floor((1.0 - first) / increment + 1e-6) + 1
         return tuple(round(first + rung * increment, 9) for rung in range(count))
 
     @property
+    def suppressed_ids(self) -> tuple[int, ...]:
+        """The ids of `suppress_tokens`; -1 stands for the non-speech set."""
+        ids: tuple[int, ...] = self._kept("suppress_tokens")
+        return ids
+
+    @property
+    def detectable_languages(self) -> tuple[str, ...] | None:
+        """The codes that detection can choose from; None: all languages of the model."""
+        codes: tuple[str, ...] | None = self._kept("allowed_languages")
+        return codes
+
+    def _kept(self, name: str) -> Any:
+        """A field's value after normalisation by `check_fields`; the field's own type is what callers may give."""
+        return getattr(self, name)
+
+    @property
     def beams(self) -> int:
-        """Beams of the search at temperature 0; 1: greedy."""
+        """The number of beams of the search at temperature 0; 1: greedy."""
         return self.beam_size or 1
 
     @property
     def max_candidates(self) -> int:
-        """Finished hypotheses that end a beam search."""
+        """The number of finished hypotheses that ends a beam search."""
         return round(self.beams * (self.patience or 1.0))
 
     @property
     def vad(self) -> VadOptions | None:
-        """How speech is found; None: it is not looked for."""
-        given: VadOptions | None = self.vad_options  # type: ignore[assignment]  # normalised
+        """How to detect speech; None: speech is not detected."""
+        given: VadOptions | None = self._kept("vad_options")
         if self.is_chunked:
-            # Short pauses will do to cut at; a chunk is one window where it can be.
+            # Short pauses are enough to cut at; a chunk should be one window if possible.
             chosen = given or VadOptions()
             pause_ms = 500 if chosen.min_silence_duration_ms is None else chosen.min_silence_duration_ms
-            # A frame of the features is 10 ms long, and a stretch may begin within one.
+            # A frame of the features is 10 ms long, and speech may begin within one.
             longest_s = min(chosen.max_speech_duration_s, max(self.chunk_length - 0.01, 1.0))
             return replace(chosen, min_silence_duration_ms=pause_ms, max_speech_duration_s=longest_s)
         return (given or VadOptions()) if self.vad_filter else None
@@ -266,14 +280,14 @@ class Options:
 
     @property
     def clips(self) -> tuple[tuple[float, float | None], ...]:
-        """(start, end) of the parts to transcribe, in seconds; an end of None is that of the recording."""
-        times: tuple[float | None, ...] = tuple(self.clip_timestamps) or (0.0,)  # type: ignore[arg-type]
-        ends = times[1::2] + (None,) * (len(times) % 2)
-        return tuple((start or 0.0, end) for start, end in zip(times[::2], ends, strict=True))
+        """The parts to transcribe, as (start, end) in seconds; an end of None is the end of the recording."""
+        times: tuple[float, ...] = self._kept("clip_timestamps") or (0.0,)
+        ends = (*times[1::2], *(None,) * (len(times) % 2))
+        return tuple(zip(times[::2], ends, strict=True))
 
 
 class OptionsDict(TypedDict, total=False):
-    """The keyword arguments of `transcribe`: the fields of `Options`, which says what each means."""
+    """The keyword arguments of `transcribe`: the fields of `Options`, which documents them."""
 
     task: Task
     language: str | None
@@ -320,73 +334,103 @@ class OptionsDict(TypedDict, total=False):
 
 
 def make_options(values: Mapping[str, Any]) -> Options:
-    """Options from keyword arguments.
+    """Make options from keyword arguments.
 
     Raises:
-        OptionError: also for a name that there is not, with the nearest one.
+        OptionError: a value is wrong, or no option has this name; the message suggests the nearest one.
+        LanguageError: Whisper does not have the language.
     """
     return from_names(Options, values)
 
 
 def as_arguments(options: Options) -> OptionsDict:
-    """Options as keyword arguments: of values that are there more than once, as an iterator is not."""
+    """The options as keyword arguments. Values are normalised: an iterator that was given can be used again."""
     return cast(OptionsDict, {each.name: getattr(options, each.name) for each in fields(options)})
 
 
-def _refuse_contradictions(options: Options) -> None:
-    """An option that cannot apply is refused, never ignored."""
-
-    def refuse(name: str, message: str) -> None:
-        raise OptionError(message, option=name)
-
-    if options.hallucination_silence_threshold is not None and not options.word_timestamps:
-        refuse(
-            "hallucination_silence_threshold",
+def _refuse_unused_words(options: Options) -> None:
+    if options.word_timestamps:
+        return
+    if options.hallucination_silence_threshold is not None:
+        raise OptionError(
             "hallucination_silence_threshold looks at the times of words: give word_timestamps=True with it.",
+            option="hallucination_silence_threshold",
         )
-    changed = {name for name in ("prepend_punctuations", "append_punctuations") if _is_changed(options, name)}
-    if changed and not options.word_timestamps:
-        name = min(changed)
-        refuse(name, f"{name} is about the words of word_timestamps: give word_timestamps=True with it.")
+    for name in ("append_punctuations", "prepend_punctuations"):
+        if _is_changed(options, name):
+            message = f"{name} is about the words of word_timestamps: give word_timestamps=True with it."
+            raise OptionError(message, option=name)
+
+
+def _refuse_unused_prompt(options: Options) -> None:
     if options.carry_initial_prompt and options.initial_prompt is None:
-        refuse(
-            "carry_initial_prompt",
+        raise OptionError(
             "carry_initial_prompt=True carries initial_prompt on: give an initial_prompt with it.",
+            option="carry_initial_prompt",
         )
+
+
+def _refuse_vad(options: Options) -> None:
     if options.vad_options is not None and options.vad is None:
-        refuse("vad_options", "vad_options say how speech is found: give vad_filter=True or chunking='vad' with them.")
+        raise OptionError(
+            "vad_options say how speech is found: give vad_filter=True or chunking='vad' with them.",
+            option="vad_options",
+        )
     if options.is_chunked and options.vad_filter:
-        refuse("vad_filter", "chunking='vad' listens for speech itself: leave vad_filter out; vad_options say how.")
+        raise OptionError(
+            "chunking='vad' listens for speech itself: leave vad_filter out; vad_options say how.", option="vad_filter"
+        )
     if options.is_chunked and options.prefix is not None:
-        refuse("prefix", "prefix is how the first window begins; with chunking='vad' there are many that are first.")
+        raise OptionError(
+            "prefix is how the first window begins; with chunking='vad' there are many that are first.", option="prefix"
+        )
+
+
+def _refuse_detection(options: Options) -> None:
+    has_threshold = _is_changed(options, "language_detection_threshold")
+    of_several = {
+        "language_detection_segments": options.language_detection_segments > 1,
+        "language_detection_threshold": has_threshold,
+    }
     if options.language is not None:
         detecting = {
             "multilingual": options.multilingual,
             "allowed_languages": options.allowed_languages is not None,
-            "language_detection_segments": options.language_detection_segments > 1,
-            "language_detection_threshold": _is_changed(options, "language_detection_threshold"),
+            **of_several,
         }
-        for name, is_given in detecting.items():
-            if is_given:
-                given = "multilingual=True" if name == "multilingual" else name
-                refuse(name, f"language={options.language!r} leaves nothing to detect: leave it out, or {given}.")
-    has_threshold = _is_changed(options, "language_detection_threshold")
-    for name, is_given in (
-        ("language_detection_segments", options.language_detection_segments > 1),
-        ("language_detection_threshold", has_threshold),
-    ):
-        if options.multilingual and is_given:
-            refuse(name, f"multilingual=True detects the language of every window: leave {name} out.")
+        for name in (name for name, is_given in detecting.items() if is_given):
+            given = "multilingual=True" if name == "multilingual" else name
+            message = f"language={options.language!r} leaves nothing to detect: leave it out, or {given}."
+            raise OptionError(message, option=name)
+    if options.multilingual:
+        for name in (name for name, is_given in of_several.items() if is_given):
+            message = f"multilingual=True detects the language of every window: leave {name} out."
+            raise OptionError(message, option=name)
     if has_threshold and options.language_detection_segments == 1:
-        refuse(
-            "language_detection_threshold",
+        raise OptionError(
             "language_detection_threshold ends the listening before language_detection_segments have been heard: give "
             "more than one of them with it.",
+            option="language_detection_threshold",
         )
+
+
+def _refuse_timestamps(options: Options) -> None:
     if options.without_timestamps and _is_changed(options, "max_initial_timestamp"):
-        refuse(
-            "max_initial_timestamp",
+        raise OptionError(
             "max_initial_timestamp is about timestamps, and without_timestamps=True has none: leave one of them out.",
+            option="max_initial_timestamp",
+        )
+
+
+def _refuse_empty_search(options: Options) -> None:
+    if options.patience not in (None, 1.0) and options.beams == 1:
+        raise OptionError(
+            f"patience={options.patience} needs a beam search: give beam_size of 2 or more.", option="patience"
+        )
+    if options.beams > 1 and options.max_candidates < 1:
+        raise OptionError(
+            f"beam_size={options.beam_size} with patience={options.patience} leaves no hypothesis to keep.",
+            option="patience",
         )
 
 

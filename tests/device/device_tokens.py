@@ -24,7 +24,7 @@ from tests.conftest import DATA
 from whisperlite import OptionsDict, Transcription
 from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.decoding.replays import Key, Replays
-from whisperlite.nn.linear import multiplies
+from whisperlite.nn.linear import has_fast_product
 
 RECORDING = DATA / "librivox.wav"
 MODEL = os.environ.get("WHISPERLITE_MODEL", "base")
@@ -96,7 +96,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> Counter[Key]:
     replay = Replays.replay
 
     def watched(self: Replays, key: Key, call: Callable[[], Tensor]) -> Tensor | None:
-        found[key] += key in self._made
+        found[key] += key in self._recorded
         return replay(self, key, call)
 
     monkeypatch.setattr(Replays, "replay", watched)
@@ -180,7 +180,7 @@ def test_samples_drawn_with_one_seed_are_the_same(model: whisperlite.Whisper) ->
 
 @pytest.mark.parametrize("compute_type", ["float16", "bfloat16", "int8"])
 def test_lower_precision_says_nearly_the_same(model: whisperlite.Whisper, compute_type: str) -> None:
-    if model.device.type == "cpu" and not multiplies(torch.bfloat16):
+    if model.device.type == "cpu" and not has_fast_product(torch.bfloat16):
         pytest.skip("this processor has no fast products of halves")
     expected = model.transcribe(RECORDING, language="en", beam_size=1).text.split()
     found = load(compute_type).transcribe(RECORDING, language="en", beam_size=1)

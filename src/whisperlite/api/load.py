@@ -20,12 +20,12 @@ from whisperlite.checkpoints.alignment_heads import choose_heads
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.hub import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path, name_of, official_name
-from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CancelledError, CheckpointError, OptionError
 from whisperlite.kinds import FLAG, checked, integer, optional
 from whisperlite.nn.build import build_network
-from whisperlite.nn.linear import multiplies
+from whisperlite.nn.config import Heads
+from whisperlite.nn.linear import has_fast_product
 from whisperlite.options import Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import N_TEXT_CTX
@@ -302,7 +302,7 @@ def _dtype(compute_type: str, device: torch.device) -> torch.dtype:
             f"compute_type={compute_type!r} is not one of: auto, {', '.join(_COMPUTE_TYPES)}.", option="compute_type"
         )
     dtype = _COMPUTE_TYPES[compute_type]
-    if device.type == "cpu" and dtype != torch.float32 and not multiplies(dtype):
+    if device.type == "cpu" and dtype != torch.float32 and not has_fast_product(dtype):
         warnings.warn(
             f"torch has no fast product of {compute_type} for this processor: float32 is used instead.", stacklevel=5
         )

@@ -23,7 +23,6 @@ from whisperlite.audio.speech import check_installed
 from whisperlite.batches import BATCH_SIZE, slots_for
 from whisperlite.cancel import CancelToken, LinkedToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
-from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine
@@ -31,7 +30,7 @@ from whisperlite.decoding.threads import ending_workers, usable_threads
 from whisperlite.errors import LanguageError, OptionError, WhisperliteError
 from whisperlite.kinds import checked
 from whisperlite.nn.build import Float32Copy
-from whisperlite.nn.config import ModelDimensions
+from whisperlite.nn.config import Heads, ModelDimensions
 from whisperlite.nn.graphs import stream_of
 from whisperlite.nn.network import Network
 from whisperlite.options import Options, OptionsDict, as_arguments, make_options
@@ -300,7 +299,7 @@ class Whisper:
             raise OptionError(f"{options!r} is no Options: give one, such as Options(beam_size=1).", option="options")
         if options.language is not None and self.is_multilingual:
             self.tokenizer.language_token(options.language)
-        for code in (options.allowed_languages or ()) if self.is_multilingual else ():
+        for code in (options.detectable_languages or ()) if self.is_multilingual else ():
             if code not in self.languages:
                 known = ", ".join(self.languages)
                 message = (
@@ -310,8 +309,8 @@ class Whisper:
         if options.vad is not None:
             check_installed()
         prompt = options.initial_prompt if isinstance(options.initial_prompt, tuple) else ()
-        for name, ids in (("suppress_tokens", options.suppress_tokens or ()), ("initial_prompt", prompt)):
-            foreign = sorted(token for token in ids if isinstance(token, int) and token >= self.dims.n_vocab)
+        for name, ids in (("suppress_tokens", options.suppressed_ids), ("initial_prompt", prompt)):
+            foreign = sorted(token for token in ids if token >= self.dims.n_vocab)
             if foreign:
                 last = self.dims.n_vocab - 1
                 message = f"{name} holds {foreign[0]}, but the ids of this model end at {last}."

@@ -111,7 +111,7 @@ def _ask(encoding: Encoding, options: Options, engine: Engine) -> Decode:
     if language is None and tokenizer.is_multilingual:
         (answer,) = engine.run([Detect(encoding.window, encoding)])
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        language, _ = likeliest(among(finite(answer.probabilities), options.allowed_languages))
+        language, _ = likeliest(among(finite(answer.probabilities), options.detectable_languages))
     history = History(options, tokenizer, Prompts.of(options, tokenizer))
     prompt = history.prompt(language or "en", options.prefix)
     return attempt(

@@ -8,9 +8,7 @@ teachers', of layers that they do not have.
 from __future__ import annotations
 
 from whisperlite.checkpoints.published import PUBLISHED
-from whisperlite.nn.config import ModelDimensions
-
-Heads = tuple[tuple[int, int], ...]
+from whisperlite.nn.config import Heads, ModelDimensions
 
 
 def _heads(text: str) -> Heads:

@@ -196,8 +196,7 @@ def _added(tokenizer: Tokenizer, name: str, token: int) -> dict[str, Any]:
 
 
 def _is_special(tokenizer: Tokenizer, token: int) -> bool:
-    is_timestamp = 0 <= token - tokenizer.timestamp_begin < len(names.TIMESTAMPS)
-    return not is_timestamp and not tokenizer.is_text(token)
+    return token not in tokenizer.timestamps and not tokenizer.is_text(token)
 
 
 def _special_tokens(tokenizer: Tokenizer, special: dict[str, int]) -> dict[str, Any]:

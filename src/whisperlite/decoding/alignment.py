@@ -1,4 +1,4 @@
-"""When was each token said? Cross-attention follows the audio: a path through it gives every token its time.
+"""When each token was said. Cross-attention follows the audio: a path through its weights gives every token a time.
 
 Reference: `find_alignment`. Axes: N heads, T tokens, S frames of 20 ms.
 """
@@ -17,17 +17,14 @@ from torch import Tensor
 from whisperlite.decoding.asks import Align, Aligned
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.nn.cache import Cache
+from whisperlite.nn.config import FRAMES_PER_POSITION, POSITIONS_PER_SECOND, Heads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 
-POSITIONS_PER_SECOND = 50
-
-Heads = Sequence[tuple[int, int]]
-
 
 def align(network: Network, tokenizer: Tokenizer, encoding: Encoding, ask: Align, heads: Heads) -> Aligned:
-    """Read the text once more, look where some heads look, and find the path of the text through the audio."""
-    # What lies behind the context cannot be read; it is said to come where the last token is that can be.
+    """Read the text once more, and find its path through the audio that some attention heads follow."""
+    # Tokens past the context cannot be read; they get the time at which the last readable one ends.
     room = network.dims.n_text_ctx - len(ask.prompt) - 1
     text, rest = list(ask.tokens[:room]), len(ask.tokens) - room
     tokens = torch.tensor([[*ask.prompt, *text, tokenizer.eot]], device=network.device)
@@ -35,10 +32,10 @@ def align(network: Network, tokenizer: Tokenizer, encoding: Encoding, ask: Align
     hidden, scores = network.decoder.aligned(tokens, cache, heads)
     # The position of <|notimestamps|>, the last of the prompt, predicts the first token of the text.
     before = slice(len(ask.prompt) - 1, len(ask.prompt) - 1 + len(text))
-    matrix = attention_matrix(scores.float(), n_frames=max(ask.n_frames // 2, 1))[before.start : -1]
+    matrix = attention_matrix(scores.float(), n_frames=max(ask.n_frames // FRAMES_PER_POSITION, 1))[before.start : -1]
     frames = first_frames(-matrix.nan_to_num().cpu().numpy().astype(np.float64))
     probabilities = _probabilities(network.decoder.logits(hidden[0, before]), text, tokenizer)
-    if not scores.isfinite().all():  # of half precision; the engine tries again
+    if not scores.isfinite().all():  # in half precision: the engine tries again in float32
         probabilities = (math.nan,) * len(text)
     times = tuple(float(frame) / POSITIONS_PER_SECOND for frame in frames)
     padding = max(rest, 0)
@@ -46,8 +43,8 @@ def align(network: Network, tokenizer: Tokenizer, encoding: Encoding, ask: Align
 
 
 def _probabilities(logits: Tensor, text: Sequence[int], tokenizer: Tokenizer) -> tuple[float, ...]:
-    """Of the tokens of a text, given those before, among all text tokens: (T, V) → T numbers."""
-    # Tokens that a fine-tune added lie behind the special ones; they are compared with themselves and the rest.
+    """The probability of each token of a text among all text tokens, given those before it: (T, V) → T numbers."""
+    # Ids of tokens that a fine-tune added come after the special ones: such a token is added to the text tokens.
     ids = torch.tensor(text, device=logits.device)
     chosen = logits.gather(-1, ids[:, None])[:, 0]
     total = logits[:, : tokenizer.eot].logsumexp(-1)
@@ -56,19 +53,19 @@ def _probabilities(logits: Tensor, text: Sequence[int], tokenizer: Tokenizer) ->
 
 
 def attention_matrix(scores: Tensor, *, n_frames: int) -> Tensor:
-    """Scores of heads (N, T, S) → how much each token looks at each frame of the content, (T, n_frames).
+    """How much each token attends to each frame of the content: scores of heads (N, T, S) → (T, n_frames).
 
-    Softmax over the content, then each frame is compared with itself under the other tokens, smoothed along time, and
-    the heads are averaged.
+    After a softmax over the content, each frame is normalised over the tokens and smoothed along time, and the heads
+    are averaged.
     """
     weights = scores[..., :n_frames].softmax(-1)
     std, mean = torch.std_mean(weights, dim=-2, keepdim=True, correction=0)
-    # Differs: a frame that all tokens look at alike says nothing, where the reference divides by 0 (correction 12).
+    # Differs: a frame that all tokens attend to equally counts 0, where the reference divides by 0 (correction 12).
     weights = torch.where(std > 0, (weights - mean) / std, 0.0)
     return median_of_seven(weights).mean(0)
 
 
-# Exchanges that bring the median of seven values to the fourth place: a pruned sorting network.
+# Exchanges that move the median of seven values to the fourth position: a pruned sorting network.
 _EXCHANGES = (
     *((0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6)),
     *((2, 3), (3, 6), (4, 5), (1, 4), (1, 3), (3, 4)),
@@ -76,7 +73,7 @@ _EXCHANGES = (
 
 
 def median_of_seven(x: Tensor) -> Tensor:
-    """Median filter of width 7 along the last axis, mirrored at its ends; with 3 values or fewer there, unchanged."""
+    """Filter the last axis by the median of 7, mirrored at its ends; an axis of 3 values or fewer stays unchanged."""
     if x.shape[-1] <= 3:
         return x
     length = x.shape[-1]
@@ -91,10 +88,11 @@ def first_frames(cost: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Dynamic time warping (reference: `dtw`): the first column of each row on the cheapest path through a matrix.
 
     The path goes from the upper left to the lower right corner, by steps to the right, down, or both at once.
+    Differs: sums are in float64, where the reference rounds them to float32; and of equally cheap steps it takes the
+    first of both, down, right, where the reference goes right, cheapest or not (correction 27).
 
     Args:
-        cost: (T, S), both at least 1. Differs: sums are in float64, where the reference rounds them to float32; and of
-            equally cheap steps the first of both, down, right is taken, where the reference goes right, cheap or not.
+        cost: (T, S), both at least 1.
 
     Returns:
         (T,), ascending, from 0 on.
@@ -105,16 +103,16 @@ def first_frames(cost: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     for row in range(len(cost) - 1, 0, -1):
         diagonal, above = totals[row, : column + 1], totals[row, 1 : column + 2]
         left = totals[row + 1, : column + 1]
-        column = int(np.flatnonzero(np.minimum(diagonal, above) <= left)[-1])  # from where the path goes up
+        column = int(np.flatnonzero(np.minimum(diagonal, above) <= left)[-1])  # where the path leaves the row, upwards
         first[row] = column
         column -= int(diagonal[column] <= above[column])
     return first
 
 
 def _cheapest_totals(cost: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(T+1, S+1): the cost of the cheapest path to each cell, with a border from which only the first cell is reached.
+    """The cost of the cheapest path to each cell, (T+1, S+1), with a border from which only the first cell is reached.
 
-    A row at a time: with the row's own sums taken off, going on to the right is a running minimum.
+    A row at a time: after subtracting the row's running sums, moving to the right is a running minimum.
     """
     totals = np.full((cost.shape[0] + 1, cost.shape[1] + 1), np.inf)
     totals[0, 0] = 0.0

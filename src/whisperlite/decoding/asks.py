@@ -1,4 +1,4 @@
-"""What can be asked of the engine about one window, and what it answers."""
+"""Requests to the engine about one window, and its answers."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ Strategy = Greedy | Sample | Beam
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """Which tokens does this window hold?
+    """A request for the tokens of a window.
 
     Attributes:
-        window: computes its features; not called where `encoding` is given.
+        window: computes the window's features; not called if `encoding` is given.
         prompt: the decoder's input, with the part of it that already belongs to the answer.
         strategy: how tokens are chosen.
-        max_new_tokens: at most so many, those of `prompt.forced` included; at least one is chosen.
+        max_new_tokens: the most tokens of the answer, `prompt.forced` included; at least one is chosen.
         suppressed: ids that are never chosen.
         suppress_blank: neither a blank nor the end may come first.
-        timestamps: the timestamp rules hold; without, the prompt says <|notimestamps|>.
+        timestamps: whether the timestamp rules apply; if not, the prompt has <|notimestamps|>.
         max_initial_timestamp: latest first timestamp in seconds, or None.
-        seed: numbers that the uniforms of a `Sample` are drawn from.
-        encoding: of the window, from an earlier answer.
-        repetition_penalty: what lowers the logits of text that the answer holds already; 1: nothing does.
-        no_repeat_ngram_size: no sequence of so many tokens comes twice; 0: any may.
-        text_until: where a segment ends before this time, in seconds of the window, and the next one opens, that has
-            text, if any may come; timestamps are needed. 0: the answer may end there, which is how the network leaves
+        seed: the numbers that seed the uniforms of a `Sample`.
+        encoding: the window's encoding from an earlier answer.
+        repetition_penalty: lowers the logits of text that the answer already has; 1: no penalty.
+        no_repeat_ngram_size: no sequence of this many tokens comes twice; 0: no limit.
+        text_until: a segment that opens before this time, in seconds of the window, after the end of another, must have
+            text if any text is allowed; needs timestamps. 0: the answer may end there, which is how the network leaves
             speech to the next window.
     """
 
@@ -88,15 +88,14 @@ class Decoded:
     """The answer to `Decode`.
 
     Attributes:
-        tokens: the answer, the prompt's forced part included, the end not.
-        text: of the tokens, stripped.
-        avg_logprob: sum of the log probabilities of the chosen tokens and the end, over their number. The forced part
-            does not count.
-        no_speech_prob: of the window, 0 to 1.
-        compression_ratio: of the text.
-        temperature: that it was decoded at.
+        tokens: the answer, with the prompt's forced part, without the end.
+        text: the decoded tokens, stripped.
+        avg_logprob: average log probability of the chosen tokens and the end. The forced part does not count.
+        no_speech_prob: probability that the window has no speech, 0 to 1.
+        compression_ratio: length of the text's bytes, divided by their length under zlib.
+        temperature: the temperature that it was decoded at.
         truncated: the token limit came before the end.
-        encoding: of the window, for the next ask about it.
+        encoding: the window's encoding, for the next request about it.
         in_float32: half precision gave numbers that are not finite, and the window was run again in float32.
     """
 
@@ -113,12 +112,12 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Which language is spoken in this window?
+    """A request for the language of a window.
 
     Attributes:
-        window: computes its features; not called where `encoding` is given.
-        encoding: of the window, from an earlier answer.
-        spans: (first, end) of parts that are heard on their own too, in positions of 20 ms.
+        window: computes the window's features; not called if `encoding` is given.
+        encoding: the window's encoding from an earlier answer.
+        spans: (first, end) of parts that are also analysed on their own, in positions of 20 ms.
     """
 
     window: LazyMel
@@ -132,9 +131,9 @@ class Detected:
 
     Attributes:
         probabilities: code → probability, in the order of the tokens; they sum to 1.
-        no_speech_prob: that nobody speaks, 0 to 1.
-        of_spans, no_speech_of_spans: the same of each span.
-        encoding: of the window, for the next ask about it.
+        no_speech_prob: probability that the window has no speech, 0 to 1.
+        of_spans, no_speech_of_spans: the same for each span.
+        encoding: the window's encoding, for the next request about it.
         in_float32: as in `Decoded`.
     """
 
@@ -148,14 +147,14 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Align:
-    """When was each of these tokens said?
+    """A request for the times of a window's text.
 
     Attributes:
-        window: computes its features; not called where `encoding` is given.
+        window: computes the window's features; not called if `encoding` is given.
         prompt: ids before the text, the last being <|notimestamps|>.
         tokens: ids of the text, without timestamps; at least one.
-        n_frames: content of the window, in frames of 10 ms.
-        encoding: of the window, from an earlier answer.
+        n_frames: length of the window's content, in frames of 10 ms.
+        encoding: the window's encoding from an earlier answer.
     """
 
     window: LazyMel
@@ -170,10 +169,10 @@ class Aligned:
     """The answer to `Align`.
 
     Attributes:
-        times: where each token begins, and at last where the text ends: seconds from the beginning of the window,
-            ascending, one more than there are tokens.
-        probabilities: of each token, given those before and the audio, among the tokens of text.
-        encoding: of the window, for the next ask about it.
+        times: the start of each token, and last the end of the text: seconds from the start of the window, ascending,
+            one more than there are tokens.
+        probabilities: the probability of each token among all text tokens, given the audio and the tokens before it.
+        encoding: the window's encoding, for the next request about it.
         in_float32: as in `Decoded`.
     """
 

@@ -1,4 +1,4 @@
-"""The encoder's view of windows: what it is, and how it is made."""
+"""Encoded windows, and the encoder's runs that make them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from whisperlite.nn.network import Decoder, Network
 
 
 class Encoding:
-    """A window, encoded once, to be handed from ask to ask; later asks (a further temperature) start from it.
+    """An encoded window. Pass it on, and later requests (such as another temperature) need not run the encoder again.
 
-    It holds its memory while somebody refers to it: `hidden`, and after the first decoding the cross-attention's keys
-    and values, 2 x layers x 1500 x width numbers (37 MB for `base` in float32). It cannot be pickled, and neither can a
-    `Decoded`, which has one.
+    As long as something refers to it, it holds memory: `hidden`, and after the first decoding the cross-attention's
+    keys and values, 2 x layers x 1500 x width numbers (37 MB for `base` in float32). It cannot be pickled, and neither
+    can a `Decoded`, which has one.
 
     Attributes:
         hidden: (S, C), the encoder's output.
-        window: computes the log-mel features that it was made from, (n_mels, 3000), once more.
+        window: computes again the log-mel features that it was made from, (n_mels, 3000).
     """
 
     def __init__(self, hidden: Tensor, decoder: Decoder, window: Callable[[], Tensor]) -> None:
@@ -35,34 +35,34 @@ class Encoding:
         raise TypeError("An Encoding belongs to one loaded model: it cannot be copied or pickled. Keep its `hidden`.")
 
     def belongs_to(self, decoder: Decoder) -> bool:
-        """Whether it was made for this decoder; no other can read it."""
+        """Whether it was made for this decoder; no other decoder can read it."""
         return self._decoder is decoder
 
     @property
     def cross(self) -> CrossKeysValues:
-        """Keys and values for every decoder layer, (L, 1, H, S, D), kept from the first time on."""
+        """The keys and values for every decoder layer, (L, 1, H, S, D), computed at first use and kept."""
         # Not a cached_property, which before Python 3.12 has one lock for all encodings of the process.
-        cross = self._cross  # another thread may let go of it at any time
+        cross = self._cross  # another thread may drop it at any time
         if cross is None:
             cross = self._cross = self._decoder.cross(self.hidden[None])
         return cross
 
     def forget_cross(self) -> None:
-        """Let go of the keys and values; they are computed once more where somebody asks for them."""
+        """Drop the keys and values; they are computed again if needed."""
         self._cross = None
 
 
-# So many windows are encoded at a time, at most. While a GPU encodes some, the host gets the next ready; MPS has no
-# room for more than 4 GB in one tensor, and may lay out the scores of all heads at once.
+# At most this many windows are encoded at once. While a GPU encodes some, the host prepares the next; and MPS limits a
+# tensor to 4 GB, which the attention scores of all heads may exceed.
 _MOST_AT_ONCE = 8
-_FEW = 4  # windows whose encoding a GPU may end before the host has called it operator by operator
+_FEW = 4  # up to this many windows a GPU may encode faster than the host can call the operators
 
 
 class WindowEncoder:
     """Runs the encoder on windows. It belongs to one engine.
 
     Args:
-        replays: encodings of few windows are recorded and replayed; None: they are called.
+        replays: records and replays the encoding of few windows; None: operators are called.
     """
 
     def __init__(self, network: Network, replays: Replays | None) -> None:
@@ -73,7 +73,7 @@ class WindowEncoder:
         self._hidden = torch.empty((few, dims.n_audio_ctx, dims.n_audio_state), device=device, dtype=dtype)
 
     def encode(self, windows: Sequence[Callable[[], Tensor]]) -> list[Encoding]:
-        """Encode windows, each of which computes its features, (n_mels, 3000)."""
+        """Encode windows, each a function that computes its features, (n_mels, 3000)."""
         encodings: list[Encoding] = []
         while len(encodings) < len(windows):
             left = windows[len(encodings) :]
@@ -85,17 +85,17 @@ class WindowEncoder:
         return encodings
 
     def _encode(self, windows: Sequence[Tensor]) -> list[Tensor]:
-        mel = torch.stack([_moved(window, self._network.device) for window in windows]).to(self._network.dtype)
+        mel = torch.stack([_to_device(window, self._network.device) for window in windows]).to(self._network.dtype)
         hidden = self._replayed(mel)
         if hidden is None:
             hidden = self._network.encoder(mel)
             if len(windows) == 1:
                 return list(hidden)
-        # Copies: whoever keeps one window is not to keep the whole batch.
+        # Copies: keeping one window must not keep the whole batch in memory.
         return [each.clone() for each in hidden]
 
     def _replayed(self, mel: Tensor) -> Tensor | None:
-        """What the encoder gives, as long as nothing else is encoded; None: it is to be called."""
+        """The encoder's output, valid until the next encoding; None if the encoder has to be called."""
         count = len(mel)
         if self._replays is None or count > _FEW:
             return None
@@ -107,15 +107,16 @@ class WindowEncoder:
 
 
 def at_once(count: int, kind: str) -> int:
-    """How many of so many windows are encoded next, on a kind of device."""
-    if kind == "cpu":  # one is work enough for a processor, and what comes between its layers stays in the caches
+    """How many of the waiting windows to encode next, on a type of device."""
+    if kind == "cpu":  # one occupies a processor fully, and its intermediate results stay in the caches
         return 1
     most = min(count, _MOST_AT_ONCE)
-    return 1 << (most.bit_length() - 1) if kind == "cuda" else most  # cuDNN makes a plan for every number
+    return 1 << (most.bit_length() - 1) if kind == "cuda" else most  # cuDNN makes a plan for every batch size
 
 
-def _moved(mel: Tensor, device: torch.device) -> Tensor:
-    """To the device; the host does not wait where that is possible."""
-    if device.type == "cuda" and mel.device.type == "cpu" and not mel.is_pinned():  # else it is somebody's, who writes
+def _to_device(mel: Tensor, device: torch.device) -> Tensor:
+    """The features on the device; the host does not wait for the copy if possible."""
+    # A tensor that is already pinned is the caller's, who may overwrite it during the copy.
+    if device.type == "cuda" and mel.device.type == "cpu" and not mel.is_pinned():
         return mel.contiguous().pin_memory().to(device, non_blocking=True)
     return mel.to(device)

@@ -1,6 +1,6 @@
-"""Answers asks about windows, from any number of sessions, many at a time as one batch.
+"""Answers requests ("asks") about windows, from any number of sessions, many at a time as one batch.
 
-An engine belongs to one thread at a time; the network that it drives may be shared by any number of engines.
+An engine belongs to one thread at a time; any number of engines can share a network.
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from whisperlite.decoding.alignment import Heads, align
+from whisperlite.decoding.alignment import align
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
 from whisperlite.decoding.encoding import Encoding, WindowEncoder
 from whisperlite.decoding.lane import Lane
-from whisperlite.decoding.language import hear_language
+from whisperlite.decoding.language import detect_language
 from whisperlite.decoding.prefill import Prefill
 from whisperlite.decoding.replays import Replays
 from whisperlite.decoding.search import Hypothesis
 from whisperlite.decoding.slot import Slot
 from whisperlite.decoding.threads import StepThreads, threads, usable_threads
+from whisperlite.nn.config import Heads
 from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 
 
 class Engine:
-    """Takes asks, steps them together, hands out answers in the order in which they are ready.
+    """Takes requests, steps them together, and gives answers in the order in which they are ready.
 
     Args:
         network: shared, never written to.
-        tokenizer: of the network's vocabulary.
-        slots: windows that are decoded together.
-        heads: (layer, head) of the cross-attention heads that follow the audio, for `Align`.
-        in_float32: gives the same network in float32, for windows in which half precision fails; None: there is none.
-        cpu_threads: that torch's work runs on; None: what suits the machine. On other devices it is left alone.
-        graphs: record what comes again and again, and replay it, where the device can do that.
+        tokenizer: the tokenizer of the network's vocabulary.
+        slots: the most windows that are decoded together.
+        heads: the cross-attention heads that follow the audio, for `Align`.
+        in_float32: returns the same network in float32, for windows in which half precision fails; None: there is none.
+        cpu_threads: number of threads for torch on a CPU; None: what suits the machine.
+        graphs: record repeated calls and replay them, if the device can.
     """
 
     def __init__(
@@ -60,20 +61,20 @@ class Engine:
         self._tickets = 0
         self.cpu_threads = cpu_threads
         self._graphs = graphs
-        # Lanes get it, so it does not refer to the engine: what refers to itself stays in memory for a while.
+        # Lanes get this, so it does not refer to the engine: a reference cycle would stay in memory for a while.
         self._new_replays = partial(Replays.where_possible if graphs else _no_replays, network.device, network.dtype)
-        self._step_threads: dict[int, StepThreads] = {}  # of each lane
+        self._step_threads: dict[int, StepThreads] = {}  # queries of a lane → its threads
         self._in_float32 = in_float32
-        self._exact: Engine | None = None  # in float32; made when it is first needed
-        self._owners: dict[int, int] = {}  # its tickets → ours
+        self._float32_engine: Engine | None = None  # made when it is first needed
+        self._float32_tickets: dict[int, int] = {}  # tickets of that engine → tickets of this one
 
     @property
     def active_slots(self) -> int:
-        """Windows that are being decoded."""
-        own = sum(len(lane.slots) for lane in list(self._lanes.values()))  # also asked for from other threads
-        return own + (0 if self._exact is None else self._exact.active_slots)
+        """The number of windows that are being decoded."""
+        own = sum(len(lane.slots) for lane in list(self._lanes.values()))  # a copy, since other threads read this too
+        return own + (0 if self._float32_engine is None else self._float32_engine.active_slots)
 
-    # Made when they are first needed: they take memory of the device.
+    # Made when they are first needed: they take memory on the device.
 
     @cached_property
     def _replays(self) -> Replays | None:
@@ -88,45 +89,45 @@ class Engine:
         return None if self._replays is None else Prefill(self.network, self._replays)
 
     def rest(self) -> bool:
-        """Give up the engine in float32, and say whether this one is worth keeping: it is idle, and it replays."""
-        if self._waiting or self._owners or self.active_slots or self._replays is None:
+        """Drop the engine in float32; returns whether this engine is worth keeping: it is idle, and replays graphs."""
+        if self._waiting or self._float32_tickets or self.active_slots or self._replays is None:
             return False
-        self._exact = None
+        self._float32_engine = None
         return True
 
     def submit(self, ask: Ask) -> int:
-        """Put an ask into the queue; returns the ticket that its answer will carry."""
+        """Queue a request; returns the ticket that its answer will carry."""
         self._tickets += 1
-        if self._in_float32 is not None and ask.encoding is not None and not self.made(ask.encoding):
-            self._owners[self._exactly().submit(ask)] = self._tickets  # what began in float32 goes on in it
-        elif ask.encoding is not None:  # it holds much memory while it waits: before all that do not
+        if self._in_float32 is not None and ask.encoding is not None and not self.owns(ask.encoding):
+            self._submit_in_float32(ask, self._tickets)  # what began in float32 continues in it
+        elif ask.encoding is not None:  # it holds much memory while it waits, so it goes before those that do not
             self._waiting.insert(sum(each.encoding is not None for _, each in self._waiting), (self._tickets, ask))
         else:
             self._waiting.append((self._tickets, ask))
         return self._tickets
 
     def step(self) -> list[tuple[int, Answer]]:
-        """Admit what fits, move everything one token on; returns the answers that are ready: (ticket, answer)."""
+        """Admit what fits, and move everything one token on; returns answers that are ready, as (ticket, answer)."""
         with self._threads(), self._without_autocast():
             answers = self._admit()
             for queries, lane in self._lanes.items():
                 if lane.slots:
                     self._step_threads[queries].run(lane.step, size=len(lane.slots))
             answers += self._take_finished()
-            if self._owners and self._exact is not None:
-                exact = self._exact.step()
-                answers += [(self._owners.pop(ticket), replace(answer, in_float32=True)) for ticket, answer in exact]
+            if self._float32_tickets and self._float32_engine is not None:
+                for ticket, answer in self._float32_engine.step():
+                    answers.append((self._float32_tickets.pop(ticket), replace(answer, in_float32=True)))
         return answers
 
     def cancel(self, ticket: int) -> None:
-        """Forget an ask: its answer will not come."""
+        """Drop a request: its answer will not come."""
         self._waiting = deque(each for each in self._waiting if each[0] != ticket)
         for lane in self._lanes.values():
             lane.drop(ticket)
-        for theirs in [theirs for theirs, ours in self._owners.items() if ours == ticket]:
-            assert self._exact is not None, "it took the ask"
-            del self._owners[theirs]
-            self._exact.cancel(theirs)
+        for theirs in [theirs for theirs, ours in self._float32_tickets.items() if ours == ticket]:
+            assert self._float32_engine is not None, "it took the request"
+            del self._float32_tickets[theirs]
+            self._float32_engine.cancel(theirs)
 
     @property
     def _is_on_cpu(self) -> bool:
@@ -136,13 +137,13 @@ class Engine:
         return threads(self.cpu_threads or usable_threads()) if self._is_on_cpu else nullcontext()
 
     def _without_autocast(self) -> AbstractContextManager[None]:
-        """The user's would have operators compute in half precision that are to compute in the network's own."""
+        """A context without the user's autocast, which would change the precision of operators."""
         kind = self.network.device.type
         is_on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         return torch.autocast(kind, enabled=False) if is_on else nullcontext()
 
     def run(self, asks: Sequence[Ask]) -> list[Answer]:
-        """Answer all of these, in their order."""
+        """Answer these requests, in their order."""
         tickets = [self.submit(ask) for ask in asks]
         answers: dict[int, Answer] = {}
         while len(answers) < len(tickets):
@@ -151,21 +152,21 @@ class Engine:
 
     @torch.inference_mode()
     def encode(self, windows: Sequence[LazyMel]) -> list[Encoding]:
-        """Run the encoder on windows, (n_mels, 3000) each, several at a time where that is faster."""
+        """Run the encoder on windows, (n_mels, 3000) each, several at a time if that is faster."""
         if not windows:
             return []
         with self._threads(), self._without_autocast():
             return self._encoder.encode(windows)
 
-    def made(self, encoding: Encoding) -> bool:
-        """Whether an encoding is of this engine's network."""
+    def owns(self, encoding: Encoding) -> bool:
+        """Whether an encoding was made by this engine's network."""
         return encoding.belongs_to(self.network.decoder)
 
     def _admit(self) -> list[tuple[int, Answer]]:
-        """Let waiting asks into their lanes, in their order; others are answered at once.
+        """Let waiting requests into their lanes, in their order, and answer those that need no slot at once.
 
-        Not all others: a `Detect` leaves an encoding, which waits for its `Decode` to find a slot. Where as many wait
-        as there are slots, no further one is made.
+        The latter are limited too: a `Detect` leaves an encoding, which waits until its `Decode` gets a slot. No
+        further encoding is made while as many wait as there are slots.
         """
         admitted: list[tuple[int, Ask]] = []
         waiting: deque[tuple[int, Ask]] = deque()
@@ -181,7 +182,7 @@ class Engine:
                 others += fits
             (admitted if fits else waiting).append((ticket, ask))
         self._waiting = waiting
-        self._make_room(Counter(ask.strategy.queries for _, ask in admitted if isinstance(ask, Decode)))
+        self._ensure_lanes(Counter(ask.strategy.queries for _, ask in admitted if isinstance(ask, Decode)))
         new = self.encode([ask.window for _, ask in admitted if ask.encoding is None])
         fresh = iter(new)
         answers: list[tuple[int, Answer]] = []
@@ -190,7 +191,7 @@ class Engine:
             if isinstance(ask, Decode):
                 self._lanes[ask.strategy.queries].admit(ticket, ask, encoding)
             else:
-                answers += self._settled(ticket, ask, self._answered_at_once(ask, encoding))
+                answers += self._answer_or_retry(ticket, ask, self._answered_at_once(ask, encoding))
         if any(isinstance(ask, Decode) for _, ask in admitted):
             answers += self._take_finished()  # the first token may be the last
         return answers
@@ -200,24 +201,24 @@ class Engine:
         answers: list[tuple[int, Answer]] = []
         for slot, best in finished:
             decoded = self._decoded(slot, best)
-            answers += self._settled(slot.ticket, replace(slot.ask, encoding=slot.encoding), decoded)
+            answers += self._answer_or_retry(slot.ticket, replace(slot.ask, encoding=slot.encoding), decoded)
         return answers
 
-    def _settled(self, ticket: int, ask: Ask, answer: Answer) -> list[tuple[int, Answer]]:
-        """The answer; or nothing yet, where it is not finite and the window is run again in float32."""
+    def _answer_or_retry(self, ticket: int, ask: Ask, answer: Answer) -> list[tuple[int, Answer]]:
+        """The answer; or nothing yet, if it is not finite and the window is run again in float32."""
         if self._in_float32 is None or _is_finite(answer):
             return [(ticket, answer)]
-        self._owners[self._exactly().submit(replace(ask, window=answer.encoding.window, encoding=None))] = ticket
+        self._submit_in_float32(replace(ask, window=answer.encoding.window, encoding=None), ticket)
         return []
 
-    def _make_room(self, coming: Mapping[int, int]) -> None:
-        """Lanes that are wide enough.
+    def _ensure_lanes(self, coming: Mapping[int, int]) -> None:
+        """Make sure that there are lanes, and that they are wide enough.
 
         Args:
-            coming: queries of a slot → how many such slots are about to be taken.
+            coming: queries of a slot → number of such slots that are about to be taken.
         """
         if coming:
-            self._forget_lanes(kept=coming)
+            self._delete_empty_lanes(kept=coming)
         for queries, count in coming.items():
             if queries not in self._lanes:
                 width = self._width(count)
@@ -235,20 +236,24 @@ class Engine:
                 self._lanes[queries] = lane.widened(self._width(len(lane.slots) + count))
 
     def _width(self, slots: int) -> int:
-        """A power of two that holds so many slots, so that a lane is not widened often."""
+        """The width of a lane for this many slots: a power of two, so that it is not widened often."""
         return min(1 << (slots - 1).bit_length(), self.slots)
 
-    def _forget_lanes(self, *, kept: Collection[int]) -> None:
-        """Those that are empty, but for one: recordings that fall back have two kinds of slots take turns."""
+    def _delete_empty_lanes(self, *, kept: Collection[int]) -> None:
+        """Delete empty lanes except one: while a recording falls back, lanes of two kinds alternate."""
         empty = [queries for queries, lane in self._lanes.items() if not lane.slots and queries not in kept]
         for queries in empty[:-1]:
             del self._lanes[queries], self._step_threads[queries]
 
-    def _exactly(self) -> Engine:
-        """The engine in float32."""
-        if self._exact is None:
-            assert self._in_float32 is not None, "the caller has looked"
-            self._exact = Engine(
+    def _submit_in_float32(self, ask: Ask, ticket: int) -> None:
+        """Pass a request to the engine in float32; `ticket` is the one that its answer will carry."""
+        self._float32_tickets[self._get_float32_engine().submit(ask)] = ticket
+
+    def _get_float32_engine(self) -> Engine:
+        """The engine in float32, made when it is first needed."""
+        if self._float32_engine is None:
+            assert self._in_float32 is not None, "the caller has checked"
+            self._float32_engine = Engine(
                 self._in_float32(),
                 self.tokenizer,
                 slots=self.slots,
@@ -256,13 +261,13 @@ class Engine:
                 cpu_threads=self.cpu_threads,
                 graphs=self._graphs,
             )
-        return self._exact
+        return self._float32_engine
 
     @torch.inference_mode()
     def _answered_at_once(self, ask: Detect | Align, encoding: Encoding) -> Detected | Aligned:
         if isinstance(ask, Align):
             return align(self.network, self.tokenizer, encoding, ask, self.heads)
-        whole, *parts = (hear_language(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans))
+        whole, *parts = (detect_language(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans))
         return Detected(
             whole[0],
             encoding,
@@ -301,11 +306,11 @@ def _is_finite(answer: Answer) -> bool:
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of the text over its bytes under zlib: high where it repeats itself."""
+    """The size of a text divided by its size under zlib: high if it repeats itself."""
     data = text.encode()
     return len(data) / len(zlib.compress(data))
 
 
 def as_window(mel: Tensor) -> LazyMel:
-    """Features that are there already, as a window."""
+    """A window with these features."""
     return lambda: mel

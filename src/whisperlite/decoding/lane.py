@@ -1,8 +1,8 @@
 """A lane: windows that are decoded together, one step at a time, each with K queries.
 
-A slot is one window's place in a lane. Active slots always lie together at the front of the storage, so that a step
-works on views and never on a finished row; when a slot finishes, the last one moves into its place, and the next
-waiting window is admitted behind it, in the middle of everyone else's decoding.
+A slot is one window's place in a lane. Active slots always come first in the storage, so that a step works on views and
+never on a finished row. When a slot finishes, the last one moves into its place, and the next waiting window is
+admitted at the end, while the others continue.
 
 Axes: W slots, K queries, R = W·K rows, V vocabulary.
 """
@@ -18,23 +18,24 @@ from torch import Tensor
 
 from whisperlite.decoding.asks import Beam, Decode, Sample
 from whisperlite.decoding.encoding import Encoding
+from whisperlite.decoding.lane_cache import LaneCache
 from whisperlite.decoding.prefill import Prefill
 from whisperlite.decoding.replays import Replays, rounded_up
 from whisperlite.decoding.rows import Rows
 from whisperlite.decoding.rules import NEVER, apply_repetition_rules, first_token_mask
 from whisperlite.decoding.search import (
-    BeamNews,
+    BeamOutcome,
     BeamStep,
     Hypothesis,
+    arrange,
     beam_step,
     best_hypothesis,
     choose_likeliest,
     choose_sampled,
     draw_uniforms,
-    places,
 )
 from whisperlite.decoding.slot import Slot
-from whisperlite.nn.cache import Cache, CrossKeysValues, FixedCache
+from whisperlite.nn.cache import Cache
 from whisperlite.nn.network import Network
 from whisperlite.text.prompt import Prompt
 from whisperlite.text.tokenizer import Tokenizer
@@ -43,7 +44,7 @@ from whisperlite.text.vocabulary import TIMESTAMP_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """Rows of one slot that continue what others of it hold."""
+    """Rows of one slot that take over the contents of other rows of it."""
 
     slot: int
     targets: list[int]
@@ -54,8 +55,8 @@ class Lane:
     """Up to `width` slots of `queries` rows each. It belongs to one engine, and so to one thread.
 
     Args:
-        prefill: reads prompts where it can; None: they are read by the lane.
-        new_replays: gives what records steps, for this lane alone; or None, and they are called.
+        prefill: reads prompts with recorded calls; None: the lane reads them.
+        new_replays: makes the recorder of this lane's steps; or None, and the operators are called.
     """
 
     def __init__(
@@ -73,23 +74,20 @@ class Lane:
         self.slots: list[Slot] = []
         self.width = width
         dims, device = network.dims, network.device
-        rows, capacity = width * queries, dims.n_text_ctx
-        shape = (dims.n_text_layer, rows, dims.n_text_head, capacity, dims.n_text_state // dims.n_text_head)
-        # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
-        self.keys, self.values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
-        self.cross: CrossKeysValues | None = None
+        rows = width * queries
         self._replays = new_replays()
-        replayed_rows = rows if self._replays is not None else 0  # all replays write into one result
+        copies_cross = width > 1 or self._replays is not None or prefill is not None
+        self.cache = LaneCache(network, width=width, queries=queries, copies_cross=copies_cross)
+        replayed_rows = rows if self._replays is not None else 0  # all replays write into the same result
         self._logits = torch.empty((replayed_rows, dims.n_vocab), dtype=torch.float32, device=device)
         self._ends = torch.empty((replayed_rows, 2), dtype=torch.bool, device=device)
         self._beams = BeamStep.empty(replayed_rows // queries, queries, device)
-        self._keeps_cross = width > 1 or self._replays is not None or prefill is not None
-        self._knows_ends = True  # else there are greedy or sampled slots of which the device has to be asked
+        self._knows_ends = True  # False: greedy or sampled slots may have ended, which only the device knows yet
         self.rows = Rows(
             tokenizer,
             slots=width,
             queries=queries,
-            capacity=capacity,
+            capacity=dims.n_text_ctx,
             n_vocab=dims.n_vocab,
             device=device,
             is_remote=device.type != "cpu" or self._replays is not None,
@@ -97,7 +95,7 @@ class Lane:
 
     @torch.inference_mode()
     def widened(self, width: int) -> Lane:
-        """A lane with room for so many slots, in which those that are here go on; this one is not to be used again."""
+        """A lane of this width that continues this lane's slots; do not use this one again."""
         wider = Lane(
             self.network,
             self.tokenizer,
@@ -106,14 +104,9 @@ class Lane:
             prefill=self._prefill,
             new_replays=self._new_replays,
         )
-        count, rows, used = len(self.slots), self._n_rows, max((slot.length for slot in self.slots), default=0)
-        for new, old in ((wider.keys, self.keys), (wider.values, self.values)):
-            new[:, :rows, :, :used] = old[:, :rows, :, :used]
+        count, used = len(self.slots), max((slot.length for slot in self.slots), default=0)
+        wider.cache.take_over(self.cache, count, used)
         wider.rows.take_over(self.rows, count)
-        for index in range(count):
-            assert self.cross is not None, "a lane with slots has keys to look at"
-            keys, values = (x[:, index : index + 1] for x in (self.cross.keys, self.cross.values))
-            wider._place_cross(index, CrossKeysValues(keys, values))
         wider.slots = self.slots
         return wider
 
@@ -121,12 +114,9 @@ class Lane:
     def _n_rows(self) -> int:
         return len(self.slots) * self.queries
 
-    def _cache(self) -> Cache:
-        """What the decoder remembers of all active rows."""
-        assert self.cross is not None, "a lane with slots has keys to look at"
-        lengths = tuple(slot.length for slot in self.slots for _ in range(self.queries))
-        cross = CrossKeysValues(*(x[:, : len(self.slots)] for x in (self.cross.keys, self.cross.values)))
-        return Cache(self.keys, self.values, cross, lengths)
+    def active_cache(self) -> Cache:
+        """The decoder's cache of all active rows."""
+        return self.cache.active([slot.length for slot in self.slots])
 
     @torch.inference_mode()
     def admit(self, ticket: int, ask: Decode, encoding: Encoding) -> None:
@@ -136,7 +126,7 @@ class Lane:
         try:
             self._start(slot)
         except BaseException:
-            self._remove(len(self.slots) - 1)  # the others of the lane go on
+            self._remove(len(self.slots) - 1)  # so that the other slots can continue
             raise
 
     def _start(self, slot: Slot) -> None:
@@ -149,20 +139,20 @@ class Lane:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One more token in every active row."""
+        """Append one token to every active row."""
         if self._replays is None or not self._step_replayed(self._replays):
-            logits = self.network.decoder(self.rows.last[: self._n_rows, None], self._cache())[0][:, 0]
+            logits = self.network.decoder(self.rows.last[: self._n_rows, None], self.active_cache())[0][:, 0]
             self._choose(logits, range(len(self.slots)))
 
     def _step_replayed(self, replays: Replays) -> bool:
-        """Make a step, as much of it as can be by what is recorded; False: nothing was, and nothing has happened."""
+        """Make a step with recorded calls; returns False, having done nothing, if none is recorded."""
         slots = range(len(self.slots))
         has_repetition_rules = any(slot.has_repetition_rules for slot in self.slots)
         if all(slot.is_greedy for slot in self.slots) and not has_repetition_rules:
             ends = self._replayed("greedy", replays, self._greedy_step)
             if ends is None:
                 return False
-            self._learn_ends(slots, ends[: len(slots)])
+            self._record_ends(slots, ends[: len(slots)])
         elif all(slot.is_beam for slot in self.slots) and not has_repetition_rules:
             if self._replayed("beams", replays, self._beam_step) is None:
                 return False
@@ -177,27 +167,27 @@ class Lane:
         return True
 
     def _replayed(self, kind: str, replays: Replays, call: Callable[[int, int], Tensor]) -> Tensor | None:
-        """What a call gives for as many slots and positions as there are, or some more; None: it was not made."""
+        """The result of a recorded call for at least the current slots and positions; None if it was not made."""
         longest = max(slot.length for slot in self.slots)
-        most = self.keys.shape[3]
+        most = self.cache.capacity
         size = rounded_up(len(self.slots), longest + 1, most_slots=self.width, most_positions=most)
         return replays.replay((kind, *size), lambda: call(*size))
 
-    # What is recorded: nothing in it depends on what the host knows of the slots. What unused rows get nobody looks at.
+    # Recorded calls: nothing in them depends on what the host knows about slots. Results of unused rows are ignored.
 
     def _next_logits(self, slots: int, positions: int) -> Tensor:
-        """Of the next step, (R, V)."""
+        """The logits of the next step, (R, V)."""
         rows = slots * self.queries
         return self._logits[:rows].copy_(self._fixed_logits(slots, positions))
 
     def _greedy_step(self, slots: int, positions: int) -> Tensor:
-        """A whole step of greedy slots; returns their ends, see `Rows.ends`."""
+        """Make a whole step of greedy slots; returns their ends, see `Rows.ends`."""
         rows = slice(slots * self.queries)
-        self.rows.go_on(rows, *choose_likeliest(self._ruled_logits(slots, positions)), counts=())
+        self.rows.append_chosen(rows, *choose_likeliest(self._ruled_logits(slots, positions)), counts=())
         return self._ends[:slots].copy_(self.rows.ends(rows))
 
     def _beam_step(self, slots: int, positions: int) -> Tensor:
-        """What beams are to follow, written into `_beams`."""
+        """Choose what the beams continue with, and write it into `_beams`."""
         logits = self._ruled_logits(slots, positions).view(slots, self.queries, -1)
         sums = self.rows.sums[: slots * self.queries].view(slots, -1)
         first = torch.zeros(slots, dtype=torch.bool, device=logits.device)
@@ -206,7 +196,7 @@ class Lane:
         return into.tokens
 
     def _ruled_logits(self, slots: int, positions: int) -> Tensor:
-        """Of the next step, all rules but those of repetition being applied."""
+        """The logits of the next step, after all rules except those against repetition."""
         logits = self._fixed_logits(slots, positions)
         self.rows.suppress(logits, range(slots))
         self.rows.apply_rules(logits, range(slots), text_until=True)
@@ -214,32 +204,29 @@ class Lane:
 
     def _fixed_logits(self, slots: int, positions: int) -> Tensor:
         rows = slots * self.queries
-        assert self.cross is not None, "a lane with slots has keys to look at"
-        keys, values = (x[:, :rows, :, :positions] for x in (self.keys, self.values))
-        cross = CrossKeysValues(self.cross.keys[:, :slots], self.cross.values[:, :slots])
-        memory = FixedCache(keys, values, cross, self.rows.lengths(rows))
+        memory = self.cache.fixed(slots, positions, self.rows.lengths(rows))
         return self.network.decoder.next_logits(self.rows.last[:rows], memory)
 
     @torch.inference_mode()
     def take_finished(self) -> list[tuple[Slot, Hypothesis]]:
-        """Remove the slots that are complete, with the hypothesis that each settled on."""
+        """Remove the complete slots; returns each with its best hypothesis."""
         others = [index for index, slot in enumerate(self.slots) if not slot.is_beam]
         if others and not self._knows_ends:
-            self._learn_ends(others, self.rows.ends(self._rows_of(others)))
+            self._record_ends(others, self.rows.ends(self._rows_of(others)))
         taken = []
         for index in reversed(range(len(self.slots))):
             slot = self.slots[index]
-            if not slot.is_finite:  # nothing sensible can follow
+            if not slot.is_finite:  # nothing sensible can follow a NaN
                 taken.append((slot, Hypothesis((), math.nan)))
                 self._remove(index)
             elif slot.is_complete or slot.count >= slot.limit:
-                taken.append((slot, self._settle(index)))
+                taken.append((slot, self._best(index)))
                 self._remove(index)
         return taken[::-1]
 
     @torch.inference_mode()
     def drop(self, ticket: int) -> None:
-        """Remove the slot of an ask, if it is here, without an answer."""
+        """Remove a request's slot, if it is in this lane, without an answer."""
         for index, slot in enumerate(self.slots):
             if slot.ticket == ticket:
                 self._remove(index)
@@ -248,7 +235,8 @@ class Lane:
     # Admission
 
     def _limits(self, ask: Decode) -> tuple[int, Tensor]:
-        # The reference lets the last token fall one position behind the context: it is never read again.
+        """How many tokens may be chosen, and the uniforms for sampling them."""
+        # As in the reference, the last token may fall one position past the context, since it is never read.
         room = self.network.dims.n_text_ctx + 1 - len(ask.prompt.tokens)
         assert room > 0, "prompts leave room for an answer"
         limit = max(min(ask.max_new_tokens - len(ask.prompt.forced), room), 1)
@@ -256,37 +244,22 @@ class Lane:
         uniforms = draw_uniforms(ask.seed, limit, self.queries) if sampled else torch.empty(0, device="cpu")
         return limit, uniforms.to(self.network.device)
 
-    def _place_cross(self, index: int, cross: CrossKeysValues) -> None:
-        if not self._keeps_cross:
-            self.cross = cross  # one window at a time: no copy
-            return
-        if self.cross is None:
-            layers, _, *rest = cross.keys.shape
-            self.cross = CrossKeysValues(*(cross.keys.new_empty((layers, self.width, *rest)) for _ in range(2)))
-        self.cross.keys[:, index], self.cross.values[:, index] = cross.keys[:, 0], cross.values[:, 0]
-
     def _read_prompt(self, prompt: Prompt, encoding: Encoding) -> tuple[Tensor, Tensor]:
-        """Place what the last slot looks at; logits (V,) at <|startoftranscript|> and (1, V) at the end of its prompt.
+        """Fill the last slot's cache; returns logits at <|startoftranscript|>, (V,), and at the prompt's end, (1, V).
 
-        One row reads it for all queries.
+        One row reads the prompt for all queries.
         """
         index = len(self.slots) - 1
-        row, count = index * self.queries, len(prompt.tokens)
         read = None if self._prefill is None else self._prefill.read(prompt, encoding)
-        self._place_cross(index, encoding.cross if read is None else read.cross)
-        if self._keeps_cross and self.network.device.type != "cpu":
-            encoding.forget_cross()  # a copy is here; a second attempt computes it again, since memory is dearer there
+        self.cache.place_cross(index, encoding.cross if read is None else read.cross)
+        if self.cache.copies_cross and self.network.device.type != "cpu":
+            encoding.forget_cross()  # the lane has a copy; on a GPU, memory is dearer than computing it again
         if read is not None:
-            for storage, new in ((self.keys, read.keys), (self.values, read.values)):
-                storage[:, row : row + self.queries, :, :count] = new
+            self.cache.place_text(index, read.keys, read.values)
             return read.logits[0], read.logits[1:]
-        assert self.cross is not None, "it has just been placed"
-        cross = CrossKeysValues(*(x[:, index : index + 1] for x in (self.cross.keys, self.cross.values)))
-        cache = Cache(self.keys[:, row : row + 1], self.values[:, row : row + 1], cross, (0,))
-        hidden, _ = self.network.decoder.hidden(torch.tensor([prompt.tokens], device=self.network.device), cache)
-        for storage in (self.keys, self.values):
-            used = storage[:, row : row + self.queries, :, :count]
-            used[:, 1:] = used[:, :1]
+        tokens = torch.tensor([prompt.tokens], device=self.network.device)
+        hidden, _ = self.network.decoder.hidden(tokens, self.cache.first_row(index))
+        self.cache.repeat_first_row(index, len(prompt.tokens))
         logits = self.network.decoder.logits(hidden[0, [prompt.sot_index, -1]])
         return logits[0], logits[1:]
 
@@ -303,7 +276,7 @@ class Lane:
     # Choice
 
     def _choose(self, logits: Tensor, slots: range) -> None:
-        """Apply the rules to the logits (R, V) of these slots and append a token to each of their rows."""
+        """Apply the rules to the logits (R, V) of these slots, and append a token to each of their rows."""
         self.rows.suppress(logits, slots)
         if any(self.slots[index].has_repetition_rules for index in slots):
             self._apply_repetition_rules(logits, slots)
@@ -334,14 +307,14 @@ class Lane:
         return grouped if len(chosen) == len(slots) else grouped[[index - slots.start for index in chosen]]
 
     def _rows_of(self, slots: Sequence[int]) -> slice | Tensor:
-        """The rows of these slots: (B·K,), or a slice where they lie together, which is much faster."""
+        """The rows of these slots: (B·K,), or a slice if they are adjacent, which is much faster."""
         if slots[-1] - slots[0] == len(slots) - 1:
             return slice(slots[0] * self.queries, (slots[-1] + 1) * self.queries)
         first = torch.tensor(slots, device=self.network.device)[:, None] * self.queries
         return (first + torch.arange(self.queries, device=self.network.device)).flatten()
 
     def _choose_single(self, logits: Tensor, slots: list[int]) -> None:
-        """Greedy and sampled rows (B, K, V): each goes its own way; after its end it repeats the end."""
+        """Choose for greedy and sampled rows (B, K, V), each on its own; after its end, a row repeats the end."""
         rows = self._rows_of(slots)
         strategies = [self.slots[index].ask.strategy for index in slots]
         logits = logits.flatten(0, 1)
@@ -350,17 +323,17 @@ class Lane:
             temperatures = logits.new_tensor([strategy.temperature for strategy in strategies])
             uniforms = torch.stack([self._uniforms(self.slots[index]) for index in slots]).flatten()
             per_row = temperatures.repeat_interleave(self.queries)
-            # A greedy row in the same lane (one sample of one query) keeps its likeliest token.
+            # A greedy row among samples of one query keeps its likeliest token.
             drawn, drawn_logprobs = choose_sampled(logits, per_row.clamp(min=1e-6), uniforms)
             tokens = torch.where(per_row > 0, drawn, tokens)
             logprobs = torch.where(per_row > 0, drawn_logprobs, logprobs)
-        self.rows.go_on(rows, tokens, logprobs, self._counts(slots))
+        self.rows.append_chosen(rows, tokens, logprobs, self._counts(slots))
 
     def _counts(self, slots: Sequence[int]) -> set[int]:
         return {self.slots[index].written for index in slots}
 
-    def _learn_ends(self, slots: Sequence[int], ends: Tensor) -> None:
-        """Of all greedy and sampled slots, see `Rows.ends`."""
+    def _record_ends(self, slots: Sequence[int], ends: Tensor) -> None:
+        """Record which of the greedy and sampled slots have ended, see `Rows.ends`."""
         self._knows_ends = True
         for index, (is_complete, is_broken) in zip(slots, ends.tolist(), strict=True):
             self.slots[index].is_complete, self.slots[index].is_finite = is_complete, not is_broken
@@ -371,22 +344,22 @@ class Lane:
         return torch.zeros(self.queries, device=self.network.device)
 
     def _choose_beams(self, logits: Tensor, slots: list[int]) -> None:
-        """Rows (B, K, V) that compete with the others of their slot and change places with them."""
-        # Windows begin one by one, so either all of these slots choose their first token or none.
+        """Choose for the rows of beam searches (B, K, V), which compete with the other rows of their slot."""
+        # Windows are admitted one by one, so either all of these slots choose their first token or none does.
         first = torch.full((len(slots),), self.slots[slots[0]].count == 0, device=logits.device)
         sums = self.rows.sums[self._rows_of(slots)].view(len(slots), -1)
         self._follow(beam_step(logits, sums, first, self.tokenizer.eot), slots)
 
     def _follow(self, step: BeamStep, slots: Sequence[int]) -> None:
-        """Let the rows of these slots continue what was chosen."""
-        rows, news = self._rows_of(slots), step.on_host()
-        for index, of_slot in zip(slots, news, strict=True):
-            self._collect(index, of_slot)
-        orders = [places(of_slot.sources) for of_slot in news]
-        chosen = torch.tensor(orders, device=self.network.device)  # before there is something to wait for
+        """Continue the rows of these slots with what was chosen."""
+        rows, outcomes = self._rows_of(slots), step.to_host()
+        for index, outcome in zip(slots, outcomes, strict=True):
+            self._collect(index, outcome)
+        orders = [arrange(outcome.sources) for outcome in outcomes]
+        chosen = torch.tensor(orders, device=self.network.device)  # before anything else that a copy would wait for
         moves = []
-        for index, of_slot, order in zip(slots, news, orders, strict=True):
-            pairs = [(query, of_slot.sources[place]) for query, place in enumerate(order)]
+        for index, outcome, order in zip(slots, outcomes, orders, strict=True):
+            pairs = [(query, outcome.sources[choice]) for query, choice in enumerate(order)]
             moved = [(index * self.queries + to, index * self.queries + of) for to, of in pairs if to != of]
             if moved:
                 moves.append(_Move(index, [to for to, _ in moved], [of for _, of in moved]))
@@ -396,11 +369,11 @@ class Lane:
         self.rows.sums[rows] = sums.flatten()
         self.rows.append(rows, tokens.flatten(), self._counts(slots))
 
-    def _collect(self, index: int, news: BeamNews) -> None:
-        """Take a slot's newly ended hypotheses, while there is room."""
+    def _collect(self, index: int, outcome: BeamOutcome) -> None:
+        """Keep a slot's newly ended hypotheses, up to `max_candidates`."""
         slot = self.slots[index]
-        slot.is_finite = news.is_finite
-        for source, total in news.ended:
+        slot.is_finite = outcome.is_finite
+        for source, total in outcome.ended:
             if len(slot.finished) < slot.max_candidates:
                 row = index * self.queries + source
                 [tokens] = self._answers(slice(row, row + 1), slot)
@@ -408,22 +381,22 @@ class Lane:
         slot.is_complete = len(slot.finished) >= slot.max_candidates
 
     def _move(self, moves: Sequence[_Move]) -> None:
-        """Let rows continue what others of their slot hold."""
+        """Copy the contents of rows to other rows of their slot."""
         targets = [row for each in moves for row in each.targets]
         sources = [row for each in moves for row in each.sources]
-        cache = self._cache().advanced(1)  # the last token's position has just been written
-        if not self.rows.is_remote:  # else what differs between them would have to be waited for
+        cache = self.active_cache().advanced(1)  # the last token's position has just been written
+        if not self.rows.is_remote:  # otherwise finding where they differ would make the host wait
             for each in moves:
-                cache.move(each.targets, each.sources, start=self._parting(each))
+                cache.move(each.targets, each.sources, start=self._first_difference(each))
         else:
             start = min(len(self.slots[each.slot].ask.prompt.tokens) for each in moves)
             cache.move(targets, sources, start=start)
         self.rows.move(targets, sources)
 
-    def _parting(self, move: _Move) -> int:
-        """The first position at which a row holds something else than the one that it is to continue.
+    def _first_difference(self, move: _Move) -> int:
+        """The first position of the cache at which a moved row differs from its source.
 
-        Hypotheses of a window are all different, so what two of them begin with they have from a common ancestor.
+        The hypotheses of a window are all different, so a common beginning comes from a common ancestor.
         """
         tokens = self.rows.tokens
         differs = (tokens[move.targets] != tokens[move.sources]).any(0).nonzero()
@@ -433,7 +406,7 @@ class Lane:
 
     # Completion
 
-    def _settle(self, index: int) -> Hypothesis:
+    def _best(self, index: int) -> Hypothesis:
         """The best hypothesis of a complete slot."""
         slot, strategy = self.slots[index], self.slots[index].ask.strategy
         rows = self.rows.of_slot(index)
@@ -442,14 +415,14 @@ class Lane:
             for tokens, total in zip(self._answers(rows, slot), self.rows.sums[rows].tolist(), strict=True)
         ]
         if isinstance(strategy, Beam):
-            # Too few have ended: the best unfinished ones fill up (reference: `BeamSearchDecoder.finalize`).
+            # If too few have ended, the best unfinished ones are added (reference: `BeamSearchDecoder.finalize`).
             missing = max(self.queries - len(slot.finished), 0)
             rest = sorted(unfinished, key=lambda hypothesis: hypothesis.sum_logprob, reverse=True)
             return best_hypothesis(slot.finished + rest[:missing], strategy.length_penalty)
         return best_hypothesis(unfinished, strategy.length_penalty)
 
     def _answers(self, rows: slice | Tensor, slot: Slot) -> list[list[int]]:
-        """What was chosen in some rows of a slot."""
+        """The tokens chosen so far in some rows of a slot."""
         chosen: list[list[int]] = self.rows.tokens[rows, len(slot.ask.prompt.forced) : slot.written].tolist()
         return chosen
 
@@ -461,26 +434,9 @@ class Lane:
         )
 
     def _remove(self, index: int) -> None:
-        """Free a slot; the last one moves into its place.
-
-        What lies past a row's length is weighted by 0, and what overflowed there would still come through: 0 · NaN is
-        NaN. So what was written is cleared: `length` positions, and one more, which a prompt has written where no
-        token was chosen after it.
-        """
+        """Free a slot; the last one moves into its place."""
         end = len(self.slots) - 1
-        target, source = self.rows.of_slot(index), self.rows.of_slot(end)
-        left, used = self.slots[index].length, self.slots[end].length
-        for storage in (self.keys, self.values):
-            if index != end:
-                storage[:, target, :, :used] = storage[:, source, :, :used]
-                storage[:, target, :, used : left + 1] = 0.0
-            storage[:, source, :, : used + 1] = 0.0
+        self.cache.remove(index, end, removed_length=self.slots[index].length, last_length=self.slots[end].length)
         self.rows.remove(index, end)
-        if index != end:
-            if self.cross is not None and self._keeps_cross:
-                for storage in (self.cross.keys, self.cross.values):
-                    storage[:, index] = storage[:, end]
-            self.slots[index] = self.slots[end]
+        self.slots[index] = self.slots[end]
         self.slots.pop()
-        if not self.slots and not self._keeps_cross:
-            self.cross = None

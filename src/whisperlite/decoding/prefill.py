@@ -1,4 +1,4 @@
-"""How a window's prompt is read where calls can be recorded: one call from the encoded audio to the first logits."""
+"""Reads a window's prompt with recorded calls: one call from the encoded audio to the first logits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from whisperlite.nn.cache import Cache, CrossKeysValues
 from whisperlite.nn.network import Network
 from whisperlite.text.prompt import Prompt
 
-_SHORTEST = 4  # tokens that a recorded call is for; longer ones are for a power of two
+_SHORTEST = 4  # tokens of the shortest recorded call; others are for a power of two
 
 
 @dataclass(frozen=True, slots=True)
 class PromptRead:
-    """What is valid until the next prompt is read.
+    """The results of reading a prompt, valid until the next one is read.
 
     Attributes:
-        logits: (2, V) after <|startoftranscript|> and after the last token, in float32.
-        keys, values: of the prompt, (L, 1, H, T, D).
-        cross: of the window.
+        logits: (2, V) in float32, after <|startoftranscript|> and after the last token.
+        keys, values: (L, 1, H, T, D) of the prompt.
+        cross: keys and values of the window's audio.
     """
 
     logits: Tensor
@@ -35,7 +35,7 @@ class PromptRead:
 class Prefill:
     """Reads prompts of one row. It belongs to one engine.
 
-    What is recorded is for a number of tokens that is rounded up: nothing looks at what comes later.
+    Recorded calls are for rounded-up numbers of tokens: nothing attends to the tokens that fill up.
     """
 
     def __init__(self, network: Network, replays: Replays) -> None:
@@ -44,14 +44,14 @@ class Prefill:
         shape = (dims.n_text_layer, 1, dims.n_text_head, dims.n_text_ctx, dims.n_text_state // dims.n_text_head)
         self._keys, self._values = (torch.zeros(shape, dtype=network.dtype, device=device) for _ in range(2))
         self._tokens = torch.zeros((1, dims.n_text_ctx), dtype=torch.long, device=device)
-        self._places = torch.zeros(2, dtype=torch.long, device=device)  # of the logits
+        self._logit_positions = torch.zeros(2, dtype=torch.long, device=device)  # at which logits are computed
         self._logits = torch.empty((2, dims.n_vocab), dtype=torch.float32, device=device)
         encoded = (1, dims.n_audio_ctx, dims.n_audio_state)
         self._hidden = torch.empty(encoded, dtype=network.dtype, device=device)
-        self._cross: CrossKeysValues | None = None  # made like the first window's: its type may be another
+        self._cross: CrossKeysValues | None = None  # made from the first window's, for its type
 
     def read(self, prompt: Prompt, encoding: Encoding) -> PromptRead | None:
-        """Read a prompt; None: it was not recorded, and the decoder is to be called."""
+        """Read a prompt; None if the call is not recorded, and the decoder has to be called."""
         count, device = len(prompt.tokens), self._network.device
         length = min(max(1 << (count - 1).bit_length(), _SHORTEST), self._tokens.shape[1])
         if self._cross is None:
@@ -59,7 +59,7 @@ class Prefill:
         cross = self._cross
         self._hidden[0] = encoding.hidden
         self._tokens[0, :length] = torch.tensor(prompt.tokens + (0,) * (length - count), device=device)
-        self._places.copy_(torch.tensor((prompt.sot_index, count - 1), device=device))
+        self._logit_positions.copy_(torch.tensor((prompt.sot_index, count - 1), device=device))
         logits = self._replays.replay(("prompt", length), lambda: self._read(cross, length))
         if logits is None:
             return None
@@ -72,5 +72,5 @@ class Prefill:
         cross.keys.copy_(fresh.keys)
         cross.values.copy_(fresh.values)
         cache = Cache(self._keys, self._values, cross, (0,))
-        read, _ = decoder.hidden(self._tokens[:, :length], cache, recurs=True)
-        return self._logits.copy_(decoder.logits(read[0].index_select(0, self._places)))
+        read, _ = decoder.hidden(self._tokens[:, :length], cache, shapes_repeat=True)
+        return self._logits.copy_(decoder.logits(read[0].index_select(0, self._logit_positions)))

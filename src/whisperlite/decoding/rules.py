@@ -14,26 +14,26 @@ from torch import Tensor
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.text.vocabulary import TIMESTAMPS
 
-N_TIMESTAMPS = len(TIMESTAMPS)  # what lies behind them was added by a fine-tune, or is a logit to spare
+N_TIMESTAMPS = len(TIMESTAMPS)  # ids after them were added by a fine-tune, or have no token
 
 NEVER = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
 class TimestampState:
-    """What the timestamp rules remember of each row; it follows the rows when beams change places.
+    """What the timestamp rules remember of each row; it moves with the rows when beams are reordered.
 
     Attributes:
         data: (R, 4) the last timestamp token so far (-1 before the first); whether the last token is a timestamp;
-            whether the last but one is (1 also where there is none); the number of tokens.
+            whether the last but one is (also 1 if there is none); the number of tokens.
     """
 
     data: Tensor
 
     @staticmethod
-    def after(answer: Sequence[int], timestamp_begin: int, *, rows: int, device: torch.device) -> TimestampState:
+    def after(answer: Sequence[int], timestamps: range, *, rows: int, device: torch.device) -> TimestampState:
         """The state of `rows` rows that all begin with the same answer."""
-        is_time = [timestamp_begin <= token < timestamp_begin + N_TIMESTAMPS for token in answer]
+        is_time = [token in timestamps for token in answer]
         times = [token for token, is_one in zip(answer, is_time, strict=True) if is_one]
         is_last = bool(answer) and is_time[-1]
         is_penultimate = len(answer) < 2 or is_time[-2]
@@ -53,21 +53,22 @@ class TimestampState:
         return self.data[:, 2].bool()
 
     def of(self, rows: slice | Tensor) -> TimestampState:
+        """The state of some rows."""
         return TimestampState(self.data[rows])
 
-    def advanced(self, tokens: Tensor, timestamp_begin: int) -> TimestampState:
-        """After one more token in each row."""
-        index, count = tokens - timestamp_begin, self.data[:, 3]
-        is_time = (index >= 0) & (index < N_TIMESTAMPS)
+    def advanced(self, tokens: Tensor, timestamps: range) -> TimestampState:
+        """The state after one more token in each row."""
+        count = self.data[:, 3]
+        is_time = (tokens >= timestamps.start) & (tokens < timestamps.stop)
         last = torch.where(is_time, tokens, self.last)
         return TimestampState(torch.stack([last, is_time.long(), (self.is_last | (count == 0)).long(), count + 1], 1))
 
 
 def suppression_mask(tokenizer: Tokenizer, suppressed: frozenset[int], *, timestamps: bool, size: int) -> Tensor:
-    """(V,) True at every id that may never be chosen.
+    """A mask, (V,), that is True at every id that may never be chosen.
 
-    Whatever the caller suppresses or not, the control tokens cannot be chosen (correction 4), neither can logits that
-    no token has, and where timestamps are wanted neither can <|notimestamps|>.
+    Whatever the caller suppresses, this includes the control tokens (correction 4), ids without a token, and with
+    timestamps also <|notimestamps|>.
     """
     ids = suppressed.union(tokenizer.control_tokens, tokenizer.unused_tokens)
     ids |= {tokenizer.no_timestamps} if timestamps else set()
@@ -79,11 +80,13 @@ def suppression_mask(tokenizer: Tokenizer, suppressed: frozenset[int], *, timest
 def first_token_mask(
     tokenizer: Tokenizer, *, suppress_blank: bool, timestamps: bool, max_initial_index: int | None, size: int
 ) -> Tensor:
-    """(V,) True at every id that may not come first (reference: `SuppressBlank`, `ApplyTimestampRules`).
+    """A mask, (V,), that is True at every id that may not come first.
+
+    Reference: `SuppressBlank`, `ApplyTimestampRules`.
 
     Args:
         timestamps: only a timestamp may come first.
-        max_initial_index: and none after this one, in steps of 20 ms. Differs: 0 means 0 (correction 5).
+        max_initial_index: the latest timestamp that may, in steps of 20 ms. Differs: 0 means 0 (correction 5).
     """
     mask = torch.zeros(size, dtype=torch.bool, device="cpu")
     if suppress_blank:
@@ -98,16 +101,16 @@ def first_token_mask(
 def apply_repetition_rules(
     logits: Tensor, history: Tensor, lengths: Tensor, penalties: Tensor, ngrams: Sequence[int], n_text: int
 ) -> None:
-    """Text that an answer holds already is less probable, or may not come again; logits are changed in place.
+    """Make text that an answer already has less probable, or forbid it; changes logits in place.
 
     Args:
         logits: (R, V).
-        history: (R, T) tokens so far, with leftovers behind each row's length.
+        history: (R, T) tokens so far, with leftovers after each row's length.
         lengths: (R,).
-        penalties: (R,) what divides positive logits of the row's text, and multiplies negative ones (Keskar et al.
-            2019, section 4.1); 1: nothing changes.
-        ngrams: R numbers: no sequence of so many text tokens comes twice; 0: any may.
-        n_text: ids below are text. Others, such as timestamps, do not count and come again as they please.
+        penalties: (R,) divisors of positive logits of the row's text, and factors of negative ones (Keskar et al. 2019,
+            section 4.1); 1: no change.
+        ngrams: R numbers: no sequence of this many text tokens comes twice; 0: no limit.
+        n_text: ids below are text. Others, such as timestamps, do not count and may be repeated.
     """
     is_text = (torch.arange(history.shape[1], device=history.device) < lengths[:, None]) & (history < n_text)
     seen = _marked(history, is_text, logits.shape[1])
@@ -115,7 +118,7 @@ def apply_repetition_rules(
     logits.copy_(torch.where(seen, penalised, logits))
     sizes = set(ngrams) - {0}
     if sizes:
-        # The text alone, moved to the front: a sequence may go on across a timestamp.
+        # The text alone, moved to the front: a sequence may continue across a timestamp.
         history = history.gather(1, (~is_text).int().argsort(dim=1, stable=True))
         lengths = is_text.sum(-1)
     for size in sorted(sizes):
@@ -126,7 +129,7 @@ def apply_repetition_rules(
 
 
 def _completions(history: Tensor, lengths: Tensor, size: int, n_vocab: int) -> Tensor:
-    """(R, V) True at the tokens that would make the last `size` tokens of a row a sequence that it has had before."""
+    """A mask, (R, V), of the next tokens with which a row's last `size` tokens would repeat an earlier sequence."""
     sequences = history.unfold(1, size, 1)  # (R, T - size + 1, size)
     last = torch.arange(1 - size, 0, device=history.device) + lengths[:, None]
     tail = history.gather(1, last.clamp(min=0))
@@ -136,29 +139,29 @@ def _completions(history: Tensor, lengths: Tensor, size: int, n_vocab: int) -> T
 
 
 def _marked(tokens: Tensor, valid: Tensor, n_vocab: int) -> Tensor:
-    """(R, V) True at the tokens (R, T) that are valid (R, T)."""
+    """A mask, (R, V), of the tokens (R, T) that are valid (R, T)."""
     marks = torch.zeros((len(tokens), n_vocab + 1), dtype=torch.bool, device=tokens.device)
     marks.scatter_(1, torch.where(valid, tokens, n_vocab), True)
     return marks[:, :n_vocab]
 
 
 def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor, tokenizer: Tokenizer) -> None:
-    """Timestamps come in pairs, never go back, and come where they are more probable than any text.
+    """Make timestamps come in pairs, never go back, and come if they are together more probable than any text token.
 
-    Reference: `ApplyTimestampRules`. Logits are changed in place; all other rules must have been applied before, since
-    the last of these compares what is left.
+    Reference: `ApplyTimestampRules`. Changes logits in place. All other rules must have been applied before, since the
+    last of these compares what they leave.
 
     Args:
         logits: (R, V).
-        state: of the R rows.
-        enabled: (R,) rows that the rules hold for.
+        state: the state of the R rows.
+        enabled: (R,) rows that the rules apply to.
     """
     begin = tokenizer.timestamp_begin
     text, times, added = logits.tensor_split((begin, begin + N_TIMESTAMPS), dim=-1)
     opened = state.is_last & ~state.is_penultimate  # a segment has ended: a second timestamp or the end must follow
     forbid(logits[:, : tokenizer.eot], enabled & opened)
 
-    # After a pair text must follow. Later times may repeat an end as a start, else they must move on.
+    # Text must follow a pair. A start may repeat the end before it; other timestamps must be later.
     pair = state.is_last & state.is_penultimate
     earliest = torch.where(state.last < 0, 0, state.last - begin + (~opened).long())
     earliest = torch.where(pair, N_TIMESTAMPS, earliest) * enabled
@@ -176,14 +179,14 @@ def apply_timestamp_rules(logits: Tensor, state: TimestampState, enabled: Tensor
 
 
 def forbid_empty_segments(logits: Tensor, state: TimestampState, until: Tensor, tokenizer: Tokenizer) -> None:
-    """The end may not come where a second or later segment opens early, if any text may; in place.
+    """Forbid the end where a second or later segment opens early, if any text is allowed; changes logits in place.
 
-    Differs: the reference has no such rule, and another window for what is left.
+    Differs: the reference has no such rule, but another window for the rest.
 
     Args:
         logits: (R, V).
-        state: of the R rows.
-        until: (R,) the first timestamp, counted from <|0.00|>, at which the end may come again; 0: it always may.
+        state: the state of the R rows.
+        until: (R,) the first timestamp, counted from <|0.00|>, at which the end is allowed again; 0: it always is.
     """
     opens = state.is_last & state.is_penultimate & (state.data[:, 3] > 1)
     early = state.last - tokenizer.timestamp_begin < until
@@ -192,9 +195,9 @@ def forbid_empty_segments(logits: Tensor, state: TimestampState, until: Tensor, 
 
 
 def forbid(logits: Tensor, rows: Tensor) -> None:
-    """Nothing of (R, N) logits may be chosen in the rows (R,) that are True; in place.
+    """Forbid everything in the rows (R,) that are True; changes logits (R, N) in place.
 
-    A sum is several times as fast on a CPU as a selection.
+    On a CPU, adding is several times as fast as filling by a mask.
     """
     if logits.device.type == "cpu":
         logits.add_(as_penalty(rows)[:, None])
@@ -203,5 +206,5 @@ def forbid(logits: Tensor, rows: Tensor) -> None:
 
 
 def as_penalty(forbidden: Tensor) -> Tensor:
-    """True → minus infinity, False → 0: what is added to logits."""
+    """A mask as numbers to add to logits: minus infinity if True, 0 if False."""
     return torch.zeros(forbidden.shape, dtype=torch.float32, device=forbidden.device).masked_fill_(forbidden, NEVER)

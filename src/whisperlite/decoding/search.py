@@ -1,4 +1,4 @@
-"""How the next tokens are chosen, for a batch at once, and how the best of several sequences is picked.
+"""Chooses the next tokens, for a batch at once, and picks the best of several sequences.
 
 Axes: B windows, K queries of one window, R rows, V vocabulary.
 """
@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 def choose_likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """(R, V) → the most probable tokens (R,) and their log probabilities (R,)."""
-    # On a CPU `argmax` goes number by number.
+    """The most probable tokens (R,) and their log probabilities (R,), given logits (R, V)."""
+    # On a CPU, `argmax` is not vectorised.
     tokens = largest(logits, 1)[1][:, 0] if logits.device.type == "cpu" else logits.argmax(-1)
     return tokens, _logprobs_of(logits, tokens)
 
 
 def choose_sampled(logits: Tensor, temperatures: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens drawn by the inverse of the distribution function at given uniforms, row by row.
+    """Draw a token for each row by the inverse of the distribution function at a given uniform.
 
     Args:
         logits: (R, V).
@@ -30,14 +30,14 @@ def choose_sampled(logits: Tensor, temperatures: Tensor, uniforms: Tensor) -> tu
         uniforms: (R,) in [0, 1).
 
     Returns:
-        Tokens (R,) and their log probabilities (R,) *at temperature 1*, which is what the thresholds are about.
+        Tokens (R,) and their log probabilities (R,) *at temperature 1*, which the thresholds refer to.
     """
     probabilities = (logits / temperatures[:, None]).softmax(-1)
     distribution = probabilities.cumsum(-1)
-    # The last entry is 1 but for rounding. The first entry above u·total has a probability above 0.
+    # The last entry, the total, is 1 except for rounding. The first entry above u·total has a probability above 0.
     targets = uniforms[:, None] * distribution[:, -1:]
     tokens = torch.searchsorted(distribution, targets, right=True)[:, 0]
-    # Rounding can put u·total on the total itself: then it is the last token that has a probability.
+    # Rounding can make u·total the total itself: then take the last token with a probability above 0.
     ids = torch.arange(logits.shape[1], device=logits.device)
     last = torch.where(probabilities > 0, ids, 0).amax(-1)
     tokens = torch.minimum(tokens, last)
@@ -45,7 +45,7 @@ def choose_sampled(logits: Tensor, temperatures: Tensor, uniforms: Tensor) -> tu
 
 
 def draw_uniforms(seed: tuple[int, ...], steps: int, queries: int) -> Tensor:
-    """(steps, K) uniforms of one request: from its seed alone, whatever else is being decoded."""
+    """The uniforms of one request, (steps, K): from its seed alone, whatever else is decoded."""
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
     return torch.from_numpy(generator.random((steps, queries), dtype=np.float32))
 
@@ -55,13 +55,13 @@ def _logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class BeamNews:
-    """Of one window.
+class BeamOutcome:
+    """What the host needs to know about one window's beam step.
 
     Attributes:
-        sources: (K,) the query that each of the chosen continues.
+        sources: (K,) the query that each chosen token continues.
         ended: the query and the sum of each hypothesis that ended, best first.
-        is_finite: False where a sum is not a number, so that nothing sensible can follow.
+        is_finite: False if a sum is NaN, so that nothing sensible can follow.
     """
 
     sources: list[int]
@@ -74,7 +74,7 @@ class BeamStep:
     """One step of a beam search, for B windows.
 
     Attributes:
-        tokens: (B, K) chosen to continue with.
+        tokens: (B, K) the chosen tokens.
         sources: (B, K) the query that each continues.
         sums: (B, K) summed log probabilities, best first.
         ended: (B, N) whether the n-th best candidate ends its hypothesis and counts.
@@ -90,7 +90,7 @@ class BeamStep:
 
     @staticmethod
     def empty(windows: int, queries: int, device: torch.device) -> BeamStep:
-        """To be written into."""
+        """A step without values, to copy another into."""
         candidates = queries * (queries + 1)
 
         def empty(width: int, dtype: torch.dtype) -> Tensor:
@@ -110,41 +110,42 @@ class BeamStep:
         return self.tokens, self.sources, self.sums, self.ended, self.ended_sources, self.ended_sums
 
     def of(self, windows: int) -> BeamStep:
-        """Of the first windows, as views."""
+        """The step of the first windows, as views."""
         return BeamStep(*(each[:windows] for each in self.fields))
 
     def copy_(self, other: BeamStep) -> None:
+        """Copy the values of another step of the same size."""
         for mine, new in zip(self.fields, other.fields, strict=True):
             mine.copy_(new)
 
-    def on_host(self) -> list[BeamNews]:
-        """What the host has to know of each window, in one transfer: other devices stop working for each."""
+    def to_host(self) -> list[BeamOutcome]:
+        """The outcome of each window, in a single transfer, since a device stops working for each."""
         queries, candidates = self.sources.shape[1], self.ended.shape[1]
-        # As float32, which holds such small integers exactly.
+        # All as float32, in which such small integers are exact.
         rows = torch.cat([self.sources, self.ended_sources, self.ended, self.ended_sums], dim=1).tolist()
-        news = []
+        outcomes = []
         for row in rows:
             of, flags, sums = (row[queries + part * candidates :][:candidates] for part in range(3))
-            news.append(
-                BeamNews(
+            outcomes.append(
+                BeamOutcome(
                     sources=[int(source) for source in row[:queries]],
                     ended=[(int(query), total) for query, flag, total in zip(of, flags, sums, strict=True) if flag],
                     is_finite=not any(map(math.isnan, sums)),
                 )
             )
-        return news
+        return outcomes
 
 
 def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep:
-    """Extend every hypothesis by its K+1 best tokens and keep the K best that go on.
+    """Extend every hypothesis by its K+1 best tokens, and keep the K best that continue.
 
-    Reference: `BeamSearchDecoder.update`. A hypothesis that ends counts if it is among the candidates before the K-th
-    that goes on.
+    Reference: `BeamSearchDecoder.update`. A hypothesis that ends counts if it ranks before the K-th candidate that
+    continues.
 
     Args:
         logits: (B, K, V).
         sums: (B, K) summed log probabilities of the hypotheses.
-        first: (B,) True where the K queries are still one and the same, so that only the first may be extended.
+        first: (B,) True if the K queries are still identical, so that only the first may be extended.
         eot: the token that ends a hypothesis.
     """
     queries = logits.shape[1]
@@ -156,55 +157,54 @@ def beam_step(logits: Tensor, sums: Tensor, first: Tensor, eot: int) -> BeamStep
     ids = ids.flatten(1).gather(1, order)
     sources = order // (queries + 1)
     ends = ids == eot
-    going_before = (~ends).cumsum(-1)  # at an end: how many better candidates go on
+    going_before = (~ends).cumsum(-1)  # at an end: how many better candidates continue
     kept = ~ends & (going_before <= queries)
-    places = (~kept).int().sort(dim=-1, stable=True).indices[:, :queries]
+    order = (~kept).int().sort(dim=-1, stable=True).indices[:, :queries]
     return BeamStep(
-        tokens=ids.gather(1, places),
-        sources=sources.gather(1, places),
-        sums=scores.gather(1, places),
+        tokens=ids.gather(1, order),
+        sources=sources.gather(1, order),
+        sums=scores.gather(1, order),
         ended=ends & (going_before < queries) & (scores > float("-inf")),
         ended_sources=sources,
         ended_sums=scores,
     )
 
 
-_CLASSES_OF = 32  # entries
+_CLASS_SIZE = 32
 
 
 def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The largest of each row and where they are, both (…, count), best first: what `topk` gives, of equals perhaps
-    others.
+    """The largest values of each row and their indices, both (…, count), best first: as `topk`, except among equals.
 
-    `topk` goes through a row several times. Here a pass finds the largest of each 32 entries, which lie far from each
-    other so that it reads in order; what is largest of all is in those whose largest are.
+    `topk` reads a row several times. Here one pass finds the largest of each class of 32 entries, which are far apart
+    so that memory is read in order; the largest of all are in the classes with the largest maxima.
 
     Args:
         values: (…, V).
         count: 1 to V.
     """
-    n_classes = values.shape[-1] // _CLASSES_OF
-    if values.device.type != "cpu" or n_classes < _CLASSES_OF * count:
+    n_classes = values.shape[-1] // _CLASS_SIZE
+    if values.device.type != "cpu" or n_classes < _CLASS_SIZE * count:
         found = values.topk(count, dim=-1)
         return found.values, found.indices
-    end = n_classes * _CLASSES_OF
-    of_classes = values[..., :end].view(*values.shape[:-1], _CLASSES_OF, n_classes).amax(-2)
+    end = n_classes * _CLASS_SIZE
+    of_classes = values[..., :end].view(*values.shape[:-1], _CLASS_SIZE, n_classes).amax(-2)
     best = of_classes.topk(count, sorted=False).indices
-    places_of = (best[..., None] + torch.arange(0, end, n_classes, device="cpu")).flatten(-2)
+    members = (best[..., None] + torch.arange(0, end, n_classes, device="cpu")).flatten(-2)
     left = torch.arange(end, values.shape[-1], device="cpu").expand(*values.shape[:-1], -1)
-    candidates = torch.cat([places_of, left], dim=-1)
+    candidates = torch.cat([members, left], dim=-1)
     top, chosen = values.gather(-1, candidates).topk(count)
     return top, candidates.gather(-1, chosen)
 
 
-def places(sources: Sequence[int]) -> list[int]:
-    """Which of the chosen goes into each of the K queries of a window, so that as few as possible have to move.
+def arrange(sources: Sequence[int]) -> list[int]:
+    """Assign the chosen hypotheses to the K queries of a window so that as few as possible have to move.
 
     Args:
-        sources: (K,) the query that each of the chosen continues.
+        sources: (K,) the query that each chosen hypothesis continues.
 
     Returns:
-        (K,) at q one of those that continue query q, if there is one, else one of those that are left.
+        (K,) at q a hypothesis that continues query q, if there is one, else one that is left.
     """
     found: list[int | None] = [None] * len(sources)
     left = []
@@ -222,10 +222,10 @@ class Hypothesis:
     """A sequence and its score.
 
     Attributes:
-        tokens: chosen, without the end.
-        sum_logprob: of the tokens, and of the end where it was reached.
-        truncated: the token limit came before the end. (With patience below 1 a beam search may settle on a hypothesis
-            that has not ended, without having come to the limit.)
+        tokens: the chosen tokens, without the end.
+        sum_logprob: summed log probabilities of the tokens, and of the end if it was reached.
+        truncated: the token limit came before the end. (With a patience below 1, a beam search may choose a hypothesis
+            that has not ended, without having reached the limit.)
     """
 
     tokens: tuple[int, ...]
@@ -234,17 +234,18 @@ class Hypothesis:
 
     @property
     def avg_logprob(self) -> float:
-        """Per token, the end counted as one (reference: `DecodingTask.run`)."""
+        """The average log probability per token, counting the end (reference: `DecodingTask.run`)."""
         return self.sum_logprob / (len(self.tokens) + 1)
 
 
 def best_hypothesis(hypotheses: Sequence[Hypothesis], length_penalty: float | None) -> Hypothesis:
-    """The hypothesis with the highest score per length; the first of equals (reference: `MaximumLikelihoodRanker`).
+    """The hypothesis with the highest score, the first of equals (reference: `MaximumLikelihoodRanker`).
 
     Differs: one without tokens ranks last, instead of dividing by zero (correction 23).
 
     Args:
-        length_penalty: None: the plain length; else α of ((5 + length) / 6)^α (Wu et al. 2016, equation 14).
+        length_penalty: None: scores are divided by the length; else by ((5 + length) / 6)^α, of which this is α (Wu et
+            al. 2016, equation 14).
     """
 
     def score(hypothesis: Hypothesis) -> float:

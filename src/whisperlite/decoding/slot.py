@@ -1,4 +1,4 @@
-"""One window on its way through a lane: the parts that the host knows."""
+"""The host's view of a window that is being decoded in a lane."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Slot:
     """A window's place in a lane.
 
     Attributes:
-        ticket: of the ask.
-        limit: how many tokens may be chosen.
-        uniforms: (limit, K) of a `Sample`.
-        no_speech_prob: read at the start of the transcript.
-        count: tokens chosen so far.
-        finished: hypotheses that have ended, of a `Beam`.
-        is_complete: nothing more comes; as far as the lane has asked the device.
-        is_finite: False where a sum is not a number; likewise.
+        ticket: the ticket of the request.
+        limit: the most tokens that may be chosen.
+        uniforms: (limit, K) for a `Sample`.
+        no_speech_prob: probability that the window has no speech, read at the start of the transcript.
+        count: number of tokens chosen so far.
+        finished: hypotheses of a `Beam` that have ended.
+        is_complete: whether all queries have ended, as far as the lane has asked the device.
+        is_finite: False if a sum is NaN; likewise.
     """
 
     ticket: int
@@ -52,7 +52,7 @@ class Slot:
 
     @property
     def written(self) -> int:
-        """Tokens of the answer so far, the prompt's forced part included."""
+        """The number of tokens of the answer so far, including the prompt's forced part."""
         return len(self.ask.prompt.forced) + self.count
 
     @property
@@ -61,5 +61,5 @@ class Slot:
 
     @property
     def length(self) -> int:
-        """Positions that its rows hold in the cache: the prompt and all chosen tokens but the last."""
+        """The length of its rows in the cache: the prompt, and all chosen tokens but the last."""
         return len(self.ask.prompt.tokens) + self.count - 1

@@ -1,7 +1,7 @@
-"""How many threads torch's work on a CPU runs on.
+"""Sets how many threads torch uses on a CPU.
 
-torch keeps the number for each thread of the process that calls it, and it is put back after every step. Only a thread
-that uses torch for the first time in the middle of a step starts with the step's number. Tokens do not depend on it.
+torch keeps that number for each calling thread of the process, and it is restored after every step. Only a thread that
+first uses torch in the middle of a step starts with the step's number. Tokens do not depend on it.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ import torch
 
 from whisperlite.forks import was_forked
 
-_PERIOD = 64  # steps after which the other number is tried once more
-_LONG_PERIOD = 256  # the same while one thread was faster: with a busy neighbour a trial is expensive
-_RECENT = 5
-_SUDDEN = 2.0  # times as long as usual: it may be worth a trial soon
-_WORTH = 0.9
+_PERIOD = 64  # steps after which the other number of threads is tried again
+_LONG_PERIOD = 256  # the same while one thread is faster: next to a busy process a trial is expensive
+_RECENT = 5  # steps that a trial is compared with
+_SUDDEN = 2.0  # a step that takes this many times as long as usual causes a trial
+_WORTH = 0.9  # a trial wins if it takes less than this fraction of the usual time
 
 _CGROUP_LIMITS = (("/sys/fs/cgroup/cpu.max", None), ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "cpu.cfs_period_us"))
 
 
 def usable_threads() -> int:
-    """As many as torch would take, but no more than the cores that this process may use.
+    """The number of threads that torch would use, but at most the cores that this process may use.
 
-    Whoever sets $OMP_NUM_THREADS or calls `torch.set_num_threads` sets torch's number.
+    $OMP_NUM_THREADS and `torch.set_num_threads` set torch's number.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(min(torch.get_num_threads(), cores, _quota()), 1)
 
 
 def _quota() -> int:
-    """Cores that the control group of this process may keep busy, rounded up."""
+    """The number of cores that this process's control group may keep busy, rounded up."""
     for path, period_name in _CGROUP_LIMITS:
         try:
             text = Path(path).read_text(encoding="ascii").split()
@@ -51,13 +51,13 @@ def _quota() -> int:
             if text[0] not in ("max", "-1"):
                 return max(math.ceil(int(text[0]) / int(period)), 1)
         except (OSError, ValueError, IndexError, ZeroDivisionError):
-            continue  # there is no such file here, or another kernel writes something else: no limit is known
+            continue  # there is no such file, or another kernel writes something else: no limit is known
     return os.cpu_count() or 1
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run torch's operators on so many threads, on the calling thread of the process."""
+    """While this context is active, torch's operators run on this many threads if the calling thread calls them."""
     before = torch.get_num_threads()
     if before == count:
         yield
@@ -69,12 +69,12 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_SOFT_PAUSE = 1  # `omp_pause_soft`: what the program has set stays
+_SOFT_PAUSE = 1  # `omp_pause_soft`: the program's settings stay
 
 
 @contextmanager
 def ending_workers() -> Iterator[None]:
-    """Parallel work of the calling thread; at its end its workers end, see `release_workers`."""
+    """End the calling thread's workers when this context ends, see `release_workers`."""
     try:
         yield
     finally:
@@ -82,17 +82,16 @@ def ending_workers() -> Iterator[None]:
 
 
 def release_workers() -> bool:
-    """End the threads that GNU's OpenMP keeps for the calling thread; its next parallel work has new ones.
+    """End the worker threads that GNU's OpenMP keeps for the calling thread; its next parallel work starts new ones.
 
-    That library counts the workers of every thread that has ever worked in parallel. Where there are more than cores,
-    none of them waits awake any longer for its next part, and a step of the decoder, which has hundreds, takes half as
-    long again. So no thread is to keep workers that it does not use.
+    That library counts the workers of every thread that has ever computed in parallel. Once there are more of them than
+    cores, workers sleep while they wait for their next part, and a decoder step, which has hundreds, takes half as long
+    again. So no thread should keep workers that it does not use.
 
-    In a process that was forked off it does nothing: the library would wait for the workers of the parent, which are
-    not there.
+    In a forked process this does nothing: the library would wait for the workers of the parent, which do not exist.
 
     Returns:
-        Whether the library was asked. It is left alone where it is not GNU's: others have no such rule.
+        Whether the library was called. Other OpenMP libraries, which have no such rule, are left alone.
     """
     library = _gnu_openmp()
     if library is None or was_forked() or not _has_native_threads():
@@ -102,9 +101,9 @@ def release_workers() -> bool:
 
 
 def _has_native_threads() -> bool:
-    """Whether there are threads that Python knows nothing of, as workers are.
+    """Whether there are threads, such as workers, that Python did not start.
 
-    In a process that was forked off before whisperlite was imported there are none, and `was_forked` may not know.
+    A process that was forked before whisperlite was imported has none, and `was_forked` may not know of the fork.
     """
     try:
         tasks = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - nothing is made of the names
@@ -115,25 +114,25 @@ def _has_native_threads() -> bool:
 
 @lru_cache(maxsize=1)
 def _gnu_openmp() -> Any:
-    """torch's OpenMP, if it is GNU's; None: another, or none that can be asked."""
+    """torch's OpenMP, if it is GNU's; None if it is another, or cannot be called."""
     if sys.platform != "linux":
         return None
-    library = ctypes.CDLL(None)  # torch loads it for the whole process
+    library = ctypes.CDLL(None)  # torch loads OpenMP for the whole process
     has = {name: hasattr(library, name) for name in ("GOMP_parallel", "omp_pause_resource", "__kmpc_fork_call")}
-    # LLVM's and Intel's answer to both names.
+    # LLVM's and Intel's libraries also have the first two names.
     return library if has["GOMP_parallel"] and has["omp_pause_resource"] and not has["__kmpc_fork_call"] else None
 
 
 class StepThreads:
-    """Finds whether short steps, all alike, are faster on all threads or on one.
+    """Finds out whether similar short steps are faster on all threads or on one.
 
-    Threads wait for each other many times within a step. Where another process keeps a core busy that can take ten
-    times as long as the work, and no count of cores tells. So the other number is tried now and then, and soon where
-    steps suddenly take longer than before.
+    Threads wait for each other many times within a step. If another process keeps a core busy, waiting can take ten
+    times as long as the work, and counting cores does not tell. So the other number is tried now and then, and soon
+    after steps suddenly take longer.
 
     Args:
-        most: threads that may be used.
-        clock: seconds.
+        most: the most threads that may be used.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -144,7 +143,7 @@ class StepThreads:
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
     def run(self, step: Callable[[], None], *, size: int) -> None:
-        """Take a step, and its time; steps of another size take another time."""
+        """Run a step and measure its time; only times of the same size are compared."""
         if self.most == 1:
             step()
             return
@@ -165,6 +164,6 @@ class StepThreads:
         else:
             self._until_trial -= 1
             if self.chosen > 1 and len(self._recent) == _RECENT and took > _SUDDEN * median(self._recent):
-                self._recent.clear()  # a trial is to be compared with what steps take from now on
+                self._recent.clear()  # compare a trial with the steps from now on
                 self._until_trial = 0
             self._recent.append(took)

@@ -1,4 +1,4 @@
-"""Tensors under OpenAI's names → a `Network` on a device in a precision."""
+"""Builds a `Network` on a device, in a precision, from tensors under OpenAI's names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from whisperlite.nn.config import ModelDimensions
-from whisperlite.nn.linear import Linear, linear, multiplies, rows_at_once
+from whisperlite.nn.linear import Linear, has_fast_product, linear, rows_at_once
 from whisperlite.nn.network import (
     MLP,
     Convolution,
@@ -24,39 +24,40 @@ from whisperlite.nn.network import (
     SelfAttention,
 )
 
-# The output head of a checkpoint that does not share it with the token embedding.
+# The output head of a checkpoint whose head is not its token embedding.
 HEAD = "decoder.head.weight"
 
 
 def build_network(
     dims: ModelDimensions, tensors: dict[str, Tensor], *, device: torch.device, dtype: torch.dtype, int8: bool = False
 ) -> Network:
-    """Place the tensors and join the projections that are computed together.
+    """Build a network, joining projections that are computed together.
 
-    The network has memory of its own: a file that the tensors are mapped from may be written to, or cut short, later.
+    The network has memory of its own: a file that the tensors are mapped from may later be rewritten or cut short.
 
     Args:
         dims: the shape.
-        tensors: OpenAI's name → tensor, in any floating-point type. Those that are used are taken out, also where an
-            error comes half way: what has found its place need not lie in memory a second time until all have.
-        dtype: of everything but what `int8` rounds.
-        int8: linear layers hold integers of 8 bits; what attention looks at is in bfloat16 on a processor for it.
+        tensors: OpenAI's name → tensor, in any floating-point type. Tensors are removed as they are used, even if an
+            error follows, so that the weights are never in memory twice.
+        dtype: type of everything that `int8` does not round.
+        int8: linear layers hold 8-bit integers; keys and values of the audio are in bfloat16 if the processor is fast
+            in it.
 
     Raises:
         KeyError: a tensor is missing.
-        ValueError: a tensor has another shape than `dims` says.
+        ValueError: a tensor's shape differs from what `dims` says.
     """
     return _Builder(dims, tensors, device, dtype, int8).network()
 
 
 def in_float32(network: Network) -> Network:
-    """The same weights in float32; of a network in half precision, or with integers beside it."""
+    """A copy in float32 of a network in half precision, with or without integers."""
     converted: Network = _converted(network)
     return converted
 
 
 class Float32Copy:
-    """The weights of a network in float32, made when somebody first needs them; any thread may ask."""
+    """A copy of a network in float32, made at the first call, from whichever thread."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -71,7 +72,7 @@ class Float32Copy:
 
 
 def _converted(part: Any) -> Any:
-    if hasattr(part, "in_float32"):  # a linear layer, which may be packed
+    if hasattr(part, "in_float32"):  # a linear layer, whose weights may be packed
         return part.in_float32()
     if isinstance(part, Tensor):
         return part.float()
@@ -83,7 +84,7 @@ def _converted(part: Any) -> Any:
 
 
 def expected_shapes(dims: ModelDimensions) -> dict[str, tuple[int, ...]]:
-    """Every tensor that a checkpoint of this shape must have: OpenAI's name → shape. `HEAD` may come on top."""
+    """The tensors that a checkpoint of this shape must have, OpenAI's name → shape. `HEAD` is optional on top."""
     audio, text = dims.n_audio_state, dims.n_text_state
     shapes: dict[str, tuple[int, ...]] = {
         "encoder.conv1.weight": (audio, dims.n_mels, 3),
@@ -141,7 +142,7 @@ class _Builder:
         return Encoder(
             conv1=self._convolution("encoder.conv1", stride=1),
             conv2=self._convolution("encoder.conv2", stride=2),
-            positions=self._place("encoder.positional_embedding"),
+            positions=self._tensor("encoder.positional_embedding"),
             blocks=tuple(self._encoder_block(f"encoder.blocks.{i}") for i in range(self.dims.n_audio_layer)),
             norm=self._norm("encoder.ln_post"),
         )
@@ -151,15 +152,15 @@ class _Builder:
         if self.device.type == "cpu":
             embedding = embedding.clone()
         has_own_head = HEAD in self.tensors
-        weight = self._place(HEAD) if has_own_head else embedding.to(self.device, self.dtype)
+        weight = self._tensor(HEAD) if has_own_head else embedding.to(self.device, self.dtype)
         head = linear(weight, None, few_rows=True, int8=self.int8)
-        # Off a CPU the head, unless it is rounded, keeps its weights as they are, and what looks tokens up shares them.
+        # Except on a CPU, a head that is not rounded keeps its weights as they are, and the embedding shares them.
         embedding = embedding if self.device.type == "cpu" or has_own_head else weight
-        del weight  # before all others are placed
+        del weight  # before the others are made
         blocks = tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer))
         return Decoder(
             embedding=embedding if embedding.device == self.device else embedding.to(self.device, self.dtype),
-            positions=self._place("decoder.positional_embedding"),
+            positions=self._tensor("decoder.positional_embedding"),
             blocks=blocks,
             norm=self._norm("decoder.ln"),
             head=head,
@@ -199,31 +200,32 @@ class _Builder:
         return SelfAttention(heads, joint, self._linear(f"{name}.out"))
 
     def _linear(self, *names: str) -> Linear:
-        """One layer out of several that share their input; keys have no bias in Whisper, so theirs is zero."""
-        weights = [self._moved(f"{name}.weight") for name in names]
+        """Join layers that share their input; keys have no bias in Whisper, so theirs is zero."""
+        weights = [self._take(f"{name}.weight") for name in names]
         biases = [
-            self._moved(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
+            self._take(f"{name}.bias") if f"{name}.bias" in self.tensors else weight.new_zeros(len(weight))
             for name, weight in zip(names, weights, strict=True)
         ]
-        # The decoder sees tokens; the encoder, and what projects its output to keys and values, see all of a window.
+        # The decoder sees few tokens; the encoder, and the projection of its output to keys and values, whole windows.
         few_rows = names[0].startswith("decoder.") and not names[0].endswith("cross_attn.key")
         seen_by_attention = len(names) > 1 and not few_rows
-        is_short = self.int8 and seen_by_attention and self.device.type == "cpu" and multiplies(torch.bfloat16)
+        is_short = self.int8 and seen_by_attention and self.device.type == "cpu" and has_fast_product(torch.bfloat16)
         output = torch.bfloat16 if is_short else None
-        # Joining copies, also what is joined to nothing.
+        # `cat` copies, even a single tensor.
         return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows, int8=self.int8, output=output)
 
     def _norm(self, name: str) -> LayerNorm:
-        return LayerNorm(self._place(f"{name}.weight"), self._place(f"{name}.bias"))
+        return LayerNorm(self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias"))
 
     def _convolution(self, name: str, *, stride: int) -> Convolution:
-        return Convolution(self._place(f"{name}.weight"), self._place(f"{name}.bias"), stride)
+        return Convolution(self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias"), stride)
 
-    def _place(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> Tensor:
+        """A tensor on the device, in memory of its own."""
         given = self.tensors[name]
-        placed = self._moved(name)
-        return placed.clone() if placed is given else placed
+        taken = self._take(name)
+        return taken.clone() if taken is given else taken
 
-    def _moved(self, name: str) -> Tensor:
-        """It may still be in the file."""
+    def _take(self, name: str) -> Tensor:
+        """A tensor on the device, removed from `tensors`; it may still be mapped from a file."""
         return self.tensors.pop(name).to(self.device, self.dtype)

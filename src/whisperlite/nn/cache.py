@@ -1,7 +1,7 @@
 """The decoder's memory as a value: keys and values of the text so far, and of the audio.
 
-Storage is allocated once and written in place; what says how much of it is valid (`lengths`) is replaced, never
-changed. After a step only the cache that it returned may be used.
+Storage is allocated once and written in place. `lengths`, which says how much of it is valid, is replaced, never
+modified. After a step, use only the cache that it returned.
 
 Axes: L layers, W windows, R rows (W windows × K queries each), H heads, T text positions, S audio frames, D head width.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-ONE_BY_ONE = ("cpu",)  # devices where moving row by row is several times as fast
+ONE_BY_ONE = ("cpu",)  # types of devices on which moving row by row is several times as fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,23 @@ class CrossKeysValues:
     keys: Tensor
     values: Tensor
 
+    def windows(self, which: slice) -> CrossKeysValues:
+        """Some of the windows, as a view."""
+        return CrossKeysValues(self.keys[:, which], self.values[:, which])
+
+    def span(self, first: int, end: int) -> CrossKeysValues:
+        """Part of every window, from one encoder position to another, as a view."""
+        return CrossKeysValues(self.keys[:, :, :, first:end], self.values[:, :, :, first:end])
+
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Keys and values for `R` rows over `W` windows; the K = R / W rows of a window lie together.
+    """Keys and values for R rows over W windows; the K = R / W rows of a window are adjacent.
 
     Attributes:
-        keys, values: of the text, (L, R, H, capacity, D); positions past a row's length hold leftovers.
-        cross: of the audio, one entry a window, shared by its rows and never moved.
-        lengths: how many positions of each row are valid.
+        keys, values: (L, R, H, capacity, D) of the text; positions past a row's length hold leftovers.
+        cross: keys and values of the audio, one entry per window, shared by its rows and never moved.
+        lengths: number of valid positions in each row.
     """
 
     keys: Tensor
@@ -42,10 +50,10 @@ class Cache:
 
     @staticmethod
     def empty(cross: CrossKeysValues, *, rows: int, capacity: int, dtype: torch.dtype | None = None) -> Cache:
-        """A cache without text, for `rows` rows over the windows of `cross`; `dtype` None: of its type."""
+        """A cache without text, for `rows` rows over the windows of `cross`; by default of the type of `cross`."""
         layers, _, heads, _, width = cross.keys.shape
         shape = (layers, rows, heads, capacity, width)
-        # Not empty: what lies past a row's length is weighted by 0, and 0 · NaN would be NaN.
+        # Not `empty`: positions past a row's length are weighted by 0, and 0 · NaN would be NaN.
         keys, values = (torch.zeros(shape, dtype=dtype or cross.keys.dtype, device=cross.keys.device) for _ in range(2))
         return Cache(keys, values, cross, (0,) * rows)
 
@@ -54,20 +62,20 @@ class Cache:
         return max(self.lengths)
 
     def advanced(self, count: int) -> Cache:
-        """`count` more positions valid in every row."""
+        """The cache with `count` more valid positions in every row."""
         return replace(self, lengths=tuple(length + count for length in self.lengths))
 
     def truncated(self, lengths: tuple[int, ...]) -> Cache:
-        """Step back to at most these lengths."""
+        """The cache cut back to at most these lengths."""
         return replace(self, lengths=tuple(map(min, self.lengths, lengths)))
 
     def move(self, targets: Sequence[int], sources: Sequence[int], *, start: int = 0) -> None:
-        """Each target continues what its source holds from position `start` on; before it they must already agree.
+        """Copy each source row to its target row, from position `start` on; before it they must already agree.
 
         Args:
-            targets, sources: rows, as many of one as of the other; all are read before any is written. Lengths stay:
-                rows that change places must be equally long.
-            start: first position to move.
+            targets, sources: equally many rows; all are read before any is written. Lengths stay as they are, so rows
+                that change places must be equally long.
+            start: first position to copy.
         """
         end = self.longest
         parts = [storage[:, :, :, start:end] for storage in (self.keys, self.values)]
@@ -84,14 +92,14 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class FixedCache:
-    """The memory of a step of one token in each row, which the host knows nothing of but where it lies and its size.
+    """The memory of a step of one token in each row, of which the host knows only the address and the size.
 
-    So the step can be recorded and replayed when what is in it has changed.
+    So the step can be recorded, and replayed after the contents have changed.
 
     Attributes:
-        keys, values: of the text, (L, R, H, end, D).
-        cross: of the audio, one entry a window.
-        lengths: (R,) how many positions of each row are valid, fewer than `end`.
+        keys, values: (L, R, H, end, D) of the text.
+        cross: keys and values of the audio, one entry per window.
+        lengths: (R,) number of valid positions in each row, below `end`.
     """
 
     keys: Tensor

@@ -1,7 +1,7 @@
-"""CUDA graphs: a call that is recorded once and replayed.
+"""CUDA graphs: calls that are recorded once and replayed.
 
-A step of the decoder is several hundred small operators. On a GPU calling them takes longer than what they do; a graph
-of them is one call. What is recorded works on the memory that it was recorded with, and the host decides nothing in it.
+A decoder step is several hundred small operators. On a GPU, calling them takes longer than what they do; a graph makes
+them a single call. It works on the memory that it was recorded with, and the host decides nothing in it.
 
 Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
@@ -24,8 +24,8 @@ from whisperlite.nn.config import ModelDimensions
 
 logger = logging.getLogger("whisperlite")
 
-# With which this was tested on a GPU. Before 2.13, random numbers that another thread draws meanwhile fail, and one
-# recording that fails has memory never come back.
+# The first version that this was tested with on a GPU. Before 2.13, another thread cannot draw random numbers during a
+# recording, and a recording that fails leaks memory.
 _FIRST_TORCH = (2, 11)
 
 _RECORDING = threading.Lock()  # torch records one graph at a time in a process
@@ -39,17 +39,18 @@ class Recorder(Protocol):
     """Records calls that share memory, for one thread."""
 
     def record(self, call: Callable[[], Tensor]) -> Callable[[], Tensor] | None:
-        """What does the same again, as long as the recorder lives: it gives one tensor, with new contents.
+        """Make a call and record it; returns a function that repeats it, or None if it could not be recorded.
 
-        Meanwhile the call is made, once: also where it cannot be recorded (None), unless recording has been given up.
+        The function works as long as the recorder lives, and always returns the same tensor, with new contents. The
+        call is made once even if it cannot be recorded, except after recording has been given up.
 
         Args:
-            call: reads and writes the same memory whenever it is made, and its result is always in the same place.
+            call: reads and writes the same memory at every call, and puts its result in the same place.
         """
 
 
 def recorder_for(device: torch.device, dtype: torch.dtype) -> Recorder | None:
-    """None: nothing is recorded, since the device has no graphs or they do not work here."""
+    """A recorder, or None if the device has no graphs, they do not work here, or too much is recorded already."""
     if not _has_graphs(device):
         return None
     stream = _STREAMS.lend(device)
@@ -64,24 +65,24 @@ def recorder_for(device: torch.device, dtype: torch.dtype) -> Recorder | None:
 
 
 def _has_graphs(device: torch.device) -> bool:
-    if device.type != "cuda" or torch.version.hip is not None:  # on ROCm, their end waits for the whole device
+    if device.type != "cuda" or torch.version.hip is not None:  # on ROCm, ending a graph waits for the whole device
         return False
     return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= _FIRST_TORCH
 
 
 def stream_of(device: torch.device) -> int | None:
-    """Which stream this thread uses now; None: the device has none."""
+    """The stream that this thread uses now; None if the device has no streams."""
     return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else None
 
 
 class _Streams:
-    """Streams that graphs are recorded on, for one recorder at a time each.
+    """Streams to record graphs on, each lent to one recorder at a time.
 
-    torch hands out the same few again and again. When a graph ends, the memory that products use on its stream goes,
-    also from under the graphs of others on it.
+    torch hands out the same few again and again. When a graph is deleted, the memory that products use on its stream is
+    freed, even if other graphs on that stream still need it.
     """
 
-    _MOST = 16  # of a device; torch has 32
+    _MOST = 16  # per device; torch has 32
 
     def __init__(self) -> None:
         self._free: dict[int, list[torch.cuda.Stream]] = {}
@@ -89,7 +90,7 @@ class _Streams:
         self._lock = threading.Lock()
 
     def lend(self, device: torch.device) -> torch.cuda.Stream | None:
-        """One that nobody else has; None: all are lent."""
+        """A stream that no other recorder has; None if all are lent."""
         index = torch.cuda.current_device() if device.index is None else device.index
         with self._lock:
             free, made = self._free.setdefault(index, []), self._made.setdefault(index, set())
@@ -103,7 +104,7 @@ class _Streams:
             return free.pop() if free else None
 
     def give_back(self, stream: torch.cuda.Stream, graphs: list[torch.cuda.CUDAGraph]) -> None:
-        """Graphs end, then their stream is free. It takes no lock: it may be called at any moment, by any thread."""
+        """Delete graphs, then free their stream. Takes no lock: it may be called at any moment, on any thread."""
         graphs.clear()
         self._free[stream.device.index].append(stream)
 
@@ -112,14 +113,14 @@ _STREAMS = _Streams()
 
 
 class CudaGraphs:
-    """Graphs that share the memory of what lies between their first and last operator."""
+    """Graphs that share memory for intermediate results."""
 
     failures: ClassVar[int] = 0
 
     def __init__(self, device: torch.device, stream: torch.cuda.Stream) -> None:
         self._device, self._stream = device, stream
         self._pool = torch.cuda.graph_pool_handle()
-        # Those that failed, too: with the last one, the pool would end.
+        # Failed ones too: the pool would end with its last graph.
         self._graphs: list[torch.cuda.CUDAGraph] = []
         weakref.finalize(self, _STREAMS.give_back, stream, self._graphs).atexit = False
 
@@ -128,7 +129,7 @@ class CudaGraphs:
         if CudaGraphs.failures >= _FAILURES:
             return None
         with torch.cuda.device(self._device):
-            result = call()  # libraries plan and allocate at their first call, which cannot be recorded
+            result = call()  # libraries plan and allocate in their first call, which cannot be recorded
             with _RECORDING:
                 number = self._recorded(call)
         if number is None:
@@ -142,11 +143,11 @@ class CudaGraphs:
         return replay
 
     def _recorded(self, call: Callable[[], Tensor]) -> int | None:
-        """The number of a new graph; None: it failed twice."""
+        """The index of a new graph; None if recording failed twice."""
         try:
             return self._captured(call)
         except RuntimeError:
-            # Perhaps for want of memory: while something is recorded, torch takes nothing of what it holds in reserve.
+            # Perhaps for lack of memory: while recording, torch does not use the memory that it holds in reserve.
             torch.cuda.empty_cache()
         try:
             return self._captured(call)
@@ -156,11 +157,11 @@ class CudaGraphs:
             return None
 
     def _captured(self, call: Callable[[], Tensor]) -> int:
-        """Other threads may compute meanwhile, but not wait for the whole device."""
+        """Record a graph; returns its index. Other threads may compute meanwhile, but not wait for the whole device."""
         graph = torch.cuda.CUDAGraph()
         self._graphs.append(graph)
         with torch.cuda.stream(self._stream):
-            # Not `torch.cuda.graph`, which first gives all spare memory back, and others would ask for it again.
+            # Not `torch.cuda.graph`, which first frees all spare memory; other threads would have to allocate it again.
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 call()
@@ -170,7 +171,7 @@ class CudaGraphs:
 
 
 def can_replay(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a small decoder says the same when its step is replayed as when it is called."""
+    """Whether a small decoder gives the same logits when its step is replayed as when it is called."""
     dims = ModelDimensions(80, 16, 128, 2, 1, 64, 32, 128, 2, 2)
     generator = torch.Generator("cpu").manual_seed(0)
 
@@ -192,7 +193,7 @@ def can_replay(recorder: Recorder, device: torch.device, dtype: torch.dtype) -> 
         lengths += torch.tensor([1, 2], device=device)
         cross[0].neg_()
         found, expected = replay(), decoder.next_logits(tokens, memory)
-        # The same operators; a library may choose another product for what it records.
+        # The operators are the same, but a library may choose another product when it is recorded.
         if (found - expected).abs().max() > 0.02 * expected.abs().max() or not found.isfinite().all():
             logger.warning("A CUDA graph gave something else than its operators in step %d.", step)
             return False

@@ -1,14 +1,14 @@
-"""How one linear layer runs on this device and in this precision.
+"""How one linear layer runs on a device and in a precision.
 
-`linear` picks the implementation once, when the network is built. What is fast on a CPU, oneDNN's product of reordered
-weights, fbgemm's of halves and the two products of 8-bit integers, are operators that are private to torch: they are
-probed for and checked against `F.linear` before they are used, and where one is missing the next best takes its place.
+`linear` picks the implementation once, when the network is built. The operators that are fast on a CPU (oneDNN's for
+reordered weights, fbgemm's for float16 weights, and both for 8-bit integers) are private to torch: they are probed, and
+checked against `F.linear`, before they are used. If one is missing, the next best takes its place.
 
-A step of decoding waits for the weights to come from memory. The numbers of OpenAI's checkpoints are float16's: kept as
-such and widened inside the product they are the same numbers, in half the bytes.
+A decoder step waits for weights to arrive from memory. The weights in OpenAI's checkpoints are float16 numbers: kept as
+such and widened inside the product, they are the same numbers in half the bytes.
 
-Integers are symmetric, with one scale for each output of a layer and one for each row of its input: a row's result does
-not depend on the rows that it is computed with.
+Integers are symmetric, with one scale for each output of a layer and one for each row of its input, so a row's result
+does not depend on the rows that it is computed with.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +27,10 @@ from torch import Tensor
 Linear = Callable[[Tensor], Tensor]
 """(…, in) → (…, out)"""
 
-_ROWS_AT_A_TIME = 4096  # of a weight that is looked through: of an output head that would be another 150 MB
-_LEAST_SCALE = 1e-12  # a row of zeros is divided by it
-_SMALL = 1 << 19  # numbers of a weight: one core is as fast as it takes to call two, for so many rows
+_ROWS_AT_A_TIME = 4096  # rows of a weight to check at once: a copy of a whole output head would take 150 MB
+_LEAST_SCALE = 1e-12  # so that a row of zeros can be divided
+# Up to this size of a weight and this number of rows, one core is done in the time it takes to call two.
+_SMALL = 1 << 19
 _FEW_ROWS = 24
 
 
@@ -44,16 +45,15 @@ def linear(
     """The layer x ↦ x·weightᵀ + bias.
 
     Args:
-        weight: (out, in), on its device and in its precision. It is not kept where it is packed or rounded.
+        weight: (out, in), on its device and in its precision. It is not kept if it is packed or rounded.
         bias: (out,) or None.
-        few_rows: it sees a few tokens at a time, not a window of audio. In float32 with many rows packing gains little,
-            and `F.linear` gives the reference's very bits.
+        few_rows: the layer sees a few tokens at a time, not a window of audio. With many rows in float32, packing gains
+            little, and `F.linear` gives exactly the reference's bits.
         int8: round the weight to 8 bits.
-        output: type of the result; None: that of `weight`.
+        output: type of the result, for `int8`; None: that of `weight`.
     """
-    output = output or weight.dtype
     if int8:
-        return _int8_linear(weight, bias, few_rows=few_rows, output=output)
+        return _int8_linear(weight, bias, few_rows=few_rows, output=output or weight.dtype)
     in_float32 = weight.dtype == torch.float32 and few_rows
     if weight.device.type == "cpu" and (in_float32 or weight.dtype == torch.bfloat16):
         if in_float32 and _works(_HalvesLinear, weight.dtype) and _are_halves(weight):
@@ -65,25 +65,37 @@ def linear(
 
 
 def rows_at_once(layers: Iterable[Linear]) -> int:
-    """Of how many rows a list had better be a multiple: a layer that computes so many at once then fills up none."""
+    """The row count that lists are padded to a multiple of, so that no layer pads on its own."""
     return max((getattr(layer, "rows_at_once", 1) for layer in layers), default=1)
 
 
 def _are_halves(weight: Tensor) -> bool:
-    """Whether nothing is lost in float16; its infinities would be, in the packing."""
+    """Whether all weights are finite float16 numbers; the packing does not keep infinities."""
     parts = ((part, part.half()) for part in torch.split(weight, _ROWS_AT_A_TIME))
     return all(torch.equal(half.float(), part) and bool(half.isfinite().all()) for part, half in parts)
 
 
 def _int8_linear(weight: Tensor, bias: Tensor | None, *, few_rows: bool, output: torch.dtype) -> Linear:
-    """Measured on a processor with 8-bit dot products: for up to some hundred rows fbgemm is faster, then oneDNN."""
-    kinds: list[Any] = [_FbgemmLinear, _OnednnLinear] if few_rows else [_OnednnLinear, _FbgemmLinear]
+    """The fastest layer of 8-bit integers: fbgemm up to some hundred rows, then oneDNN (measured with VNNI)."""
+    kinds = (_FbgemmLinear, _OnednnLinear) if few_rows else (_OnednnLinear, _FbgemmLinear)
     if weight.device.type == "cpu":
         for kind in kinds:
             if _works(kind, torch.float32):
-                made: Linear = kind.of(weight, bias, output)
-                return made
+                return kind.of(weight, bias, output)
     return _WeightOnlyLinear.of(weight, bias, output)
+
+
+class _Kind(Protocol):
+    """A class of layers whose operators are probed before they are used.
+
+    Attributes:
+        is_exact: whether it computes in float32, given float32 weights that are float16 numbers.
+    """
+
+    is_exact: ClassVar[bool]
+
+    @staticmethod
+    def of(weight: Tensor, bias: Tensor | None) -> Linear: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +112,9 @@ class _PlainLinear:
 
 @dataclass(frozen=True, slots=True)
 class _PackedLinear:
-    """oneDNN, with the weight in its own order."""
+    """oneDNN's product, with the weight reordered."""
 
+    is_exact: ClassVar = True
     weight: Tensor  # opaque
     bias: Tensor | None
 
@@ -119,12 +132,13 @@ class _PackedLinear:
 
 @dataclass(frozen=True, slots=True)
 class _HalvesLinear:
-    """fbgemm: a weight of halves, everything else in float32.
+    """fbgemm's product: the weight in float16, everything else in float32.
 
-    It adds up each row on its own. The order depends on how many rows there are, but not where those are a multiple of
+    Each row is summed on its own, in an order that depends on the number of rows unless that is a multiple of
     `rows_at_once`.
     """
 
+    is_exact: ClassVar = True
     weight: Any  # opaque
     rows_at_once: int
 
@@ -133,7 +147,7 @@ class _HalvesLinear:
         return _HalvesLinear(_packed_halves(weight, bias), _rows_at_once())
 
     def product(self, rows: Tensor) -> Tensor:
-        """(R, in) → (R, out), the bias added."""
+        """The product with the bias: (R, in) → (R, out)."""
         result: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self.weight)
         return result
 
@@ -153,9 +167,9 @@ def _packed_halves(weight: Tensor, bias: Tensor | None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _SmallHalvesLinear(_HalvesLinear):
-    """The same, and for few rows the same sums from an older operator: on one core, but called in a tenth of the time.
+    """`_HalvesLinear`, but for few rows by an older operator: the same sums on one core, called in a tenth of the time.
 
-    torch announces its end; then what is small runs as the rest does. Its weight can be neither copied nor pickled.
+    torch has deprecated it; without it, small layers run like the others. Its weight can be neither copied nor pickled.
     """
 
     few_rows: Tensor  # opaque
@@ -173,17 +187,20 @@ class _SmallHalvesLinear(_HalvesLinear):
 
 
 def _silence_deprecations() -> None:
-    """torch warns, once each, about the operators here that it means to remove; users cannot do anything about it.
+    """Ignore torch's warnings about deprecated operators in this module; users cannot do anything about them.
 
-    So there is a filter for what is said of this module, and it stays. `catch_warnings` would put back the filters of
-    the whole process, and so undo what other threads set in the meantime.
+    The filter stays. `catch_warnings` would restore the filters of the whole process, and so undo what other threads
+    set in the meantime.
     """
     warnings.filterwarnings("ignore", module=re.escape(__name__) + "$")
 
 
 @cache
 def _rows_at_once() -> int:
-    """With AVX-512 every row is added up in one order; with AVX2 alone one and two rows are in another than three."""
+    """The multiple of rows for which the order of a row's sums does not depend on the number of rows.
+
+    With AVX-512 the order is always the same; with AVX2 alone one and two rows are summed in another order than three.
+    """
     generator = torch.Generator("cpu").manual_seed(0)
     weight, x = (torch.randn((96, 64), generator=generator, dtype=torch.float32, device="cpu") for _ in range(2))
     packed = _packed_halves(weight.half().float(), None)
@@ -194,30 +211,31 @@ def _rows_at_once() -> int:
     raise NotImplementedError("rows depend on how many there are")
 
 
-_LEVELS = 127  # of each sign, in a byte
-_ZERO = 128  # the byte that stands for an input of 0
+_LEVELS = 127  # of each sign, in 8 bits
+_ZERO = 128  # the byte that represents an input of 0
 
 
 def _rounded(weight: Tensor, levels: int = _LEVELS) -> tuple[Tensor, Tensor]:
-    """A weight (out, in) as integers in [-levels, levels], and the scale (out,) of each output."""
-    weight = weight.float().contiguous()  # the operators take no other
+    """Round a weight (out, in) to integers in [-levels, levels]; returns them and the scale of each output, (out,)."""
+    weight = weight.float().contiguous()  # the operators take nothing else
     scale = weight.abs().amax(-1).clamp(min=_LEAST_SCALE) / levels
     return (weight / scale[:, None]).round_().to(torch.int8), scale
 
 
 @cache
 def _weight_levels() -> int:
-    """That a weight is rounded to, so that nothing overflows.
+    """The number of levels that weights are rounded to, so that nothing overflows.
 
-    Without 8-bit dot products two products with bytes are added up in 16 bits: 2 · 255 · 64 is within them. Inputs keep
-    their levels, since they are harder to round: the encoder's error is two thirds of what it is the other way round.
+    Without 8-bit dot products (VNNI), two products of bytes are added in 16 bits, which hold 2 · 255 · 64. Weights
+    rather than inputs get fewer levels, because inputs are harder to round: the encoder's error is two thirds of what
+    it would be the other way round.
     """
     return _LEVELS if torch.cpu._is_vnni_supported() else 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Int8Linear:
-    """What the products of integers share.
+    """The parts that both products of 8-bit integers share.
 
     Attributes:
         weight: opaque.
@@ -225,6 +243,7 @@ class _Int8Linear:
         output: type of the result.
     """
 
+    is_exact: ClassVar = False
     weight: Any
     bias: Tensor
     output: torch.dtype
@@ -235,14 +254,14 @@ class _Int8Linear:
         return self.rows(x.reshape(-1, x.shape[-1]).float()).view(*x.shape[:-1], -1).to(self.output)
 
     def rows(self, x: Tensor) -> Tensor:
-        """(R, in) → (R, out), in float32."""
+        """The layer in float32: (R, in) → (R, out)."""
         largest = x.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE)
         result = self.product(x, largest)
-        # In place: fresh memory for the sum would cost more than the sum.
+        # In place: fresh memory for the sum would cost more than the sum itself.
         return torch.addcmul(self.bias, result, largest, out=result)
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
-        """(R, in), to be rounded by each row's largest (R, 1) → (R, out), divided by it, without the bias."""
+        """Multiply rows (R, in) over their largest values (R, 1), rounded; returns (R, out), without scale and bias."""
         raise NotImplementedError
 
 
@@ -253,7 +272,7 @@ def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class _FbgemmLinear(_Int8Linear):
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _FbgemmLinear:
+    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype = torch.float32) -> _FbgemmLinear:
         rounded, scale = _rounded(weight, _weight_levels())
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         quantised = torch._make_per_channel_quantized_tensor(rounded, scale, zeros, 0)
@@ -273,14 +292,14 @@ class _OnednnLinear(_Int8Linear):
     zeros: Tensor
 
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype) -> _OnednnLinear:
+    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype = torch.float32) -> _OnednnLinear:
         rounded, scale = _rounded(weight, _weight_levels())
         packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         return _OnednnLinear(packed, _bias(bias, weight), output, scale, zeros)
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
-        # The conversion cuts off: the half rounds. In one go to bytes, torch converts number by number.
+        # The conversion truncates, so the half makes it round. Directly to bytes, torch converts number by number.
         rounded = (rows * (_LEVELS / largest)).add_(_ZERO + 0.5).to(torch.int16).to(torch.uint8)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
             *(rounded, 1 / _LEVELS, _ZERO, self.weight, self.scale, self.zeros),
@@ -291,7 +310,7 @@ class _OnednnLinear(_Int8Linear):
 
 @dataclass(frozen=True, slots=True)
 class _WeightOnlyLinear:
-    """Integers in memory, floats in the product: for other devices, and other versions of torch."""
+    """Integers in memory, floats in the product: for other devices and other versions of torch."""
 
     weight: Tensor  # int8
     scale: Tensor
@@ -304,47 +323,44 @@ class _WeightOnlyLinear:
         return _WeightOnlyLinear(rounded, scale.to(weight.dtype), bias, output)
 
     def __call__(self, x: Tensor) -> Tensor:
-        weight = self.weight * self.scale[:, None]  # at once: float16 has no room for the sums of integers
+        weight = self.weight * self.scale[:, None]  # scaled first: sums of integers would overflow float16
         return F.linear(x.to(weight.dtype), weight, self.bias).to(self.output)
 
     def in_float32(self) -> _WeightOnlyLinear:
         bias = None if self.bias is None else self.bias.float()
-        # bfloat16, which attention looks at, has the range of float32.
+        # Keys and values in bfloat16 stay so: it has the range of float32.
         output = torch.bfloat16 if self.output == torch.bfloat16 else torch.float32
         return _WeightOnlyLinear(self.weight, self.scale.float(), bias, output)
 
 
-def multiplies(dtype: torch.dtype) -> bool:
-    """Whether torch has a fast product of halves on this processor.
+def has_fast_product(dtype: torch.dtype) -> bool:
+    """Whether torch has a fast product in this half precision on this processor.
 
-    Elsewhere one of bfloat16 takes thirty times as long as of float32 (x86 without AVX-512), of float16 three times.
+    Without one, products take thirty times as long as in float32 in bfloat16 (x86 without AVX-512), and three times as
+    long in float16.
     """
     return _works(_PackedLinear, dtype)
 
 
-def _works(kind: Any, dtype: torch.dtype) -> bool:
-    """Whether this torch has the private operators of a kind and they compute what `F.linear` does."""
+def _works(kind: type[_Kind], dtype: torch.dtype) -> bool:
+    """Whether torch has the private operators of this kind of layer here, and they compute what `F.linear` does."""
     return _probed(kind, dtype, torch.backends.quantized.engine)  # which a program may change
 
 
 @cache
-def _probed(kind: Any, dtype: torch.dtype, engine: str) -> bool:  # noqa: ARG001 - a reason to look again
+def _probed(kind: type[_Kind], dtype: torch.dtype, engine: str) -> bool:  # noqa: ARG001 - another engine is probed anew
     generator = torch.Generator("cpu").manual_seed(0)
     shapes = ((96, 64), (96,), (3, 5, 64))
     weight, bias, x = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
     weight = weight.half().float()
-    weight[0] = x[0, 0] = 1.0  # what adds up to most
-    exact = dtype == torch.float32 and kind in (_PackedLinear, _HalvesLinear, _SmallHalvesLinear)
+    weight[0] = x[0, 0] = 1.0  # the largest sum, to see whether it overflows
     _silence_deprecations()
     try:
-        # The user's autocast would round what is expected, and one answer counts for the whole process.
+        # The user's autocast would round the expected values, and the answer is kept for the whole process.
         with torch.autocast("cpu", enabled=False):
             expected = F.linear(x, weight, bias)
-            if kind in (_PackedLinear, _HalvesLinear, _SmallHalvesLinear):
-                found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))
-            else:
-                found = kind.of(weight, bias, torch.float32)(x)
+            found = kind.of(weight.to(dtype), bias.to(dtype))(x.to(dtype))
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
-        return False  # another torch, or another processor: the operators are gone or take other arguments
-    near = 1e-4 if exact else 0.05 * expected.abs().amax(-1, keepdim=True)
+        return False  # another torch or processor: the operators are missing, or take other arguments
+    near = 1e-4 if kind.is_exact and dtype == torch.float32 else 0.05 * expected.abs().amax(-1, keepdim=True)
     return bool(((found.float() - expected).abs() <= near).all())

@@ -1,1 +1,1 @@
-"""Text to token ids and back: the vocabularies of Whisper's checkpoints and what their tokens mean."""
+"""Text to token ids and back: the vocabularies of Whisper's checkpoints, and the meaning of their tokens."""

@@ -1,4 +1,4 @@
-"""Files of a checkpoint as text and JSON; whatever is wrong with one is a `CheckpointError` that names it."""
+"""Reads a checkpoint's files as text and JSON; every problem is a `CheckpointError` that names the file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _POINTER = b"version https://git-lfs"
 
 
 def refuse_pointer(path: Path) -> None:
-    """Refuse a file that stands for another, which Git LFS has not fetched.
+    """Refuse a pointer of Git LFS, which stands for a file that was not fetched.
 
     Raises:
-        CheckpointError: it is one, or cannot be read.
+        CheckpointError: the file is a pointer, or cannot be read.
     """
     if start_of(path, len(_POINTER)) == _POINTER:
         raise CheckpointError(f"{path} is a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
@@ -25,7 +25,7 @@ def start_of(path: Path, length: int) -> bytes:
     """The first bytes of a file, fewer if it is shorter.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -38,7 +38,7 @@ def read_text(path: Path) -> str:
     """The text of a UTF-8 file.
 
     Raises:
-        CheckpointError: it cannot be read, or stands for another.
+        CheckpointError: the file cannot be read, or is a pointer of Git LFS.
     """
     refuse_pointer(path)
     try:
@@ -51,22 +51,22 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file.
 
     Raises:
-        CheckpointError: it cannot be read or is not JSON.
+        CheckpointError: the file cannot be read or is not JSON.
     """
     text = read_text(path)
     try:
         return json.loads(text)
     except RecursionError as error:
         raise CheckpointError(f"{path} is nested too deeply to be read.") from error
-    except ValueError as error:  # also numbers of more digits than Python converts
+    except ValueError as error:  # also raised for numbers with more digits than Python converts
         raise CheckpointError(f"{path} is not JSON: {error}") from error
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """As `read_json`, for a file that has to hold an object.
+    """The object in a JSON file.
 
     Raises:
-        CheckpointError: it cannot be read, is not JSON, or holds something else.
+        CheckpointError: the file cannot be read, is not JSON, or holds another kind of value.
     """
     value = read_json(path)
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the decoder reads before it writes: previous text, start, language, task, and the beginning of the answer."""
+"""The decoder's input before its output: previous text, start, language, task, and the beginning of the answer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from whisperlite.text.tokenizer import Tokenizer
 
 N_TEXT_CTX = 448
-MAX_PREVIOUS = N_TEXT_CTX // 2 - 1  # one of the half is <|startofprev|>
+MAX_PREVIOUS = N_TEXT_CTX // 2 - 1  # <|startofprev|> takes one of that half
 MAX_NEW_TOKENS = N_TEXT_CTX // 2
-MAX_PREFIX = MAX_NEW_TOKENS - 1  # leaves room for one token at least
+MAX_PREFIX = MAX_NEW_TOKENS - 1  # leaves room for at least one token
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Prompt:
 
     Attributes:
         tokens: [<|startofprev|> previous…] <|startoftranscript|> [language task] [<|notimestamps|>] forced….
-        sot_index: of <|startoftranscript|>, where the no-speech probability is read.
+        sot_index: index of <|startoftranscript|>, where the no-speech probability is read.
         forced: the end of `tokens` that already belongs to the answer: the prefix.
     """
 
@@ -37,12 +37,12 @@ def build_prompt(
     previous: Sequence[int] = (),
     prefix: str | None = None,
 ) -> Prompt:
-    """The prompt of one window.
+    """Build the prompt of one window.
 
     Args:
-        language: a code; English-only models, which have no language and task tokens, ignore it and `task`.
-        previous: tokens of the text before; the last ones are used, as many as `room_for_previous` says.
-        prefix: text that the answer begins with; its last 223 tokens are used, 222 behind a timestamp.
+        language: a code; English-only models, which have no tokens for languages and tasks, ignore it and `task`.
+        previous: tokens of earlier text; the last ones are used, as many as `room_for_previous` says.
+        prefix: text that the answer begins with; its last 223 tokens are used, or 222 after a timestamp.
             Differs: the reference, with its default token limit, keeps all of it and lets it begin without a timestamp,
             which the model was not trained for (correction 8).
     """
@@ -61,21 +61,22 @@ def build_prompt(
 
 
 def room_for_previous(tokenizer: Tokenizer, *, without_timestamps: bool, prefix: str | None) -> int:
-    """How many tokens of the text before a prompt holds: 223, or fewer where a long prefix needs the room."""
+    """The number of tokens of earlier text in a prompt: at most 223, or fewer if a long prefix needs the room."""
     start = (3 if tokenizer.is_multilingual else 1) + without_timestamps
     return min(MAX_PREVIOUS, N_TEXT_CTX - 1 - start - len(_forced(tokenizer, prefix, without_timestamps)))
 
 
 def prefix_tokens(prefix: str | None, tokenizer: Tokenizer) -> list[int]:
-    """All of them; of a blank prefix none."""
+    """The ids of the whole prefix; none if it is blank."""
     return tokenizer.encode(" " + prefix.strip()) if prefix and prefix.strip() else []
 
 
 def most_of_prefix(*, without_timestamps: bool) -> int:
-    """How many tokens of a prefix are used, the last ones; where there are timestamps, one comes before them."""
+    """The number of tokens of a prefix that are used, the last ones; with timestamps, one precedes them."""
     return MAX_PREFIX if without_timestamps else MAX_PREFIX - 1
 
 
 def _forced(tokenizer: Tokenizer, prefix: str | None, without_timestamps: bool) -> list[int]:
+    """The beginning of the answer: the prefix, after a timestamp if there are timestamps."""
     tokens = prefix_tokens(prefix, tokenizer)[-most_of_prefix(without_timestamps=without_timestamps) :]
     return [tokenizer.timestamp_begin, *tokens] if tokens and not without_timestamps else tokens

@@ -1,6 +1,6 @@
-"""The tokenizer: text → token ids, token ids → text and words, and the ids that have a meaning of their own.
+"""The tokenizer: text → token ids, token ids → text and words, and the ids of special tokens.
 
-It knows no language or task of a run; those are arguments, so that one tokenizer serves every request and thread.
+Language and task are arguments, not state, so that one tokenizer serves every request and thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from whisperlite.text.vocabulary import (
     read_vocab_json,
 )
 
-# How GPT-2's vocabulary cuts text into the pieces inside of which bytes are merged.
+# GPT-2's pattern for the pieces of text within which bytes are merged.
 _PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 # The reference's `Tokenizer.non_speech_tokens`: speaker tags and annotations, not the punctuation of speech.
@@ -37,8 +37,8 @@ _ANNOTATIONS = (
     *("<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", '("', "((", "))", "(((", ")))", "[[", "]]", "{{", "}}"),
     *("♪♪", "♪♪♪"),
 )
-# All in U+2640 to U+267F, whose first two UTF-8 bytes are the same: where they take more than one token, the first is
-# banned for all of them.
+# All in U+2640 to U+267F, whose first two UTF-8 bytes are the same: if they take more than one token, banning the first
+# bans all of them.
 _MUSIC = "♩♪♫♬♭♮♯"
 
 # The bundled vocabularies by their size: (multilingual, num_languages).
@@ -47,17 +47,17 @@ _PUBLISHED = {51864: (False, 99), 51865: (True, 99), 51866: (True, 100)}
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """The tokens of one vocabulary. An immutable value: share it among threads, pickle it, compare it."""
+    """The tokens of one vocabulary. An immutable value: it can be shared among threads, pickled and compared."""
 
     vocabulary: Vocabulary
 
     @classmethod
     def bundled(cls, *, multilingual: bool, num_languages: int = 99) -> Tokenizer:
-        """The tokenizer of OpenAI's own models, built once in a process.
+        """The tokenizer of OpenAI's own models, built once per process.
 
         Args:
             multilingual: False for the English-only (`.en`) models.
-            num_languages: how many language tokens there are, 99, or 100 from large-v3 on.
+            num_languages: the number of language tokens: 99, or 100 from large-v3 on.
 
         Raises:
             CheckpointError: no published model has that many languages.
@@ -66,12 +66,12 @@ class Tokenizer:
 
     @classmethod
     def of_published_size(cls, n_vocab: int) -> Tokenizer | None:
-        """The tokenizer of OpenAI's own models with so many logits, None where there are none."""
+        """The tokenizer of OpenAI's own models with `n_vocab` logits; None if no such model exists."""
         return _bundled(*_PUBLISHED[n_vocab]) if n_vocab in _PUBLISHED else None
 
     @classmethod
     def of_fewer_ids(cls, n_vocab: int) -> tuple[Tokenizer, ...]:
-        """The tokenizers of OpenAI's own models with fewer than `n_vocab` ids; those behind them are unused."""
+        """The tokenizers of OpenAI's own models with fewer than `n_vocab` ids; the ids after theirs are unused."""
         return tuple(
             cls(padded(bundled_vocabulary(*arguments), n_vocab))
             for size, arguments in _PUBLISHED.items()
@@ -118,33 +118,33 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text.
 
-        The name of a special token in the text is text. Lone surrogates become U+FFFD; `decode` gives back all else.
-        Differs: the reference raises ValueError where text holds the name of a special token.
+        The name of a special token in the text is text. Lone surrogates become U+FFFD; `decode` restores all else.
+        Differs: the reference raises ValueError if the text has the name of a special token (correction 30).
 
         Raises:
-            OptionError: a text with a million spaces one after the other.
+            OptionError: the text has about a million spaces in a row.
         """
         try:
             return self._encoding.encode_ordinary(text)
-        except BaseException as error:  # its regular expressions go as deep as there are spaces
+        except BaseException as error:  # its regular expressions recurse once per space
             if type(error).__name__ == "PanicException":
                 raise OptionError(f"a text of {len(text)} characters is too long to be a prompt") from error
             raise
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of ids: timestamps, and special tokens behind them, are left out; others appear as their names.
+        """The text of ids, without timestamps and special tokens after them; other special tokens appear by name.
 
         Bytes that are not UTF-8 become U+FFFD.
 
         Raises:
-            OptionError: an id outside of the vocabulary.
+            OptionError: an id is not in the vocabulary.
         """
         left_out = range(self.timestamp_begin, len(self.vocabulary.tokens))
         added = self._added_text
         return self.decode_with_timestamps([token for token in tokens if token not in left_out or token in added])
 
     def decode_with_timestamps(self, tokens: Iterable[int]) -> str:
-        """As `decode`, with timestamps as their names, such as `<|1.08|>`."""
+        """The text of ids like `decode`, but with timestamps as their names, such as `<|1.08|>`."""
         return b"".join(self._bytes_of(tokens)).decode("utf-8", errors="replace")
 
     def _bytes_of(self, tokens: Iterable[int]) -> list[bytes]:
@@ -159,27 +159,27 @@ class Tokenizer:
     # Words
 
     def split_to_words(self, tokens: Sequence[int], language: str | None) -> tuple[list[str], list[list[int]]]:
-        """Splits ids into words, or into characters for a language that is written without spaces.
+        """Split ids into words, or into characters for a language that is written without spaces.
 
         Args:
             tokens: ids; a special token or a timestamp begins a word.
             language: a code of `LANGUAGES`, or None.
 
         Returns:
-            The words, which joined are the decoded text, and the tokens of each.
+            The words, which together are the decoded text, and the tokens of each.
 
         Raises:
-            OptionError: an id outside of the vocabulary.
+            OptionError: an id is not in the vocabulary.
         """
         if language in UNSPACED_LANGUAGES:
             return self.split_on_unicode(tokens)
         return self.split_on_spaces(tokens)
 
     def split_on_unicode(self, tokens: Sequence[int]) -> tuple[list[str], list[list[int]]]:
-        """Splits ids into the shortest runs that hold whole characters; returns their texts and their tokens.
+        """Split ids into the shortest runs of whole characters; returns their texts and their tokens.
 
-        Differs: the reference compares offsets in decoded text, which drift and then fail with IndexError where bytes
-        are not UTF-8 or a real U+FFFD takes several tokens. Here the offsets are those of bytes.
+        Differs: the reference compares offsets in decoded text, which drift, and then fail with IndexError, if bytes
+        are not UTF-8 or a real U+FFFD takes several tokens. Here offsets count bytes (correction 31).
         """
         pieces = self._bytes_of(tokens)
         data = b"".join(pieces)
@@ -198,7 +198,7 @@ class Tokenizer:
         return texts, groups
 
     def split_on_spaces(self, tokens: Sequence[int]) -> tuple[list[str], list[list[int]]]:
-        """Splits ids before spaces, ASCII punctuation and special tokens; returns the texts and their tokens."""
+        """Split ids before spaces, ASCII punctuation and special tokens; returns the texts and their tokens."""
         words: list[str] = []
         groups: list[list[int]] = []
         for text, group in zip(*self.split_on_unicode(tokens), strict=True):
@@ -217,9 +217,9 @@ class Tokenizer:
 
     @cached_property
     def language_tokens(self) -> Mapping[str, int]:
-        """Code → id of the languages, in the order of their ids.
+        """The languages as code → id, in the order of their ids.
 
-        Empty for an English-only vocabulary: it has such ids, but no model was trained on them.
+        Empty for an English-only vocabulary, which has such ids, but no model was trained on them.
         """
         if is_gpt2(self.vocabulary):
             return MappingProxyType({})
@@ -234,19 +234,19 @@ class Tokenizer:
 
     @property
     def num_languages(self) -> int:
-        """How many languages the vocabulary has: 99 or 100, and 0 where it is English-only."""
+        """The number of languages in the vocabulary: 99 or 100, or 0 if it is English-only."""
         return len(self.language_tokens)
 
     @property
     def is_multilingual(self) -> bool:
-        """Whether there are languages to choose from."""
+        """Whether the vocabulary has languages to choose from."""
         return bool(self.language_tokens)
 
     def language_token(self, code: str) -> int:
-        """The id of a language, given by its code.
+        """The id of the language with this code.
 
         Raises:
-            LanguageError: this vocabulary lacks it.
+            LanguageError: the vocabulary does not have the language.
         """
         if code in self.language_tokens:
             return self.language_tokens[code]
@@ -257,7 +257,7 @@ class Tokenizer:
             f"of them: {', '.join(self.languages)}."
         )
 
-    # Ids with a meaning of their own
+    # Special ids
 
     def is_text(self, token: int) -> bool:
         """Whether an id is text: below `<|endoftext|>`, or a plain token that a fine-tune added."""
@@ -268,7 +268,7 @@ class Tokenizer:
         return frozenset(self.vocabulary.added_text)
 
     def matching(self, pattern: str) -> frozenset[int]:
-        """The ids of text in which a regular expression is found; a token of half a character reads as U+FFFD."""
+        """The ids of text tokens in which a regular expression is found; an incomplete character reads as U+FFFD."""
         found = re.compile(pattern).search
         text = range(self.vocabulary.n_text), self.vocabulary.added_text
         ids = (token for part in text for token in part)
@@ -277,12 +277,12 @@ class Tokenizer:
 
     @property
     def unused_tokens(self) -> tuple[int, ...]:
-        """The ids that no token has, where the network has more logits than there are tokens."""
+        """The ids without a token, if the network has more logits than there are tokens."""
         return self.vocabulary.unused
 
     @property
     def n_vocab(self) -> int:
-        """How many ids there are, and so how many logits."""
+        """The number of ids, and so of logits."""
         return len(self.vocabulary.tokens)
 
     @cached_property
@@ -327,14 +327,19 @@ class Tokenizer:
 
     @cached_property
     def timestamp_begin(self) -> int:
-        """`<|0.00|>`; each of the following 1500 ids is 0.02 s later."""
+        """`<|0.00|>`; each of the 1500 ids after it is 0.02 s later."""
         return self.vocabulary.special_ids[names.TIMESTAMPS[0]]
 
-    # Sets that the rules of decoding ban
+    @cached_property
+    def timestamps(self) -> range:
+        """The ids of the timestamps, `<|0.00|>` to `<|30.00|>`, each 0.02 s later than the one before."""
+        return range(self.timestamp_begin, self.timestamp_begin + len(names.TIMESTAMPS))
+
+    # Sets of ids that decoding bans
 
     @cached_property
     def control_tokens(self) -> frozenset[int]:
-        """The tokens that are only ever given to a model and never sampled."""
+        """The tokens that are only given to a model, never produced."""
         return frozenset((self.transcribe, self.translate, self.sot, self.sot_prev, self.sot_lm, self.no_speech))
 
     @cached_property
@@ -350,7 +355,7 @@ class Tokenizer:
 
     @cached_property
     def blank_tokens(self) -> tuple[int, ...]:
-        """What `suppress_blank` bans as the first token of a window: the space and the end."""
+        """The ids that `suppress_blank` bans as the first token of a window: the space and the end."""
         return (*self.encode(" "), self.eot)
 
 
@@ -360,20 +365,20 @@ def _bundled(multilingual: bool, num_languages: int) -> Tokenizer:
 
 
 def _published(vocabulary: Vocabulary) -> tuple[bool, int] | None:
-    """The arguments of `_bundled` that give this very vocabulary, if there are any."""
+    """The arguments with which `_bundled` gives this vocabulary; None if it is another."""
     arguments = _PUBLISHED.get(len(vocabulary.tokens))
     return arguments if arguments is not None and bundled_vocabulary(*arguments) == vocabulary else None
 
 
 def _shared(vocabulary: Vocabulary) -> Tokenizer:
-    """The bundled tokenizer where the vocabulary is the same, so that it is held once."""
+    """The bundled tokenizer if the vocabulary is the same, so that it is in memory only once."""
     published = _published(vocabulary)
     return Tokenizer(vocabulary) if published is None else _bundled(*published)
 
 
 @lru_cache(maxsize=8)
 def _encoding(text_tokens: tuple[bytes, ...]) -> tiktoken.Encoding:
-    """tiktoken's encoder of the text tokens; cached, since it takes a tenth of a second and vocabularies share it."""
+    """tiktoken's encoder of the text tokens; cached, since it takes 0.1 s to build and vocabularies share it."""
     ranks = {token: i for i, token in enumerate(text_tokens) if token}
     return tiktoken.Encoding("whisperlite", pat_str=_PIECES, mergeable_ranks=ranks, special_tokens={})
 
@@ -387,7 +392,7 @@ def _character_boundaries(data: bytes) -> set[int]:
         try:
             data[position:].decode("utf-8")
         except UnicodeDecodeError as error:
-            # What can't be decoded becomes one U+FFFD; it begins a character, also at a stray continuation byte.
+            # What can't be decoded becomes one U+FFFD, a character of its own, even at a stray continuation byte.
             boundaries.add(position + error.start)
             position += error.end
         else:

@@ -1,9 +1,9 @@
-"""Vocabularies: a checkpoint's file, or the bundled one → the bytes of every token id.
+"""Vocabularies: from a checkpoint's file, or bundled, to the bytes of every token id.
 
-A Whisper vocabulary has three stretches of ids: text tokens (byte-level BPE, the id is also the merge rank), special
-tokens from `<|endoftext|>` on, and last the 1501 timestamps `<|0.00|>` to `<|30.00|>`. A fine-tune may add tokens of
-its own behind them, text or special ones, and a network may have logits to spare. Files name the text tokens in
-GPT-2's alphabet of printable characters, one for each byte, and often leave the timestamps out.
+A Whisper vocabulary has three ranges of ids: text tokens (byte-level BPE; the id is also the merge rank), special
+tokens from `<|endoftext|>` on, and the 1501 timestamps `<|0.00|>` to `<|30.00|>`. A fine-tune may add tokens after
+them, text or special, and a network may have more logits than there are tokens. Files write text tokens in GPT-2's
+alphabet of printable characters, one for each byte, and often leave out the timestamps.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ NO_SPEECH = "<|nospeech|>"
 NO_TIMESTAMPS = "<|notimestamps|>"
 REQUIRED = (EOT, SOT, TRANSLATE, TRANSCRIBE, SOT_LM, SOT_PREV, NO_SPEECH, NO_TIMESTAMPS)
 
-# Names that other files have for the same tokens: no speech in Hugging Face's checkpoints and formats made from them,
-# Hebrew in those from before the reference renamed it.
+# Other names for the same tokens: of no speech, in Hugging Face's checkpoints and formats made from them; of Hebrew, in
+# files from before the reference renamed it.
 _OLD_NAMES = {"<|nocaptions|>": NO_SPEECH, "<|iw|>": "<|he|>"}
 
-# How many text tokens GPT-2 has; the multilingual vocabulary has one more.
+# The number of text tokens of GPT-2; the multilingual vocabulary has one more.
 _N_GPT2 = 50_256
 
 TIMESTAMP_SECONDS = 0.02  # from one timestamp to the next
 TIMESTAMPS = tuple(f"<|{i * TIMESTAMP_SECONDS:.2f}|>" for i in range(1501))
 
-# How special tokens are called where a file does not say which ones are special.
+# The names of special tokens, for files that do not say which tokens are special.
 _SPECIAL_NAME = re.compile(r"<\|.*\|>", re.DOTALL)
-# What CTranslate2's converters call ids that only fill a vocabulary up.
+# CTranslate2's names for ids that only pad a vocabulary.
 _FILLER_NAME = re.compile(r"madeupword\d+")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The bytes of every token id, the special tokens' names included.
+    """The bytes of every token id, including the names of special tokens.
 
     Attributes:
         tokens: id → bytes.
         n_text: ids below are text; this one is <|endoftext|>.
-        added_text: ids behind the timestamps that are text too: plain tokens that a fine-tune added.
-        unused: ids from <|endoftext|> on that no token has: logits to spare.
+        added_text: ids after the timestamps that are also text: plain tokens that a fine-tune added.
+        unused: ids from <|endoftext|> on without a token, for logits that are never trained.
     """
 
     tokens: tuple[bytes, ...] = field(repr=False)
@@ -69,7 +69,7 @@ class Vocabulary:
 
     @cached_property
     def special_ids(self) -> dict[str, int]:
-        """Name → id of every token from `<|endoftext|>` on, timestamps included."""
+        """All tokens from `<|endoftext|>` on, including timestamps, as name → id."""
         return {name.decode(): i for i, name in enumerate(self.tokens[self.n_text :], self.n_text)}
 
 
@@ -95,15 +95,15 @@ def bundled_vocabulary(multilingual: bool, num_languages: int) -> Vocabulary:
 @cache
 def _bundled_text_tokens(name: str) -> tuple[bytes, ...]:
     asset = resources.files("whisperlite.text") / "assets" / f"{name}.tiktoken"
-    # A line is a token and its id, in the order of the ids.
+    # Each line is a token and its id, in the order of ids.
     return tuple(map(binascii.a2b_base64, asset.read_bytes().split()[::2]))
 
 
 def padded(vocabulary: Vocabulary, n_vocab: int) -> Vocabulary:
-    """The same vocabulary for a network of more logits: the ids behind it are unused."""
-    behind = range(len(vocabulary.tokens), n_vocab)
-    tokens = (*vocabulary.tokens, *map(_unused_name, behind))
-    return replace(vocabulary, tokens=tokens, unused=(*vocabulary.unused, *behind))
+    """The same vocabulary for a network with more logits; the ids after it are unused."""
+    added = range(len(vocabulary.tokens), n_vocab)
+    tokens = (*vocabulary.tokens, *map(_unused_name, added))
+    return replace(vocabulary, tokens=tokens, unused=(*vocabulary.unused, *added))
 
 
 def _unused_name(token_id: int) -> bytes:
@@ -111,13 +111,13 @@ def _unused_name(token_id: int) -> bytes:
 
 
 def is_gpt2(vocabulary: Vocabulary) -> bool:
-    """Whether the text tokens are GPT-2's: those of the English-only models."""
+    """Whether the text tokens are GPT-2's, as in the English-only models."""
     n = vocabulary.n_text
     return n == _N_GPT2 and vocabulary.tokens[:n] == _bundled_text_tokens("gpt2")
 
 
 def read_tokenizer_json(path: Path, *, n_vocab: int) -> Vocabulary:
-    """Reads a Hugging Face `tokenizer.json` with a byte-level BPE model, for a network of `n_vocab` logits.
+    """Read a Hugging Face `tokenizer.json` with a byte-level BPE model, for a network of `n_vocab` logits.
 
     Raises:
         CheckpointError: the file is not such a vocabulary, lacks a token that Whisper needs, or does not fit `n_vocab`.
@@ -133,9 +133,9 @@ def read_tokenizer_json(path: Path, *, n_vocab: int) -> Vocabulary:
 
 
 def read_vocab_json(path: Path, *, n_vocab: int) -> Vocabulary:
-    """Reads a Hugging Face `vocab.json` with the files beside it, for a network of `n_vocab` logits.
+    """Read a Hugging Face `vocab.json` with the files beside it, for a network of `n_vocab` logits.
 
-    `merges.txt` must be there; `added_tokens.json`, `tokenizer_config.json` and `special_tokens_map.json` may be.
+    `merges.txt` is required; `added_tokens.json`, `tokenizer_config.json` and `special_tokens_map.json` are optional.
 
     Raises:
         CheckpointError: the files are not such a vocabulary, lack a token that Whisper needs, or do not fit `n_vocab`.
@@ -148,7 +148,7 @@ def read_vocab_json(path: Path, *, n_vocab: int) -> Vocabulary:
 
 
 def read_token_list(path: Path, *, n_vocab: int) -> Vocabulary:
-    """Reads CTranslate2's `vocabulary.txt` (a token a line) or `vocabulary.json` (a list), for `n_vocab` logits.
+    """Read CTranslate2's `vocabulary.txt` (a token a line) or `vocabulary.json` (a list), for `n_vocab` logits.
 
     Raises:
         CheckpointError: the file is not such a vocabulary, lacks a token that Whisper needs, or does not fit `n_vocab`.
@@ -156,11 +156,11 @@ def read_token_list(path: Path, *, n_vocab: int) -> Vocabulary:
     if path.suffix == ".json":
         listed = read_json(path)
     else:
-        # One token is the empty string, so an empty line counts; only the last line's end is not a line.
+        # One token is the empty string, so an empty line counts; but the last line's end does not start another.
         listed = read_text(path).removesuffix("\n").split("\n")
     if not isinstance(listed, list) or not all(isinstance(token, str) for token in listed):
         raise CheckpointError(f"{path} is not a list of tokens.")
-    # CTranslate2's converter fills a padded vocabulary up with timestamps once more: the first of a name counts.
+    # CTranslate2's converter pads a vocabulary with timestamps again: the first token of a name counts.
     first: dict[str, int] = {}
     for i, token in enumerate(listed):
         first.setdefault(token, i)
@@ -174,7 +174,7 @@ def read_token_list(path: Path, *, n_vocab: int) -> Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class _Added:
-    """A token that a file lists outside of its BPE vocabulary."""
+    """A token that a file lists outside its BPE vocabulary."""
 
     name: str
     id: int
@@ -187,7 +187,7 @@ def _added(entry: dict[str, Any], token_id: int) -> _Added:
 
 
 def _added_beside(folder: Path) -> list[_Added]:
-    """The tokens in `added_tokens.json` and, from transformers 4.34 on, in `tokenizer_config.json`."""
+    """The added tokens in `added_tokens.json` and, since transformers 4.34, in `tokenizer_config.json`."""
     paths = [folder / name for name in ("special_tokens_map.json", "tokenizer_config.json", "added_tokens.json")]
     special_map, settings, added = ((read_json_object(path) if path.is_file() else {}) for path in paths)
     try:
@@ -212,14 +212,14 @@ def _from_merges(
     n_text = _end_of_text(names, path)
     text = {i: token for token, i in ids.items() if i < n_text}
     tokens = dict(zip(text, _text_bytes(list(text.values()), path), strict=True))
-    # Whisper's files also hold <|endoftext|> among the text tokens; what follows it is a name, not bytes.
+    # Whisper's files also have <|endoftext|> among the text tokens; from it on, tokens are names, not bytes.
     tokens.update({i: name.encode(errors="replace") for name, i in names.items() if i >= n_text})
     plain = {token.id for token in added if not token.is_special}
     return _assemble(tokens, plain, n_text=n_text, n_vocab=n_vocab, path=path)
 
 
 def _assemble(tokens: dict[int, bytes], plain: Collection[int], *, n_text: int, n_vocab: int, path: Path) -> Vocabulary:
-    """Adds what files leave out (timestamps, padding) and checks that the result is a whole Whisper vocabulary."""
+    """Add what files leave out (timestamps, padding), and check that the result is a complete Whisper vocabulary."""
     if min(tokens) < 0 or n_text >= n_vocab:
         raise CheckpointError(
             f"{path} has token ids from {min(tokens)} to {max(tokens)}, and the network has {n_vocab} logits: "
@@ -235,23 +235,23 @@ def _assemble(tokens: dict[int, bytes], plain: Collection[int], *, n_text: int, 
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}: it is not a vocabulary of Whisper.")
     end = _add_timestamps(tokens, special_ids, n_vocab, path)
-    # A fine-tune's tokenizer may have been given tokens, such as one for padding, that its network never was.
+    # A fine-tune's tokenizer may have tokens, such as one for padding, that its network does not have.
     for i in sorted(i for i in tokens if i >= n_vocab):
         logger.warning("%s has the token %r under id %d, which the network cannot give.", path, tokens.pop(i), i)
-    # Networks may have more logits than there are tokens: those ids are never trained, but they have to decode.
+    # A network may have more logits than there are tokens: those ids are never trained, but must be decodable.
     unused = tuple(i for i in range(n_text, n_vocab) if i not in tokens)
     tokens.update({i: _unused_name(i) for i in unused})
     return Vocabulary(
         tokens=tuple(tokens.get(i, b"") for i in range(n_vocab)),
         n_text=n_text,
-        # Files flag timestamps as plain too. What else lies before them is special whatever they say.
+        # Files flag timestamps as plain too; and every other id before their end is special, whatever files say.
         added_text=tuple(sorted(i for i in plain if end <= i < n_vocab)),
         unused=unused,
     )
 
 
 def _add_timestamps(tokens: dict[int, bytes], special_ids: dict[str, int], n_vocab: int, path: Path) -> int:
-    """Puts the timestamps that a file leaves out in their places; returns the first id behind them."""
+    """Add the timestamps that a file leaves out; returns the first id after them."""
     begin = special_ids.get(TIMESTAMPS[0], special_ids[NO_TIMESTAMPS] + 1)
     end = begin + len(TIMESTAMPS)
     if end > n_vocab:
@@ -279,9 +279,9 @@ def _check_text_tokens(tokens: list[bytes], path: Path) -> None:
 
 
 def _check_merge_order(ids: dict[str, int], merges: list[str], path: Path) -> None:
-    """tiktoken merges the pair of the lowest id first, so ids have to follow the order of the merges.
+    """Check that ids follow the order of the merges: tiktoken merges the pair of the lowest id first.
 
-    The list may lack some: the published multilingual files have lost their first merge, which the ids still hold.
+    The list of merges may lack some: the published multilingual files have lost their first merge, whose id remains.
     """
     unknown = next((merge for merge in merges if merge not in ids), None)
     if unknown is not None:
@@ -301,15 +301,14 @@ def _end_of_text(ids: dict[str, int], path: Path) -> int:
 
 
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
-# GPT-2's alphabet for `str.translate`: a byte as its Latin-1 character → the character that stands for it, where these
-# are not the same.
+# GPT-2's alphabet for `str.translate`: a byte's Latin-1 character → the character that stands for it, if that differs.
 BYTE_ALPHABET = {byte: 256 + i for i, byte in enumerate(byte for byte in range(256) if byte not in _PRINTABLE)}
-# The way back. Characters that stand for no byte become one that Latin-1 can't encode, so that they are noticed.
+# The inverse. Characters that stand for no byte become one that Latin-1 can't encode, so that they are noticed.
 _BYTES = dict.fromkeys(BYTE_ALPHABET, "\uffff") | {symbol: chr(byte) for byte, symbol in BYTE_ALPHABET.items()}
 
 
 def _text_bytes(tokens: list[str], path: Path) -> Iterator[bytes]:
-    """The bytes of text tokens, translated all at once: one by one it would take most of the time of loading."""
+    """The bytes of text tokens, translated all at once: one by one would take most of the loading time."""
     try:
         data = "".join(tokens).translate(_BYTES).encode("latin-1")
     except UnicodeEncodeError as error:

@@ -11,6 +11,7 @@ from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Wi
 from whisperlite.decoding.asks import Answer, Ask, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.errors import DecodingError
+from whisperlite.nn.config import POSITIONS_PER_SECOND
 from whisperlite.options import Options
 from whisperlite.transcription.bounds import Clip
 from whisperlite.transcription.languages import (
@@ -24,11 +25,10 @@ from whisperlite.transcription.languages import (
 )
 from whisperlite.transcription.outcome import Outcome, Place
 from whisperlite.transcription.record import Record
-from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP, Piece
+from whisperlite.transcription.segments import Piece
 
 _LEAST_S = 1.0  # of speech, for an opinion
 _PAUSE_S = 1.0  # what is further apart is heard apart
-_POSITIONS_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_TIMESTAMP
 
 _T = TypeVar("_T")
 Asks = Generator[Ask, Answer | None, _T]
@@ -180,14 +180,12 @@ class Listening:
         ]
 
     def _allowed(self, probabilities: dict[str, float]) -> dict[str, float]:
-        return among(finite(probabilities), self.options.allowed_languages)
+        return among(finite(probabilities), self.options.detectable_languages)
 
 
 def detection_of(options: Options) -> Detection:
     """With nothing heard yet."""
-    allowed = options.allowed_languages
-    assert allowed is None or isinstance(allowed, tuple), "options are normalised when they are made"
-    return Detection(allowed, options.language_detection_threshold)
+    return Detection(options.detectable_languages, options.language_detection_threshold)
 
 
 def detection_places(parts: Sequence[Clip], options: Options) -> list[int]:
@@ -262,5 +260,5 @@ def _unwritten(outcome: Outcome, length_s: float) -> list[_Part]:
 
 def _positions(start: float, end: float) -> tuple[int, int]:
     """A span in positions of 20 ms, one at least."""
-    first = round(start * _POSITIONS_PER_SECOND)
-    return first, max(round(end * _POSITIONS_PER_SECOND), first + 1)
+    first = round(start * POSITIONS_PER_SECOND)
+    return first, max(round(end * POSITIONS_PER_SECOND), first + 1)

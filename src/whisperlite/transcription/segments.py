@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.results import Word
-from whisperlite.text.vocabulary import TIMESTAMP_SECONDS, TIMESTAMPS
+from whisperlite.text.vocabulary import TIMESTAMP_SECONDS
 
 FRAMES_PER_TIMESTAMP = 2
 
@@ -56,14 +56,14 @@ class Draft:
 
 
 def cut_window(
-    tokens: Sequence[int], *, n_frames: int, timestamp_begin: int, is_final: bool = False
+    tokens: Sequence[int], *, n_frames: int, timestamps: range, is_final: bool = False
 ) -> tuple[list[Piece], int]:
     """Cut where one segment's end meets the next one's start.
 
     Args:
         tokens: the window's output.
         n_frames: content of the window, in frames.
-        timestamp_begin: id of <|0.00|>.
+        timestamps: their ids.
         is_final: there is no next window: a text that is left ends with the content. Differs: the reference encodes
             what is left for itself.
 
@@ -71,9 +71,9 @@ def cut_window(
         The pieces, and by how many frames to move on. An unfinished last segment is left to the next window, which
         begins where the last finished one ends; a single timestamp at the end says that no speech follows.
     """
-    is_time = _are_times(tokens, timestamp_begin)
+    is_time, timestamp_begin = [token in timestamps for token in tokens], timestamps.start
     cuts = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
-    single_ending = ends_alone(tokens, timestamp_begin)
+    single_ending = ends_alone(tokens, timestamps)
     if not cuts:
         times = [token - timestamp_begin for token, is_one in zip(tokens, is_time, strict=True) if is_one]
         # A lone timestamp is where the speech ends.
@@ -97,10 +97,6 @@ def cut_window(
     return pieces, (tokens[cuts[-1] - 1] - timestamp_begin) * FRAMES_PER_TIMESTAMP
 
 
-def ends_alone(tokens: Sequence[int], timestamp_begin: int) -> bool:
+def ends_alone(tokens: Sequence[int], timestamps: range) -> bool:
     """Whether the output ends in one timestamp after text: no speech follows in the window."""
-    return _are_times(tokens[-2:], timestamp_begin) == [False, True]
-
-
-def _are_times(tokens: Sequence[int], timestamp_begin: int) -> list[bool]:
-    return [timestamp_begin <= token < timestamp_begin + len(TIMESTAMPS) for token in tokens]
+    return [token in timestamps for token in tokens[-2:]] == [False, True]

@@ -294,9 +294,9 @@ class _Session:
                 break
         chosen = len(tried) - 1 if not failures[-1] else best_attempt(tried, self.options)
         self.record.tried(place, tried, failures, chosen)
-        tokens, begin = tried[chosen].tokens, self.tokenizer.timestamp_begin
+        tokens, timestamps = tried[chosen].tokens, self.tokenizer.timestamps
         is_final = text_until > 0 and not tried[chosen].truncated
-        pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamp_begin=begin, is_final=is_final)
+        pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamps=timestamps, is_final=is_final)
         return Outcome(
             place=place,
             decoded=tried[chosen],
@@ -305,7 +305,7 @@ class _Session:
             encoding=tried[-1].encoding,
             pieces=pieces,
             moved=min(moved, place.n_frames),
-            is_complete=ends_alone(tokens, begin) or (is_final and moved == place.n_frames),
+            is_complete=ends_alone(tokens, timestamps) or (is_final and moved == place.n_frames),
         )
 
     def _text_until(self, place: Place) -> float:

@@ -11,8 +11,7 @@ _NUMERALS = r"[\d%‰$€£¥₹¢]"
 
 def suppressed_tokens(options: Options, tokenizer: Tokenizer) -> frozenset[int]:
     """The ids of `suppress_tokens`, -1 replaced by the non-speech set, `suppress_regex` and `suppress_numerals`."""
-    given = options.suppress_tokens
-    assert isinstance(given, tuple), "options are normalised when they are made"
+    given = options.suppressed_ids
     ids = frozenset(token for token in given if token >= 0)
     if -1 in given:
         ids |= frozenset(tokenizer.non_speech_tokens)
