@@ -20,7 +20,7 @@ from whisperlite.decoding.alignment import Heads, align
 from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decode, Decoded, Detect, Detected, LazyMel
 from whisperlite.decoding.encoding import Encoding, WindowEncoder
 from whisperlite.decoding.lane import Lane
-from whisperlite.decoding.language import hear_language
+from whisperlite.decoding.language import detect_language
 from whisperlite.decoding.prefill import Prefill
 from whisperlite.decoding.replays import Replays
 from whisperlite.decoding.search import Hypothesis
@@ -262,7 +262,7 @@ class Engine:
     def _answered_at_once(self, ask: Detect | Align, encoding: Encoding) -> Detected | Aligned:
         if isinstance(ask, Align):
             return align(self.network, self.tokenizer, encoding, ask, self.heads)
-        whole, *parts = (hear_language(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans))
+        whole, *parts = (detect_language(self.network, self.tokenizer, encoding, span) for span in (None, *ask.spans))
         return Detected(
             whole[0],
             encoding,

@@ -10,7 +10,7 @@ from whisperlite.nn.network import Network
 from whisperlite.text.tokenizer import Tokenizer
 
 
-def hear_language(
+def detect_language(
     network: Network, tokenizer: Tokenizer, encoding: Encoding, span: tuple[int, int] | None = None
 ) -> tuple[dict[str, float], float]:
     """What the model says after <|startoftranscript|> alone.

@@ -77,7 +77,7 @@ class Bounds:
         """Frames as seconds; what ends with the last frame ends with the recording."""
         return first / FRAMES_PER_SECOND, self.duration if end >= self.content_frames else end / FRAMES_PER_SECOND
 
-    def kept_inside(self, start: float, end: float, window: Clip, not_before: float) -> tuple[float, float]:
+    def clamped(self, start: float, end: float, window: Clip, not_before: float) -> tuple[float, float]:
         """Times of a segment, inside its window and not before the end of the segment before it (correction 9).
 
         Clamped on output only, where no decision depends on them. Answers without timestamps need it too: nothing keeps
@@ -89,7 +89,7 @@ class Bounds:
         return first, min(max(round(end, 3), first), latest)
 
 
-def holding_their_words(drafts: Sequence[Draft]) -> list[Draft]:
+def widened_to_words(drafts: Sequence[Draft]) -> list[Draft]:
     """Segments that reach as far as their first and last words do, but not into the words of the next (correction 9).
 
     The reference leaves the segment's own time where a word at its edge was too long to be believed, and gives the word

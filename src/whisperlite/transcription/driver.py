@@ -64,17 +64,17 @@ class Driver:
         try:
             event = run.session.send(answer)
             while isinstance(event, Accepted):
-                yield from self._happened(run, event)
+                yield from self._on_event(run, event)
                 event = run.session.send(None)
             run.ticket = self.engine.submit(event)
             self._asking[run.ticket] = run
         except StopIteration as end:
-            yield from self._happened(run, end.value)
+            yield from self._on_event(run, end.value)
         except Exception as error:  # of this session; the others go on
             yield from self._failed(run, error)
 
-    def _happened(self, run: Run, event: Event) -> Events:
-        for next_one in run.recording.happened(run, event):
+    def _on_event(self, run: Run, event: Event) -> Events:
+        for next_one in run.recording.on_event(run, event):
             if isinstance(next_one, Run):
                 yield from self._send(next_one, None)
             else:
@@ -82,11 +82,11 @@ class Driver:
 
     def _failed(self, run: Run, error: Exception) -> Events:
         """End a recording before its time; the error gets what there was by then, up to where something is missing."""
-        first = run.recording.goes_on_with(run)
+        first = run.recording.next_in_order(run)
         if isinstance(error, (CancelledError, DecodingError)) and self._asking.get(first.ticket) is first:
             error.partial = self._end(first)
             run = first
-        yield from self._happened(run, error)
+        yield from self._on_event(run, error)
 
     def _end(self, run: Run) -> Transcription:
         """End a session before its time; returns what there was by then."""
@@ -117,7 +117,7 @@ def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Tra
     """
     driver = Driver(engine)
     with ending_workers(), ExitStack() as held:
-        held.callback(recording.let_go)
+        held.callback(recording.release)
         events = driver.start(recording)
         while True:
             for _, event in events:

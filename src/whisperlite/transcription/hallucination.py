@@ -19,7 +19,7 @@ _EDGE_S = 2.0  # so near to an end of the window counts as silence on that side
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class WindowTimes:
     """A window, in seconds of the recording.
 
     Attributes:
@@ -36,7 +36,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FilteredWindow:
     """What is left of a window.
 
     Attributes:
@@ -54,8 +54,8 @@ class Verdict:
 
 
 def without_hallucinations(
-    drafts: Sequence[Draft], view: View, *, threshold_s: float, last_speech_end_s: float, punctuation: str
-) -> Verdict:
+    drafts: Sequence[Draft], window: WindowTimes, *, threshold_s: float, last_speech_end_s: float, punctuation: str
+) -> FilteredWindow:
     """Drop what was probably made up, and look again from there.
 
     Args:
@@ -65,34 +65,34 @@ def without_hallucinations(
         punctuation: words of it alone say nothing.
     """
     spoken = [draft for draft in drafts if draft.words]
-    if spoken and is_anomaly(spoken[0], punctuation) and spoken[0].start - view.start > threshold_s:
-        return Verdict([], spoken[0].start, (view.start, spoken[0].start), is_void=True)
+    if spoken and is_anomaly(spoken[0], punctuation) and spoken[0].start - window.start > threshold_s:
+        return FilteredWindow([], spoken[0].start, (window.start, spoken[0].start), is_void=True)
     speech_end = last_speech_end_s
     for index, draft in enumerate(drafts):
         if not draft.words:
             continue
         after = next((later for later in drafts[index + 1 :] if later.words), None)
         if is_anomaly(draft, punctuation) and _is_amid_silence(
-            draft, after, view, speech_end, threshold_s, punctuation
+            draft, after, window, speech_end, threshold_s, punctuation
         ):
-            next_s = max(view.start + 1, draft.start)
-            if view.recording_end - draft.end < threshold_s:
-                next_s = view.recording_end
-            return Verdict(list(drafts[:index]), next_s, (max(speech_end, view.start), next_s))
+            next_s = max(window.start + 1, draft.start)
+            if window.recording_end - draft.end < threshold_s:
+                next_s = window.recording_end
+            return FilteredWindow(list(drafts[:index]), next_s, (max(speech_end, window.start), next_s))
         speech_end = draft.end
-    return Verdict(list(drafts))
+    return FilteredWindow(list(drafts))
 
 
 def _is_amid_silence(
-    draft: Draft, after: Draft | None, view: View, speech_end: float, threshold_s: float, punctuation: str
+    draft: Draft, after: Draft | None, window: WindowTimes, speech_end: float, threshold_s: float, punctuation: str
 ) -> bool:
     """Whether there is silence, or another hallucination, on both sides."""
-    before = draft.start - speech_end > threshold_s or draft.start < threshold_s or draft.start - view.start < _EDGE_S
-    next_start = after.words[0].start if after is not None and after.words else view.content_end
+    before = draft.start - speech_end > threshold_s or draft.start < threshold_s or draft.start - window.start < _EDGE_S
+    next_start = after.words[0].start if after is not None and after.words else window.content_end
     return before and (
         next_start - draft.end > threshold_s
         or (after is not None and is_anomaly(after, punctuation))
-        or view.end - draft.end < _EDGE_S
+        or window.end - draft.end < _EDGE_S
     )
 
 

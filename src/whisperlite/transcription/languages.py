@@ -74,7 +74,7 @@ def spans_of(length_s: float) -> tuple[tuple[float, float], ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class LanguageEvidence:
     """What the model says of a part of a recording.
 
     Attributes:
@@ -96,7 +96,7 @@ class Heard:
         code, probability = likeliest(_normalised(self.probabilities))
         return code if probability >= _CLEAR and not self.is_silent else None
 
-    def evidence(self, codes: Sequence[str]) -> dict[str, float]:
+    def log_likelihoods(self, codes: Sequence[str]) -> dict[str, float]:
         """Log likelihoods of some languages. A span without speech may come from any of them."""
         shares = _normalised(self.probabilities)
         spoken = 1 - self.no_speech
@@ -123,7 +123,9 @@ class Beginning:
         return self.probability >= _CLEAR
 
 
-def beginning_of(found: Sequence[Heard], *, whole: Heard | None = None, before: str | None = None) -> Beginning:
+def beginning_of(
+    found: Sequence[LanguageEvidence], *, whole: LanguageEvidence | None = None, before: str | None = None
+) -> Beginning:
     """The first of the languages that explain the spans of a window best, where each change has its price.
 
     Args:
@@ -151,14 +153,14 @@ def _normalised(probabilities: Probabilities) -> dict[str, float]:
     return {code: value / total if total else 1 / len(probabilities) for code, value in probabilities.items()}
 
 
-def _best_labels(found: Sequence[Heard], before: str | None) -> list[str]:
+def _best_labels(found: Sequence[LanguageEvidence], before: str | None) -> list[str]:
     """A language for each span, by dynamic programming (Viterbi 1967)."""
     clear = {code for each in found if (code := each.clear_language) is not None}
     codes = sorted(clear | ({before} if before is not None else set()))
     codes = codes or [likeliest(average([_normalised(each.probabilities) for each in found]))[0]]
     scores = {code: 0.0 if before in (None, code) else _CHANGE for code in codes}
     origins: list[dict[str, str]] = []
-    for evidence in (each.evidence(codes) for each in found):
+    for evidence in (each.log_likelihoods(codes) for each in found):
         best = max(codes, key=lambda code: scores[code])
         # Of equal ways the one that changed earlier: what is said after a silence is not cut at its beginning.
         origin = {code: code if scores[code] >= scores[best] + _CHANGE else best for code in codes}

@@ -16,13 +16,13 @@ from whisperlite.transcription.bounds import Clip
 from whisperlite.transcription.languages import (
     SPAN_S,
     Detection,
-    Heard,
+    LanguageEvidence,
     among,
     beginning_of,
     likeliest,
     spans_of,
 )
-from whisperlite.transcription.outcome import Outcome, Place
+from whisperlite.transcription.outcome import Outcome, WindowSpan
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP, Piece
 
@@ -35,7 +35,7 @@ Asks = Generator[Ask, Answer | None, _T]
 
 
 @dataclass(frozen=True, slots=True)
-class Misheard:
+class WrongLanguage:
     """What was written in a language that is not spoken in it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Misheard:
 
 
 @dataclass(slots=True)
-class Listening:
+class LanguageTracker:
     """What is known of the languages of a recording.
 
     Attributes:
@@ -69,38 +69,38 @@ class Listening:
         encoded, self._encoded = self._encoded, None
         return encoded[1] if encoded is not None and encoded[0] == window else None
 
-    def recording(self, clips: Sequence[Clip], *, is_speech: bool) -> Asks[None]:
+    def detect_recording(self, clips: Sequence[Clip], *, is_speech: bool) -> Asks[None]:
         """The recording's language, from as many windows as it takes, or may take.
 
         Args:
             is_speech: clips are where there is speech.
         """
-        places = detection_places(clips if is_speech else [(0, self.features.content_frames)], self.options)
+        starts = detection_places(clips if is_speech else [(0, self.features.content_frames)], self.options)
         found = detection_of(self.options)
-        for seek in places:
+        for seek in starts:
             window = self.features.detection_window(seek)
-            answer = yield from self._hear(Detect(window))
-            if seek == places[0]:
+            answer = yield from self._detect(Detect(window))
+            if seek == starts[0]:
                 # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
                 self._encoded = (window, answer.encoding)
             if found.add(finite(answer.probabilities)):
                 break
         self.record.language, self.record.language_probability = found.decision
 
-    def window(self, seek: int, n_frames: int) -> Asks[tuple[str, float | None]]:
+    def detect_window(self, seek: int, n_frames: int) -> Asks[tuple[str, float | None]]:
         """The language that a window begins in, and where another one begins, seconds into it."""
         window = self.features.window(seek, n_frames)
         spans = tuple(_positions(*span) for span in spans_of(n_frames / FRAMES_PER_SECOND))
-        answer = yield from self._hear(Detect(window, spans=spans))
+        answer = yield from self._detect(Detect(window, spans=spans))
         self._encoded = (window, answer.encoding)
-        whole = Heard(self._allowed(answer.probabilities), answer.no_speech_prob)
-        found = beginning_of(self._spans(answer), whole=whole, before=self.clear_language)
+        whole = LanguageEvidence(self._allowed(answer.probabilities), answer.no_speech_prob)
+        found = beginning_of(self._evidence(answer), whole=whole, before=self.clear_language)
         self._clear_before = self.clear_language
         self.clear_language = found.language if found.is_clear else None
-        self.record.heard.append((found.language, found.probability))
+        self.record.window_languages.append((found.language, found.probability))
         return found.language, found.end_s
 
-    def pieces(self, outcome: Outcome) -> Asks[Misheard | None]:
+    def find_wrong_language(self, outcome: Outcome) -> Asks[WrongLanguage | None]:
         """The first piece of a window that is spoken in another language than it was written in; None: there is none.
 
         Now that it is known where pieces begin and end they are heard on their own, from the first to the last word,
@@ -109,26 +109,26 @@ class Listening:
         pause cuts short may also be the rest of what was said in the window before. What lies behind the last piece
         may not have been written since it is in another language: it is then a piece of its own.
         """
-        place = outcome.place
-        length_s = place.n_frames / FRAMES_PER_SECOND
+        span = outcome.span
+        length_s = span.n_frames / FRAMES_PER_SECOND
         unwritten = _unwritten(outcome, length_s)
         parts = [*_parts(outcome.pieces, length_s), *unwritten]
         if not parts:
             return None
-        window = self.features.window(place.seek, place.n_frames)
-        spans = tuple(_positions(part.start, part.end) for part in parts)
-        answer = yield from self._hear(Detect(window, outcome.encoding, spans))
-        heard = self._spans(answer)
+        window = self.features.window(span.seek, span.n_frames)
+        positions = tuple(_positions(part.start, part.end) for part in parts)
+        answer = yield from self._detect(Detect(window, outcome.encoding, positions))
+        heard = self._evidence(answer)
         if parts[0].index == 0:
-            language = yield from self._of_beginning(parts[0], heard[0], place)
+            language = yield from self._language_of_beginning(parts[0], heard[0], span)
             if language is not None:
-                return Misheard(0, language, round(parts[0].end * FRAMES_PER_SECOND))
+                return WrongLanguage(0, language, round(parts[0].end * FRAMES_PER_SECOND))
         others = [
             (part, each)
             for part, each in zip(parts, heard, strict=True)
             # What is kept before it has to be worth a window.
             if part.index > 0 and outcome.pieces[part.index - 1].end >= _LEAST_S
-            if likeliest(each.probabilities)[0] != place.language and not (part in unwritten and each.is_silent)
+            if likeliest(each.probabilities)[0] != span.language and not (part in unwritten and each.is_silent)
         ]
         unclear = [(part, each) for part, each in others if each.clear_language is None]
         # That somebody seems to speak in, if there is one.
@@ -136,46 +136,46 @@ class Listening:
         for part, each in others:
             language = each.clear_language
             if part is doubtful or part in unwritten:  # it may be music
-                found, *_ = yield from self._hear_alone(part, place)
+                found, *_ = yield from self._detect_alone(part, span)
                 language = found.clear_language
-            if language is not None and language != place.language:
+            if language is not None and language != span.language:
                 self.clear_language = language
-                return Misheard(part.index, language, place.n_frames)
+                return WrongLanguage(part.index, language, span.n_frames)
         return None
 
-    def _of_beginning(self, part: _Part, heard: Heard, place: Place) -> Asks[str | None]:
+    def _language_of_beginning(self, part: _Part, heard: LanguageEvidence, span: WindowSpan) -> Asks[str | None]:
         """The language of the beginning of a window, which then is what was heard last; None: the window's own."""
-        sounds_right = likeliest(heard.probabilities)[0] == place.language
-        may_be_rest = part.is_short and self._clear_before not in (None, place.language)
+        sounds_right = likeliest(heard.probabilities)[0] == span.language
+        may_be_rest = part.is_short and self._clear_before not in (None, span.language)
         if sounds_right and not may_be_rest:
             return None
-        found, window, encoding = yield from self._hear_alone(part, place)
+        found, window, encoding = yield from self._detect_alone(part, span)
         language = found.clear_language
-        if language is None or language == place.language or (sounds_right and language != self._clear_before):
+        if language is None or language == span.language or (sounds_right and language != self._clear_before):
             return None
         self._encoded = (window, encoding)
         self.clear_language = language
-        self.record.heard[-1] = (language, found.probabilities[language])
+        self.record.window_languages[-1] = (language, found.probabilities[language])
         return language
 
-    def _hear_alone(self, part: _Part, place: Place) -> Asks[tuple[Heard, Window, Encoding]]:
+    def _detect_alone(self, part: _Part, span: WindowSpan) -> Asks[tuple[LanguageEvidence, Window, Encoding]]:
         """A part of a window, and what was encoded for it: the beginning up to its end, or the part alone."""
         begin_s = part.start if part.index > 0 else 0.0
         first, end = (round(at * FRAMES_PER_SECOND) for at in (begin_s, part.end))
-        alone = self.features.window(place.seek + first, end - first)
-        answer = yield from self._hear(Detect(alone, spans=(_positions(part.start - begin_s, part.end - begin_s),)))
-        return self._spans(answer)[0], alone, answer.encoding
+        alone = self.features.window(span.seek + first, end - first)
+        answer = yield from self._detect(Detect(alone, spans=(_positions(part.start - begin_s, part.end - begin_s),)))
+        return self._evidence(answer)[0], alone, answer.encoding
 
-    def _hear(self, ask: Detect) -> Asks[Detected]:
+    def _detect(self, ask: Detect) -> Asks[Detected]:
         answer = yield ask
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
         self.record.tokens_input += 1 + len(ask.spans)
         self.record.ran_in_float32(answer)
         return answer
 
-    def _spans(self, answer: Detected) -> list[Heard]:
+    def _evidence(self, answer: Detected) -> list[LanguageEvidence]:
         return [
-            Heard(self._allowed(each), no_speech)
+            LanguageEvidence(self._allowed(each), no_speech)
             for each, no_speech in zip(answer.of_spans, answer.no_speech_of_spans, strict=True)
         ]
 
@@ -192,11 +192,11 @@ def detection_of(options: Options) -> Detection:
 
 def detection_places(parts: Sequence[Clip], options: Options) -> list[int]:
     """Where a recording's language is listened for: the first frames of windows of 30 s, one at least."""
-    places = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
+    starts = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
     apart: list[int] = []
-    for place in places or [0]:
-        if not apart or place >= apart[-1] + WINDOW_FRAMES:
-            apart.append(place)
+    for start in starts or [0]:
+        if not apart or start >= apart[-1] + WINDOW_FRAMES:
+            apart.append(start)
     return apart[: options.language_detection_segments]
 
 

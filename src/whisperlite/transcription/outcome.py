@@ -11,7 +11,7 @@ from whisperlite.transcription.segments import Piece
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WindowSpan:
     """A window, in frames.
 
     Attributes:
@@ -50,7 +50,7 @@ class Outcome:
         is_cut: it ends where it has moved on to; what follows in the window is for the next one, on purpose.
     """
 
-    place: Place
+    span: WindowSpan
     decoded: Decoded
     last_temperature: float
     has_failed: bool
@@ -63,7 +63,7 @@ class Outcome:
     @property
     def said_frames(self) -> int:
         """Of the window, in which its words are."""
-        return self.moved if self.is_cut else self.place.n_frames
+        return self.moved if self.is_cut else self.span.n_frames
 
     def only(self, kept: list[Piece], *, otherwise: int) -> Outcome:
         """Its first pieces alone; what follows them is in another language.
@@ -71,5 +71,5 @@ class Outcome:
         Args:
             otherwise: by how many frames to move on where they take no time.
         """
-        moved = min(round(kept[-1].end * FRAMES_PER_SECOND), self.place.n_frames) or otherwise
+        moved = min(round(kept[-1].end * FRAMES_PER_SECOND), self.span.n_frames) or otherwise
         return replace(self, pieces=kept, moved=moved, is_complete=False, is_cut=True)

@@ -46,20 +46,20 @@ class Pauses:
         return max(end - start, 0.0) - sum(silent)
 
 
-def without_unheard(outcome: Outcome, pauses: Pauses) -> Outcome:
+def ended_before_missed_speech(outcome: Outcome, pauses: Pauses) -> Outcome:
     """A window whose output says that no speech follows, where speech does: ended where its output ends.
 
     Differs: the reference passes over all that is left of the window, as it has no one else to ask.
     """
-    place = outcome.place
+    span = outcome.span
     # Of an attempt that failed neither the text nor the times are worth much.
-    if not outcome.is_complete or outcome.moved < place.n_frames or outcome.has_failed:
+    if not outcome.is_complete or outcome.moved < span.n_frames or outcome.has_failed:
         return outcome
-    end_s = place.offset_s + outcome.pieces[-1].end
+    end_s = span.offset_s + outcome.pieces[-1].end
     if end_s <= (pause_s := pauses.after(end_s)) < end_s + _WORD_S:
         end_s = pause_s  # the last word was not yet over
-    moved = round(end_s * FRAMES_PER_SECOND) - place.seek
-    if not 0 < moved < place.n_frames or pauses.spoken(end_s, place.end_s) < _UNSAID_S:
+    moved = round(end_s * FRAMES_PER_SECOND) - span.seek
+    if not 0 < moved < span.n_frames or pauses.spoken(end_s, span.end_s) < _UNSAID_S:
         return outcome
     return replace(outcome, moved=moved, is_complete=False, is_cut=True)
 
@@ -71,13 +71,13 @@ def ended_in_pause(outcome: Outcome, pauses: Pauses) -> Outcome:
     can cost the whole sentence. Not where that word may be over: the text has it then. Differs: the reference knows of
     no pauses.
     """
-    place, end_s = outcome.place, outcome.place.offset_s + outcome.moved / FRAMES_PER_SECOND
-    if outcome.moved >= place.n_frames:  # it has ended because the window does
+    span, end_s = outcome.span, outcome.span.offset_s + outcome.moved / FRAMES_PER_SECOND
+    if outcome.moved >= span.n_frames:  # it has ended because the window does
         return outcome
     start, onset = pauses.before(end_s)
     if end_s - onset >= _WORD_S or pauses.after(end_s) < end_s + _WORD_S:
         return outcome
-    moved = round((max(start, onset - _BEFORE_SPEECH_S) - place.offset_s) * FRAMES_PER_SECOND)
+    moved = round((max(start, onset - _BEFORE_SPEECH_S) - span.offset_s) * FRAMES_PER_SECOND)
     last, moved_s = outcome.pieces[-1], moved / FRAMES_PER_SECOND
     if moved_s <= max(last.start, 0.0):
         return outcome

@@ -11,8 +11,8 @@ from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.decoding.asks import Answer, Decoded
 from whisperlite.options import Task
 from whisperlite.results import Attempt, Segment, Skipped, SkipReason, Transcription, Usage
-from whisperlite.transcription.bounds import Bounds, holding_their_words, words_inside
-from whisperlite.transcription.outcome import Outcome, Place
+from whisperlite.transcription.bounds import Bounds, widened_to_words, words_inside
+from whisperlite.transcription.outcome import Outcome, WindowSpan
 from whisperlite.transcription.segments import Draft
 
 
@@ -24,7 +24,7 @@ class Record:
         bounds: that times keep within.
         warnings, segments, skipped, attempts: of the result.
         language, language_probability: of the recording, where it has one.
-        heard: language and probability of each window, where it may change.
+        window_languages: language and probability of each window, where it may change.
         tokens_input, tokens_generated: so far.
         done_s: up to where windows are done.
     """
@@ -36,18 +36,18 @@ class Record:
     attempts: list[Attempt] = field(default_factory=list)
     language: str = ""
     language_probability: float | None = None
-    heard: list[tuple[str, float]] = field(default_factory=list)
+    window_languages: list[tuple[str, float]] = field(default_factory=list)
     tokens_input: int = 0
     tokens_generated: int = 0
     done_s: float = 0.0
 
     def tried(
-        self, place: Place, attempts: Sequence[Decoded], failures: Sequence[tuple[str, ...]], chosen: int
+        self, span: WindowSpan, attempts: Sequence[Decoded], failures: Sequence[tuple[str, ...]], chosen: int
     ) -> None:
         """The attempts at a window, the thresholds that each failed, and which one decides."""
         self.attempts += [
             Attempt(
-                seek=place.seek,
+                seek=span.seek,
                 temperature=one.temperature,
                 avg_logprob=_finite(one.avg_logprob),
                 compression_ratio=one.compression_ratio,
@@ -65,9 +65,9 @@ class Record:
         if answer.in_float32:
             self.warn("Half precision gave numbers that are not finite; these windows were run again in float32.")
 
-    def retract(self, place: Place) -> None:
+    def retract(self, span: WindowSpan) -> None:
         """A window is decoded once more, in another extent: what was tried so far does not decide it."""
-        self.attempts = [replace(one, accepted=False) if one.seek == place.seek else one for one in self.attempts]
+        self.attempts = [replace(one, accepted=False) if one.seek == span.seek else one for one in self.attempts]
 
     def warn(self, text: str) -> None:
         """Say it once."""
@@ -84,7 +84,7 @@ class Record:
     def accept(self, drafts: Sequence[Draft], outcome: Outcome) -> tuple[Segment, ...]:
         """The segments of a window, as they go out."""
         before = len(self.segments)
-        for draft in holding_their_words(drafts):
+        for draft in widened_to_words(drafts):
             self.segments.append(self._segment(draft, outcome))
             if draft.is_empty and draft.text.strip():
                 self.warn(f"A text without duration was left out at {self.segments[-1].start:.2f} s:{draft.text}")
@@ -92,19 +92,19 @@ class Record:
 
     def skip_without_text(self, outcome: Outcome, end: float) -> None:
         """A window whose segments are all empty, up to where the next one begins or a silence was found in it."""
-        start = outcome.place.offset_s
+        start = outcome.span.offset_s
         silences = [span.start for span in self.skipped if span.reason == "silence" and span.start >= start]
         self.skip(start, min([end, *silences]), "failed_thresholds" if outcome.has_failed else "no_text")
 
     def _segment(self, draft: Draft, outcome: Outcome) -> Segment:
-        place, decoded = outcome.place, outcome.decoded
+        span, decoded = outcome.span, outcome.decoded
         not_before = self.segments[-1].end if self.segments else 0.0
-        window = (place.seek, place.seek + place.n_frames)
-        start, end = self.bounds.kept_inside(draft.start, draft.end, window, not_before)
+        window = (span.seek, span.seek + span.n_frames)
+        start, end = self.bounds.clamped(draft.start, draft.end, window, not_before)
         words = None if draft.words is None else words_inside(draft.words, start, end)
         return Segment(
             id=len(self.segments),
-            seek=place.seek,
+            seek=span.seek,
             start=start,
             end=end,
             text="" if draft.is_empty else draft.text,
@@ -113,14 +113,16 @@ class Record:
             avg_logprob=decoded.avg_logprob,
             compression_ratio=decoded.compression_ratio,
             no_speech_prob=decoded.no_speech_prob,
-            language=place.language,
+            language=span.language,
             truncated=draft.is_truncated,
             words=() if words is not None and draft.is_empty else words,
         )
 
     def result(self, *, text: str, task: Task, model: str, is_partial: bool) -> Transcription:
         """All of it; of a session that was stopped, what was tried behind its last window, and nothing else there."""
-        language, probability = self._most_spoken() if self.heard else (self.language, self.language_probability)
+        language, probability = (
+            self._most_spoken() if self.window_languages else (self.language, self.language_probability)
+        )
         skipped = [span for span in self.skipped if not is_partial or span.end <= self.done_s]
         return Transcription(
             text=text,
@@ -141,11 +143,11 @@ class Record:
 
     def _most_spoken(self) -> tuple[str, float]:
         """The language of most of the segments' time, and its mean probability in the windows that begin in it."""
-        spoken = dict.fromkeys((language for language, _ in self.heard), 0.0)
+        spoken = dict.fromkeys((language for language, _ in self.window_languages), 0.0)
         for segment in self.segments:
             spoken[segment.language] += segment.end - segment.start
         language = max(spoken, key=lambda code: spoken[code])
-        return language, fmean(probability for code, probability in self.heard if code == language)
+        return language, fmean(probability for code, probability in self.window_languages if code == language)
 
 
 def _finite(number: float) -> float | None:

@@ -48,13 +48,13 @@ class Recording(Protocol):
     def begin(self) -> Sequence[Run]:
         """The sessions to start with."""
 
-    def goes_on_with(self, run: Run) -> Run:
+    def next_in_order(self, run: Run) -> Run:
         """The session whose windows come next in the recording, while this one is under way."""
 
-    def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:
+    def on_event(self, run: Run, event: Event) -> Sequence[Run | Event]:
         """What follows from an event of one of its sessions: further sessions, and events of the recording."""
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """It is not driven any more, whether it has ended or not: what refers to it is not to be referred to by it."""
 
 
@@ -74,13 +74,13 @@ class Sequential:
     def begin(self) -> Sequence[Run]:
         return [Run(self.session, self)]
 
-    def goes_on_with(self, run: Run) -> Run:
+    def next_in_order(self, run: Run) -> Run:
         return run
 
-    def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:  # noqa: ARG002 - there is one
+    def on_event(self, run: Run, event: Event) -> Sequence[Run | Event]:  # noqa: ARG002 - there is one
         return [_timed(event, self.began)]
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         pass
 
 
@@ -110,10 +110,10 @@ class Chunked:
     def begin(self) -> Sequence[Run]:
         return [Run(self.head, self)]
 
-    def goes_on_with(self, run: Run) -> Run:
+    def next_in_order(self, run: Run) -> Run:
         return self.runs[self.count] if self.count < len(self.runs) else run
 
-    def happened(self, run: Run, event: Event) -> Sequence[Run | Event]:
+    def on_event(self, run: Run, event: Event) -> Sequence[Run | Event]:
         if self.is_over or isinstance(event, Accepted):  # a chunk is handed out when it is done
             return []
         if isinstance(event, BaseException):
@@ -152,7 +152,7 @@ class Chunked:
         """Of the chunks that were handed out."""
         assert self.known is not None, "the head comes first"
         result = _with_runtime(join(self.known, [self.results[run] for run in self.runs[: self.count]]), self.began)
-        self.let_go()
+        self.release()
         return result
 
     def _failed(self, run: Run, error: BaseException) -> BaseException:
@@ -164,10 +164,10 @@ class Chunked:
             _timed(error, self.began)
         elif isinstance(error, (CancelledError, DecodingError)):
             error.partial = self._begun(error.partial if self._is_next(run) else None)
-        self.let_go()
+        self.release()
         return error
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Runs refer to their recording: while it refers to them too, only the garbage collector frees its samples."""
         self.runs, self.results, self.coming = [], {}, iter(())
 

@@ -19,11 +19,11 @@ from whisperlite.text.prompt import Prompt, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.bounds import Bounds, Clip
 from whisperlite.transcription.fallback import attempt, best_attempt, failed_thresholds, is_silent
-from whisperlite.transcription.hallucination import Verdict, View, without_hallucinations
+from whisperlite.transcription.hallucination import FilteredWindow, WindowTimes, without_hallucinations
 from whisperlite.transcription.history import History, Prompts
-from whisperlite.transcription.listening import Listening
-from whisperlite.transcription.outcome import Outcome, Place
-from whisperlite.transcription.pauses import Pauses, ended_in_pause, without_unheard
+from whisperlite.transcription.listening import LanguageTracker
+from whisperlite.transcription.outcome import Outcome, WindowSpan
+from whisperlite.transcription.pauses import Pauses, ended_before_missed_speech, ended_in_pause
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import Draft, Piece, cut_window, ends_alone
 from whisperlite.transcription.suppression import suppressed_tokens
@@ -124,17 +124,17 @@ class _Session:
 
     history: History = field(init=False)
     record: Record = field(init=False)
-    listening: Listening = field(init=False)
+    languages: LanguageTracker = field(init=False)
     is_first: bool = True  # of the windows: the one that gets the prefix
     last_speech_end_s: float = field(init=False)
-    goes_on: bool = False  # the window before said that no speech follows, and speech did
+    missed_speech: bool = False  # the window before said that no speech follows, and speech did
 
     def __post_init__(self) -> None:
         # What was said before a chunk is not known: it is taken to follow on.
         self.last_speech_end_s = 0.0 if self.chunk is None else self.chunk[0] / FRAMES_PER_SECOND
         self.history = History(self.options, self.tokenizer, self.prompts)
         self.record = Record(Bounds(self.features.content_frames, self.duration), self.warnings)
-        self.listening = Listening(self.features, self.options, self.record)
+        self.languages = LanguageTracker(self.features, self.options, self.record)
 
     def steps(self) -> Session:
         try:
@@ -180,7 +180,7 @@ class _Session:
         elif self.options.language is not None:
             self.record.language = self.options.language
         elif not (self._is_multilingual and clips):  # else each window is listened to
-            yield from self.listening.recording(clips, is_speech=self.speech is not None)
+            yield from self.languages.detect_recording(clips, is_speech=self.speech is not None)
 
     def _warn_of_english(self) -> None:
         options = self.options
@@ -199,20 +199,20 @@ class _Session:
         """Transcribe the window at `seek` of a clip; returns by how many frames to move on."""
         language, change_s = self.record.language, None
         if self._is_multilingual:
-            language, change_s = yield from self.listening.window(seek, n_frames)
-        outcome = yield from self._decode(Place(seek, n_frames, language, clip_end))
+            language, change_s = yield from self.languages.detect_window(seek, n_frames)
+        outcome = yield from self._decode(WindowSpan(seek, n_frames, language, clip_end))
         if change_s is not None:
             outcome = yield from self._until_change(outcome, change_s)
         if self._is_multilingual and not is_silent(outcome.decoded, self.options):
             outcome = yield from self._in_its_language(outcome)
-        outcome, goes_on = self._ended_where_speech_does(outcome)
-        place, moved = outcome.place, outcome.moved
+        outcome, missed_speech = self._end_with_speech(outcome)
+        span, moved = outcome.span, outcome.moved
 
         accepted: tuple[Segment, ...] = ()
         counts = True
         if is_silent(outcome.decoded, self.options):
-            moved = place.n_frames
-            self.record.skip(place.offset_s, place.end_s, "no_speech")
+            moved = span.n_frames
+            self.record.skip(span.offset_s, span.end_s, "no_speech")
         else:
             drafts = [self._draft(piece, outcome) for piece in outcome.pieces]
             if self.options.word_timestamps:
@@ -221,56 +221,56 @@ class _Session:
                 self.is_first = self.is_first and not drafts
                 accepted = self.record.accept(drafts, outcome)
                 tokens = [token for each in accepted for token in each.tokens]
-                self.history.add(tokens, outcome.last_temperature, place.language)
+                self.history.add(tokens, outcome.last_temperature, span.language)
         if counts:
-            self.goes_on = goes_on
+            self.missed_speech = missed_speech
         # The rules make timestamps advance, so that 0 cannot come from decoding; words may end where the window begins
         # (correction 24). Then the window is passed.
-        moved = moved if moved > 0 else place.n_frames
+        moved = moved if moved > 0 else span.n_frames
         if accepted and not any(segment.text for segment in accepted):
             self.record.skip_without_text(outcome, (seek + moved) / FRAMES_PER_SECOND)
         self.record.done_s = min((seek + moved) / FRAMES_PER_SECOND, self.duration)
         yield Accepted(accepted, self.record.done_s, self.duration)
         return moved
 
-    def _ended_where_speech_does(self, outcome: Outcome) -> tuple[Outcome, bool]:
+    def _end_with_speech(self, outcome: Outcome) -> tuple[Outcome, bool]:
         """The window without what it has left to the next one, and whether speech follows that it said does not."""
         pauses = self.pauses
         if pauses is None or is_silent(outcome.decoded, self.options):
             return outcome, False
-        heard = outcome if self.goes_on else without_unheard(outcome, pauses)
-        goes_on = heard is not outcome  # once: where it says so again nothing but noise may follow
+        heard = outcome if self.missed_speech else ended_before_missed_speech(outcome, pauses)
+        missed_speech = heard is not outcome  # once: where it says so again nothing but noise may follow
         # Words tell where they end.
-        return heard if self.options.word_timestamps else ended_in_pause(heard, pauses), goes_on
+        return heard if self.options.word_timestamps else ended_in_pause(heard, pauses), missed_speech
 
     def _until_change(self, outcome: Outcome, change_s: float) -> _Steps[Outcome]:
         """What was said in the language that the window begins in."""
-        place = outcome.place
-        before = replace(place, n_frames=max(round(change_s * FRAMES_PER_SECOND), 1))
+        span = outcome.span
+        before = replace(span, n_frames=max(round(change_s * FRAMES_PER_SECOND), 1))
         if is_silent(outcome.decoded, self.options):
-            return replace(outcome, place=before)
+            return replace(outcome, span=before)
         kept = [piece for piece in outcome.pieces if (piece.start + piece.end) / 2 < change_s]
         if not kept or kept[-1].end > change_s + _LATE_S:  # one segment in two languages
-            self.record.retract(place)
+            self.record.retract(span)
             return replace((yield from self._decode(before)), is_cut=True)
         return outcome.only(kept, otherwise=before.n_frames)
 
     def _in_its_language(self, outcome: Outcome) -> _Steps[Outcome]:
         """The window without what turns out to be in another language; if that is its beginning, in that language."""
-        found = yield from self.listening.pieces(outcome)
+        found = yield from self.languages.find_wrong_language(outcome)
         if found is None:
             return outcome
         if found.index > 0:
             return outcome.only(outcome.pieces[: found.index], otherwise=outcome.moved)
-        self.record.retract(outcome.place)
-        place = replace(outcome.place, n_frames=found.n_frames, language=found.language)
-        return replace((yield from self._decode(place)), is_cut=True)
+        self.record.retract(outcome.span)
+        span = replace(outcome.span, n_frames=found.n_frames, language=found.language)
+        return replace((yield from self._decode(span)), is_cut=True)
 
-    def _decode(self, place: Place) -> _Steps[Outcome]:
+    def _decode(self, place: WindowSpan) -> _Steps[Outcome]:
         """Up the ladder until an attempt passes, or the best one, and its pieces."""
         window = self.features.window(place.seek, place.n_frames)
         prompt, text_until = self._prompt(place.language), self._text_until(place)
-        encoding = self.listening.take_encoding(window)
+        encoding = self.languages.take_encoding(window)
         tried: list[Decoded] = []
         failures: list[tuple[str, ...]] = []
         for rung, temperature in enumerate(self.options.temperatures):
@@ -298,7 +298,7 @@ class _Session:
         is_final = text_until > 0 and not tried[chosen].truncated
         pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamp_begin=begin, is_final=is_final)
         return Outcome(
-            place=place,
+            span=place,
             decoded=tried[chosen],
             last_temperature=tried[-1].temperature,
             has_failed=bool(failures[-1]),
@@ -308,15 +308,15 @@ class _Session:
             is_complete=ends_alone(tokens, begin) or (is_final and moved == place.n_frames),
         )
 
-    def _text_until(self, place: Place) -> float:
+    def _text_until(self, span: WindowSpan) -> float:
         """A chunk's last window holds all that is said: a window of its own for the end would cost as much again.
 
         But not where the language may change, and another window comes for that.
         """
-        is_last = self.chunk is not None and place.seek + place.n_frames == place.clip_end
+        is_last = self.chunk is not None and span.seek + span.n_frames == span.clip_end
         if not is_last or self._is_multilingual or self.options.without_timestamps:
             return 0.0
-        return max(place.n_frames / FRAMES_PER_SECOND - _REST_S, 0.0)
+        return max(span.n_frames / FRAMES_PER_SECOND - _REST_S, 0.0)
 
     def _prompt(self, language: str) -> Prompt:
         return self.history.prompt(language, self.options.prefix if self.is_first else None)
@@ -328,83 +328,83 @@ class _Session:
 
         If it does not, it is decoded again from where speech begins, as if it had never been decoded.
         """
-        place, moved = outcome.place, outcome.moved
+        span, moved = outcome.span, outcome.moved
         words = yield from self._timed_words(drafts, outcome)
         drafts = add_words(
             drafts,
             words,
-            offset_s=place.offset_s,
+            offset_s=span.offset_s,
             last_speech_end_s=self.last_speech_end_s,
             prepended=self.options.prepend_punctuations,
             appended=self.options.append_punctuations,
         )
         end_s = speech_end(drafts)
-        if not outcome.is_complete and end_s is not None and end_s > place.offset_s:
+        if not outcome.is_complete and end_s is not None and end_s > span.offset_s:
             # Without words it is the time of a segment, which the model may put behind the content.
             is_exact = any(draft.words for draft in drafts) and not outcome.is_cut
-            farthest = place.clip_end if is_exact else place.seek + outcome.said_frames
-            moved = min(round(end_s * FRAMES_PER_SECOND), farthest) - place.seek
+            farthest = span.clip_end if is_exact else span.seek + outcome.said_frames
+            moved = min(round(end_s * FRAMES_PER_SECOND), farthest) - span.seek
         if self.options.hallucination_silence_threshold is not None:
-            verdict, moved = self._without_hallucinations(drafts, outcome, moved)
-            if verdict.is_void:
+            filtered, moved = self._without_hallucinations(drafts, outcome, moved)
+            if filtered.is_void:
                 return [], moved, False
-            drafts = verdict.kept
+            drafts = filtered.kept
         end_s = speech_end(drafts)
         self.last_speech_end_s = self.last_speech_end_s if end_s is None else end_s
         return drafts, moved, True
 
     def _timed_words(self, drafts: Sequence[Draft], outcome: Outcome) -> _Steps[list[TimedWord]]:
-        place = outcome.place
+        span = outcome.span
         tokens = tuple(token for draft in drafts for token in draft.text_tokens)
         if not tokens:
             return []
         prompt = build_prompt(
-            self.tokenizer, language=place.language, task=self.options.task, without_timestamps=True
+            self.tokenizer, language=span.language, task=self.options.task, without_timestamps=True
         ).tokens
-        window = self.features.window(place.seek, place.n_frames)
+        window = self.features.window(span.seek, span.n_frames)
         answer = yield Align(window, prompt, tokens, outcome.said_frames, outcome.encoding)
         assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
         self.record.ran_in_float32(answer)
         # Differs: the reference goes by what was spoken (correction 32).
-        written = "en" if self.options.task == "translate" else place.language
+        written = "en" if self.options.task == "translate" else span.language
         return timed_words(tokens, answer, self.tokenizer, written)
 
-    def _without_hallucinations(self, drafts: list[Draft], outcome: Outcome, moved: int) -> tuple[Verdict, int]:
-        place, threshold_s = outcome.place, self.options.hallucination_silence_threshold
+    def _without_hallucinations(self, drafts: list[Draft], outcome: Outcome, moved: int) -> tuple[FilteredWindow, int]:
+        span, threshold_s = outcome.span, self.options.hallucination_silence_threshold
         assert threshold_s is not None, "the caller has looked"
-        view = View(
-            start=place.offset_s,
+        times = WindowTimes(
+            start=span.offset_s,
             # To the last bit as in the reference: a silence may be exactly as long as the threshold.
-            end=(place.seek + round(self.options.chunk_length * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND,
-            content_end=place.offset_s + place.n_frames / FRAMES_PER_SECOND,
+            end=(span.seek + round(self.options.chunk_length * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND,
+            content_end=span.offset_s + span.n_frames / FRAMES_PER_SECOND,
             recording_end=self.features.content_frames / FRAMES_PER_SECOND,
         )
-        verdict = without_hallucinations(
+        filtered = without_hallucinations(
             drafts,
-            view,
+            times,
             threshold_s=threshold_s,
             last_speech_end_s=self.last_speech_end_s,
             punctuation=_PUNCTUATION,
         )
         end_s = speech_end(drafts)
-        if verdict.next_s is not None and verdict.silence is not None:
-            next_frame = min(round(verdict.next_s * FRAMES_PER_SECOND), place.clip_end)
+        if filtered.next_s is not None and filtered.silence is not None:
+            next_frame = min(round(filtered.next_s * FRAMES_PER_SECOND), span.clip_end)
             # Words that are kept may reach into it.
-            begin_s = max(verdict.silence[0], speech_end(verdict.kept) or 0.0)
-            self.record.skip(begin_s, min(verdict.silence[1], next_frame / FRAMES_PER_SECOND), "silence")
-            moved = next_frame - place.seek
+            begin_s = max(filtered.silence[0], speech_end(filtered.kept) or 0.0)
+            self.record.skip(begin_s, min(filtered.silence[1], next_frame / FRAMES_PER_SECOND), "silence")
+            moved = next_frame - span.seek
         elif (
             not (outcome.is_complete or outcome.is_cut)
             and end_s is not None
-            and place.offset_s < end_s
-            and view.end - end_s <= threshold_s
+            and span.offset_s < end_s
+            and times.end - end_s <= threshold_s
         ):
-            moved = place.n_frames  # too little is left for speech
-            self.record.skip(end_s, place.end_s, "silence")
-        return verdict, moved
+            moved = span.n_frames  # too little is left for speech
+            self.record.skip(end_s, span.end_s, "silence")
+        return filtered, moved
 
     def _draft(self, piece: Piece, outcome: Outcome) -> Draft:
-        offset_s = outcome.place.offset_s
+        offset_s = outcome.span.offset_s
         text_tokens = tuple(token for token in piece.tokens if self.tokenizer.is_text(token))
         return Draft(
             start=offset_s + piece.start,

@@ -92,7 +92,11 @@ def start_recording(
 
     def chunks_in(known: Transcription) -> Iterator[tuple[Session, float]]:
         """A session for each chunk, in the language that is known by then, and where each ends, in seconds."""
-        chosen = options if options.multilingual or not known.language else replace(options, **_told(known.language))
+        chosen = (
+            options
+            if options.multilingual or not known.language
+            else replace(options, **_with_language(known.language))
+        )
         for chunk in chunks:
             yield begin(chosen, chunk=chunk), inside.seconds(*chunk)[1]
 
@@ -101,7 +105,7 @@ def start_recording(
     return Chunked(head, chunks_in, stop), duration
 
 
-def _told(language: str) -> dict[str, Any]:
+def _with_language(language: str) -> dict[str, Any]:
     """What takes the place of the options that detect a language."""
     names = ("allowed_languages", "language_detection_segments", "language_detection_threshold")
     defaults = {each.name: each.default for each in fields(Options) if each.name in names}

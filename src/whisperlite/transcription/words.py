@@ -61,13 +61,13 @@ def add_words(
     usual = min(median(durations), _LONGEST_MEDIAN_S) if durations else 0.0
     merged = merge_punctuation(shorten_at_sentence_ends(words, 2 * usual), prepended, appended)
     found = []
-    for draft, own in zip(drafts, _shared_out(drafts, merged), strict=True):
+    for draft, own in zip(drafts, _words_of_drafts(drafts, merged), strict=True):
         timed = [
             Word(word.text, round(offset_s + word.start, 2), round(offset_s + word.end, 2), word.probability)
             for word in own
         ]
         if timed:
-            draft = _fitted(draft, timed, usual, last_speech_end_s)
+            draft = _reconciled(draft, timed, usual, last_speech_end_s)
             last_speech_end_s = draft.end
         found.append(draft if timed else replace(draft, words=()))
     return found
@@ -124,7 +124,7 @@ def merge_punctuation(words: Sequence[TimedWord], prepended: str, appended: str)
     return merged
 
 
-def _shared_out(drafts: Sequence[Draft], words: Sequence[TimedWord]) -> Iterator[list[TimedWord]]:
+def _words_of_drafts(drafts: Sequence[Draft], words: Sequence[TimedWord]) -> Iterator[list[TimedWord]]:
     """The words of each segment, by its number of text tokens; a word across a border belongs to the earlier one.
 
     Differs: what such a word takes from the later segment is counted there, where the reference lets that segment take
@@ -140,7 +140,7 @@ def _shared_out(drafts: Sequence[Draft], words: Sequence[TimedWord]) -> Iterator
         yield own
 
 
-def _fitted(draft: Draft, words: list[Word], usual_s: float, last_speech_end_s: float) -> Draft:
+def _reconciled(draft: Draft, words: list[Word], usual_s: float, last_speech_end_s: float) -> Draft:
     """Make the times of a segment and of its first and last words agree."""
     longest_s = 2 * usual_s
     first, second = words[0], words[1] if len(words) > 1 else None
