@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from whisperlite.errors import OptionError
 from whisperlite.options import Task
+from whisperlite.transcript_search import occurrences
 
 SCHEMA_VERSION = 1
 SkipReason = Literal["no_speech", "vad", "silence", "failed_thresholds", "no_text"]
@@ -237,7 +236,12 @@ class Transcription:
         """
         if not isinstance(text, str):
             raise OptionError(f"find looks for text, and got {text!r}: give a string.", option="text")
-        return tuple(_matches(text, [piece for segment in self.segments for piece in _pieces(segment)]))
+        pieces = [piece for segment in self.segments for piece in segment.words or (segment,)]
+        texts = [piece.word if isinstance(piece, Word) else piece.text for piece in pieces]
+        return tuple(
+            Match(pieces[first].start, pieces[last].end, "".join(texts[first : last + 1]).strip())
+            for first, last in occurrences(text, texts)
+        )
 
     def slice(self, start: float, end: float = math.inf) -> Transcription:
         """The transcription of a part of the recording.
@@ -337,54 +341,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-# Finding and cutting
-
-
-def _pieces(segment: Segment) -> list[Match]:
-    """The smallest parts that have a time of their own."""
-    if segment.words:
-        return [Match(word.start, word.end, word.word) for word in segment.words]
-    return [Match(segment.start, segment.end, segment.text)]
-
-
-_APOSTROPHES = "'’ʼ＇"
-_ONE_APOSTROPHE = dict.fromkeys(map(ord, _APOSTROPHES), "'")
-
-
-def _matches(text: str, pieces: Sequence[Match]) -> Iterator[Match]:
-    with_signs = any(_is_sign(letter) and letter not in _APOSTROPHES for letter in text)
-    wanted = " ".join(_folded(text, with_signs).split())
-    if not wanted:
-        return
-    letters: list[str] = []
-    owners: list[int] = []  # of each letter the piece that it is of
-    for index, piece in enumerate(pieces):
-        for letter in _folded(piece.text, with_signs):
-            if letter != " " or letters[-1:] != [" "]:
-                letters.append(letter)
-                owners.append(index)
-    for found in re.finditer(re.escape(wanted), "".join(letters)):
-        said = pieces[owners[found.start()] : owners[found.end() - 1] + 1]
-        yield Match(said[0].start, said[-1].end, "".join(piece.text for piece in said).strip())
-
-
-def _folded(text: str, with_signs: bool) -> str:
-    """What is compared: every space is " ", and so is a dash where signs do not count."""
-    return "".join(
-        " " if letter.isspace() or (_is_dash(letter) and not with_signs) else letter
-        for letter in unicodedata.normalize("NFC", text).casefold().translate(_ONE_APOSTROPHE)
-        if with_signs or _is_dash(letter) or not _is_sign(letter)
-    )
-
-
-def _is_dash(letter: str) -> bool:
-    """What stands between two words: "ill-disposed", "yes—no", "and/or"."""
-    return unicodedata.category(letter) == "Pd" or letter in "/…"
-
-
-def _is_sign(letter: str) -> bool:
-    """Punctuation or a symbol; accents and vowel signs are none."""
-    return unicodedata.category(letter)[0] in "PS"
+# Slices
 
 
 def _within(segment: Segment, start: float, end: float) -> Iterator[Segment]:
