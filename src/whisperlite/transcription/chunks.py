@@ -8,6 +8,7 @@ from statistics import fmean
 
 from whisperlite.results import Transcription, Usage
 from whisperlite.transcription.bounds import Clip
+from whisperlite.transcription.languages import longest_spoken
 
 
 def chunks_of(speech: Sequence[Clip], longest: int) -> list[Clip]:
@@ -59,10 +60,8 @@ def join(head: Transcription, parts: Sequence[Transcription]) -> Transcription:
 
 def _most_spoken(parts: Sequence[Transcription]) -> tuple[str, float | None]:
     """The language of most of the segments' time, and its mean probability in the chunks that are in it."""
-    spoken = {part.language: 0.0 for part in parts}
-    for segment in (segment for part in parts for segment in part.segments):
-        spoken[segment.language] = spoken.get(segment.language, 0.0) + segment.end - segment.start
-    language = max(spoken, key=lambda code: spoken[code])
+    segments = (segment for part in parts for segment in part.segments)
+    language = longest_spoken((part.language for part in parts), segments)
     found = [
         part.language_probability
         for part in parts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from whisperlite.results import Segment
 
 SPAN_S = 3.0  # of audio that one opinion is formed on
 HOP_S = 1.0
@@ -32,6 +34,14 @@ def among(probabilities: Probabilities, allowed: Sequence[str] | None) -> dict[s
 def likeliest(probabilities: Probabilities) -> tuple[str, float]:
     """The most probable language and its probability; the first of equals."""
     return max(probabilities.items(), key=lambda item: item[1])
+
+
+def longest_spoken(codes: Iterable[str], segments: Iterable[Segment]) -> str:
+    """The language with the most time in segments; among equals, the first one in `codes`."""
+    spoken = dict.fromkeys(codes, 0.0)
+    for segment in segments:
+        spoken[segment.language] = spoken.get(segment.language, 0.0) + (segment.end - segment.start)
+    return max(spoken, key=lambda code: spoken[code])
 
 
 @dataclass(slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Window
-from whisperlite.decoding.asks import Answer, Ask, Detect, Detected
+from whisperlite.decoding.asks import Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.errors import DecodingError
 from whisperlite.options import Options
@@ -22,16 +21,13 @@ from whisperlite.transcription.languages import (
     likeliest,
     spans_of,
 )
-from whisperlite.transcription.outcome import Outcome, WindowSpan
+from whisperlite.transcription.outcome import Asks, Outcome, WindowSpan
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import FRAMES_PER_TIMESTAMP, Piece
 
 _LEAST_S = 1.0  # of speech, for an opinion
 _PAUSE_S = 1.0  # what is further apart is heard apart
 _POSITIONS_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_TIMESTAMP
-
-_T = TypeVar("_T")
-Asks = Generator[Ask, Answer | None, _T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ class LanguageTracker:
         may not have been written since it is in another language: it is then a piece of its own.
         """
         span = outcome.span
-        length_s = span.n_frames / FRAMES_PER_SECOND
+        length_s = span.content_s
         unwritten = _unwritten(outcome, length_s)
         parts = [*_parts(outcome.pieces, length_s), *unwritten]
         if not parts:

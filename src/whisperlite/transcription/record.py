@@ -12,6 +12,7 @@ from whisperlite.decoding.asks import Answer, Decoded
 from whisperlite.options import Task
 from whisperlite.results import Attempt, Segment, Skipped, SkipReason, Transcription, Usage
 from whisperlite.transcription.bounds import Bounds, widened_to_words, words_inside
+from whisperlite.transcription.languages import longest_spoken
 from whisperlite.transcription.outcome import Outcome, WindowSpan
 from whisperlite.transcription.segments import Draft
 
@@ -143,10 +144,7 @@ class Record:
 
     def _most_spoken(self) -> tuple[str, float]:
         """The language of most of the segments' time, and its mean probability in the windows that begin in it."""
-        spoken = dict.fromkeys((language for language, _ in self.window_languages), 0.0)
-        for segment in self.segments:
-            spoken[segment.language] += segment.end - segment.start
-        language = max(spoken, key=lambda code: spoken[code])
+        language = longest_spoken((code for code, _ in self.window_languages), self.segments)
         return language, fmean(probability for code, probability in self.window_languages if code == language)
 
 
