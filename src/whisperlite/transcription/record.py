@@ -1,4 +1,4 @@
-"""What a session has written down so far, and the `Transcription` that it becomes."""
+"""The result of a session as it grows, and the `Transcription` that it becomes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from whisperlite.transcription.segments import Draft
 
 @dataclass(slots=True)
 class Record:
-    """Of one recording.
+    """The result of one session so far.
 
     Attributes:
-        bounds: that times keep within.
-        warnings, segments, skipped, attempts: of the result.
-        language, language_probability: of the recording, where it has one.
-        window_languages: language and probability of each window, where it may change.
-        tokens_input, tokens_generated: so far.
-        done_s: up to where windows are done.
+        bounds: the bounds of the recording, to which times are clamped.
+        warnings, segments, skipped, attempts: as in `Transcription`.
+        language, language_probability: the language of the recording, unless it may change.
+        window_languages: the language of each window and its probability, if the language may change.
+        tokens_input, tokens_generated: as in `Usage`.
+        done_s: the end of the last window that is done, in seconds.
     """
 
     bounds: Bounds
@@ -45,7 +45,7 @@ class Record:
     def tried(
         self, span: WindowSpan, attempts: Sequence[Decoded], failures: Sequence[tuple[str, ...]], chosen: int
     ) -> None:
-        """The attempts at a window, the thresholds that each failed, and which one decides."""
+        """Record the attempts at a window, the thresholds that each one failed, and the index of the chosen one."""
         self.attempts += [
             Attempt(
                 seek=span.seek,
@@ -62,28 +62,28 @@ class Record:
             self.ran_in_float32(one)
 
     def ran_in_float32(self, answer: Answer) -> None:
-        """Say so once if it did, because half precision failed."""
+        """Warn, once, if half precision failed for this answer and it was computed in float32."""
         if answer.in_float32:
             self.warn("Half precision gave numbers that are not finite; these windows were run again in float32.")
 
     def retract(self, span: WindowSpan) -> None:
-        """A window is decoded once more, in another extent: what was tried so far does not decide it."""
+        """Mark the attempts at a window as not accepted, because it is decoded again with another extent."""
         self.attempts = [replace(one, accepted=False) if one.seek == span.seek else one for one in self.attempts]
 
     def warn(self, text: str) -> None:
-        """Say it once."""
+        """Add a warning, unless it has been given before."""
         if text not in self.warnings:
             self.warnings.append(text)
 
     def skip(self, start: float, end: float, reason: SkipReason) -> None:
-        """A span, in seconds, that has no text: what lies behind the last one."""
+        """Record a span without text, in seconds; any part before the end of the last text is cut off."""
         said_until = next((segment.end for segment in reversed(self.segments) if segment.text), 0.0)
         start, end = (min(max(round(time, 3), said_until), self.bounds.duration) for time in (start, end))
         if end > start:
             self.skipped.append(Skipped(start, end, reason))
 
     def accept(self, drafts: Sequence[Draft], outcome: Outcome) -> tuple[Segment, ...]:
-        """The segments of a window, as they go out."""
+        """Add the segments of a window to the result; returns them as they are in the result."""
         before = len(self.segments)
         for draft in widened_to_words(drafts):
             self.segments.append(self._segment(draft, outcome))
@@ -92,7 +92,11 @@ class Record:
         return tuple(self.segments[before:])
 
     def skip_without_text(self, outcome: Outcome, end: float) -> None:
-        """A window whose segments are all empty, up to where the next one begins or a silence was found in it."""
+        """Record a window whose segments are all empty as skipped.
+
+        Args:
+            end: the start of the next window, in seconds. The span ends earlier if a silence was found in the window.
+        """
         start = outcome.span.offset_s
         silences = [span.start for span in self.skipped if span.reason == "silence" and span.start >= start]
         self.skip(start, min([end, *silences]), "failed_thresholds" if outcome.has_failed else "no_text")
@@ -120,7 +124,11 @@ class Record:
         )
 
     def result(self, *, text: str, task: Task, model: str, is_partial: bool) -> Transcription:
-        """All of it; of a session that was stopped, what was tried behind its last window, and nothing else there."""
+        """Return the transcription.
+
+        A partial one ends with the last window that was done. Of what came after, it contains only the attempts, none
+        of them accepted.
+        """
         language, probability = (
             self._most_spoken() if self.window_languages else (self.language, self.language_probability)
         )
@@ -143,7 +151,7 @@ class Record:
         )
 
     def _most_spoken(self) -> tuple[str, float]:
-        """The language of most of the segments' time, and its mean probability in the windows that begin in it."""
+        """The language of most of the segments' time, and its mean probability over the windows that begin in it."""
         language = longest_spoken((code for code, _ in self.window_languages), self.segments)
         return language, fmean(probability for code, probability in self.window_languages if code == language)
 
