@@ -88,7 +88,7 @@ class Sequential:
 
 @dataclass(slots=True, eq=False)
 class Chunked:
-    """A recording whose chunks are transcribed concurrently; their segments are released in order, chunk by chunk.
+    """A recording whose chunks are transcribed concurrently; their segments are delivered in order, chunk by chunk.
 
     Attributes:
         head: a session that detects the language; its result holds what is known about the whole recording.
@@ -96,40 +96,40 @@ class Chunked:
             which a session is taken when it is started.
         stop: is checked before every step of the engine.
         began: the time at which its runtime begins, from `perf_counter`.
-        known: the head's result.
-        coming: the chunks that have not been started.
+        head_result: the result of `head`.
+        upcoming: the chunks that have not been started.
         runs, ends: the sessions of the chunks that have been started, and the chunks' ends in seconds.
         results: the transcriptions of the chunks that are done.
-        count, n_segments: the number of chunks that have been released, and of their segments.
-        is_over: whether it has failed.
+        n_delivered, n_segments: the number of chunks that have been delivered, and of their segments.
+        has_failed: whether it has failed.
     """
 
     head: Session
     chunks_in: Callable[[Transcription], Iterable[tuple[Session, float]]]
     stop: Stop = NEVER
     began: float = field(default_factory=time.perf_counter)
-    known: Transcription | None = None
-    coming: Iterator[tuple[Session, float]] = field(default_factory=lambda: iter(()))
+    head_result: Transcription | None = None
+    upcoming: Iterator[tuple[Session, float]] = field(default_factory=lambda: iter(()))
     runs: list[Run] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
     results: dict[Run, Transcription] = field(default_factory=dict)
-    count: int = 0
+    n_delivered: int = 0
     n_segments: int = 0
-    is_over: bool = False
+    has_failed: bool = False
 
     def begin(self) -> Sequence[Run]:
         return [Run(self.head, self)]
 
     def next_in_order(self, run: Run) -> Run:
-        return self.runs[self.count] if self.count < len(self.runs) else run
+        return self.runs[self.n_delivered] if self.n_delivered < len(self.runs) else run
 
     def on_event(self, run: Run, event: Event) -> Sequence[Run | Event]:
-        if self.is_over or isinstance(event, Accepted):  # a chunk is released when it is done
+        if self.has_failed or isinstance(event, Accepted):  # a chunk is delivered when it is done
             return []
         if isinstance(event, BaseException):
             return [self._failed(run, event)]
-        if self.known is None:
-            self.known, self.coming = event, iter(self.chunks_in(event))
+        if self.head_result is None:
+            self.head_result, self.upcoming = event, iter(self.chunks_in(event))
             return self._begin(_AT_A_TIME) or [self._joined()]
         self.results[run] = event
         begun = self._begin(1)
@@ -138,40 +138,42 @@ class Chunked:
     def _begin(self, count: int) -> list[Run]:
         """Take up to `count` further chunks and return their runs."""
         begun = []
-        for session, end_s in islice(self.coming, count):
+        for session, end_s in islice(self.upcoming, count):
             begun.append(Run(session, self))
             self.ends.append(end_s)
         self.runs += begun
         return begun
 
     def _in_order(self) -> list[Run | Event]:
-        """Release the chunks that are done and whose predecessors have been released."""
+        """Deliver the chunks that are done and whose predecessors have been delivered."""
         events: list[Run | Event] = []
-        assert self.known is not None, "the head comes first"
-        while self.count < len(self.runs) and (result := self.results.get(self.runs[self.count])) is not None:
+        assert self.head_result is not None, "the head comes first"
+        while self.n_delivered < len(self.runs) and self.runs[self.n_delivered] in self.results:
+            result = self.results[self.runs[self.n_delivered]]
             fresh = tuple(
                 replace(segment, id=number) for number, segment in enumerate(result.segments, self.n_segments)
             )
             self.n_segments += len(fresh)
-            events.append(Accepted(fresh, self.ends[self.count], self.known.duration))
-            self.count += 1
-        if self.count == len(self.runs):
+            events.append(Accepted(fresh, self.ends[self.n_delivered], self.head_result.duration))
+            self.n_delivered += 1
+        if self.n_delivered == len(self.runs):
             events.append(self._joined())
         return events
 
     def _joined(self) -> Transcription:
-        """Return the transcription of the recording, from the chunks that have been released."""
-        assert self.known is not None, "the head comes first"
-        result = _with_runtime(join(self.known, [self.results[run] for run in self.runs[: self.count]]), self.began)
+        """Return the transcription of the recording, from the chunks that have been delivered."""
+        assert self.head_result is not None, "the head comes first"
+        done = [self.results[run] for run in self.runs[: self.n_delivered]]
+        result = _with_runtime(join(self.head_result, done), self.began)
         self.release()
         return result
 
     def _failed(self, run: Run, error: BaseException) -> BaseException:
-        """End the recording without waiting for its other chunks; the error's `partial` has the released ones."""
-        self.is_over = True
+        """End the recording without waiting for its other chunks; the error's `partial` has the delivered ones."""
+        self.has_failed = True
         for each in self.runs:
             each.is_dropped = True
-        if self.known is None:
+        if self.head_result is None:
             _timed(error, self.began)
         elif isinstance(error, (CancelledError, DecodingError)):
             error.partial = self._partial(error.partial if self._is_next(run) else None)
@@ -180,20 +182,20 @@ class Chunked:
 
     def release(self) -> None:
         # Runs refer to their recording. In a cycle of references, only the garbage collector would free its samples.
-        self.runs, self.results, self.coming = [], {}, iter(())
+        self.runs, self.results, self.upcoming = [], {}, iter(())
 
     def _is_next(self, run: Run) -> bool:
-        return self.count < len(self.runs) and self.runs[self.count] is run
+        return self.n_delivered < len(self.runs) and self.runs[self.n_delivered] is run
 
     def _partial(self, rest: Transcription | None) -> Transcription:
-        """The partial result: the chunks that have been released, and `rest`, the partial result of the next one."""
-        assert self.known is not None, "the head comes first"
-        if self.count < len(self.runs) and rest is not None:
-            self.results[self.runs[self.count]] = rest
-            self.count += 1
-        end_s = self.ends[self.count - 1] if self.count else 0.0
-        known = replace(self.known, skipped=tuple(span for span in self.known.skipped if span.end <= end_s))
-        done = [self.results[run] for run in self.runs[: self.count]]
+        """The partial result: the chunks that have been delivered, and `rest`, the partial result of the next one."""
+        assert self.head_result is not None, "the head comes first"
+        if self.n_delivered < len(self.runs) and rest is not None:
+            self.results[self.runs[self.n_delivered]] = rest
+            self.n_delivered += 1
+        end_s = self.ends[self.n_delivered - 1] if self.n_delivered else 0.0
+        known = replace(self.head_result, skipped=tuple(span for span in self.head_result.skipped if span.end <= end_s))
+        done = [self.results[run] for run in self.runs[: self.n_delivered]]
         return _as_partial(_with_runtime(join(known, done), self.began))
 
 
