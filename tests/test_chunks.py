@@ -127,12 +127,12 @@ def chunked(*ends: float) -> Chunked:
 def started(*ends: float) -> tuple[Chunked, list[Run]]:
     recording = chunked(*ends)
     (head,) = recording.begin()
-    runs = recording.happened(head, HEAD)
+    runs = recording.on_event(head, HEAD)
     return recording, [run for run in runs if isinstance(run, Run)]
 
 
 def tell(recording: Chunked, run: Run, event: Event) -> Sequence[Run | Event]:
-    return recording.happened(run, event)
+    return recording.on_event(run, event)
 
 
 def test_the_chunks_begin_when_the_language_is_known() -> None:
@@ -145,7 +145,7 @@ def test_the_chunks_begin_when_the_language_is_known() -> None:
 def test_a_recording_without_speech_ends_at_once() -> None:
     recording = chunked()
     (head,) = recording.begin()
-    (result,) = recording.happened(head, HEAD)
+    (result,) = recording.on_event(head, HEAD)
     assert isinstance(result, Transcription)
     assert (result.segments, result.language, result.skipped) == ((), "en", HEAD.skipped)
 
@@ -220,7 +220,7 @@ def test_a_session_is_made_when_its_chunk_begins() -> None:
 
     recording = Chunked(nothing(), chunks_in, NEVER)
     (head,) = recording.begin()
-    runs = [run for run in recording.happened(head, HEAD) if isinstance(run, Run)]
+    runs = [run for run in recording.on_event(head, HEAD) if isinstance(run, Run)]
     assert len(made) == len(runs) == 16
     tell(recording, runs[3], part(segment(30, 35, " So.")))
     assert len(made) == 17

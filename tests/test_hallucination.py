@@ -13,11 +13,11 @@ from tests.scripted import GOOD, MULTILINGUAL, SILENT, UNSURE, Run, Said, at, dr
 from whisperlite.audio.mel import Window
 from whisperlite.decoding.asks import Align, Decode
 from whisperlite.results import Skipped, Word
-from whisperlite.transcription.hallucination import Verdict, View, is_anomaly, without_hallucinations
+from whisperlite.transcription.hallucination import FilteredWindow, WindowTimes, is_anomaly, without_hallucinations
 from whisperlite.transcription.segments import Draft
 
 PUNCTUATION = "\"'“¿([{-\"'.。,，!！?？:：”)]}、"
-VIEW = View(start=30.0, end=60.0, content_end=60.0, recording_end=120.0)
+VIEW = WindowTimes(start=30.0, end=60.0, content_end=60.0, recording_end=120.0)
 
 
 def draft(*words: tuple[float, float, float], text: str = " word") -> Draft:
@@ -38,7 +38,9 @@ def made_up(start: float, end: float) -> Draft:
     return said(start, end, probability=0.01)
 
 
-def verdict(*drafts: Draft, view: View = VIEW, threshold: float = 2.0, last_speech_end: float = 29.0) -> Verdict:
+def verdict(
+    *drafts: Draft, view: WindowTimes = VIEW, threshold: float = 2.0, last_speech_end: float = 29.0
+) -> FilteredWindow:
     return without_hallucinations(
         drafts, view, threshold_s=threshold, last_speech_end_s=last_speech_end, punctuation=PUNCTUATION
     )
@@ -84,11 +86,11 @@ def test_punctuation_is_no_word_of_its_own() -> None:
 
 def test_speech_is_kept() -> None:
     drafts = [said(31, 33), said(33, 36), said(50, 59)]
-    assert verdict(*drafts) == Verdict(drafts)
+    assert verdict(*drafts) == FilteredWindow(drafts)
 
 
 def test_silence_before_the_first_made_up_words_is_skipped_and_they_are_heard_again() -> None:
-    assert verdict(made_up(33, 35), said(35, 40)) == Verdict([], 33, (30.0, 33), is_void=True)
+    assert verdict(made_up(33, 35), said(35, 40)) == FilteredWindow([], 33, (30.0, 33), is_void=True)
 
 
 def test_an_empty_segment_before_them_does_not_hide_the_silence() -> None:
@@ -97,32 +99,32 @@ def test_an_empty_segment_before_them_does_not_hide_the_silence() -> None:
 
 @pytest.mark.parametrize("first", [made_up(32, 34), said(33, 35)])
 def test_short_silence_or_good_words_at_the_beginning_are_no_reason_to_begin_again(first: Draft) -> None:
-    assert verdict(first, said(34, 60), last_speech_end=31.0) == Verdict([first, said(34, 60)])
+    assert verdict(first, said(34, 60), last_speech_end=31.0) == FilteredWindow([first, said(34, 60)])
 
 
 def test_made_up_words_amid_silence_are_dropped_with_all_behind_them_which_are_heard_again() -> None:
     before, after = said(31, 35), said(45, 59)
-    assert verdict(before, made_up(40, 41), after) == Verdict([before], 40, (35, 40))
+    assert verdict(before, made_up(40, 41), after) == FilteredWindow([before], 40, (35, 40))
 
 
 def test_made_up_words_amid_speech_are_kept() -> None:
     drafts = [said(31, 39), made_up(40, 41), said(42, 59)]
-    assert verdict(*drafts) == Verdict(drafts)
+    assert verdict(*drafts) == FilteredWindow(drafts)
 
 
 @pytest.mark.parametrize("others", [(said(31, 39), said(45, 59)), (said(31, 36), said(42, 59))])
 def test_silence_on_one_side_is_not_enough(others: tuple[Draft, Draft]) -> None:
     drafts = [others[0], made_up(40, 41), others[1]]
-    assert verdict(*drafts) == Verdict(drafts)
+    assert verdict(*drafts) == FilteredWindow(drafts)
 
 
 def test_made_up_words_before_made_up_words_count_as_silence() -> None:
     before = said(31, 35)
-    assert verdict(before, made_up(40, 41), made_up(41, 59)) == Verdict([before], 40, (35, 40))
+    assert verdict(before, made_up(40, 41), made_up(41, 59)) == FilteredWindow([before], 40, (35, 40))
 
 
 def test_the_silence_of_the_window_before_counts() -> None:
-    assert verdict(made_up(31.5, 33), said(36, 59), last_speech_end=20.0) == Verdict([], 31.5, (30.0, 31.5))
+    assert verdict(made_up(31.5, 33), said(36, 59), last_speech_end=20.0) == FilteredWindow([], 31.5, (30.0, 31.5))
 
 
 def test_words_at_the_edge_of_a_window_count_as_behind_silence() -> None:
@@ -132,45 +134,45 @@ def test_words_at_the_edge_of_a_window_count_as_behind_silence() -> None:
 
 
 def test_words_at_the_end_of_a_window_count_as_before_silence() -> None:
-    view = View(30.0, 60.0, 60.0, 120.0)
+    view = WindowTimes(30.0, 60.0, 60.0, 120.0)
     assert verdict(said(31, 50), made_up(57, 58.5), view=view).next_s == 57
-    view = View(30.0, 60.0, 59.0, 120.0)
+    view = WindowTimes(30.0, 60.0, 59.0, 120.0)
     assert verdict(said(31, 50), made_up(56, 57.5), view=view).next_s is None
 
 
 def test_silence_behind_the_last_words_goes_to_the_end_of_the_content() -> None:
     assert verdict(said(31, 35), made_up(40, 41)).next_s == 40
-    assert verdict(said(31, 35), made_up(40, 41), view=View(30.0, 60.0, 42.0, 120.0)).next_s is None
+    assert verdict(said(31, 35), made_up(40, 41), view=WindowTimes(30.0, 60.0, 42.0, 120.0)).next_s is None
 
 
 def test_an_empty_segment_behind_them_is_not_what_comes_next() -> None:
     drafts = [said(31, 35), made_up(40, 41), draft(), said(42, 59)]
-    assert verdict(*drafts) == Verdict(drafts)
+    assert verdict(*drafts) == FilteredWindow(drafts)
 
 
 def test_words_at_the_beginning_of_the_recording_count_as_behind_silence() -> None:
-    view = View(0.0, 30.0, 30.0, 120.0)
+    view = WindowTimes(0.0, 30.0, 30.0, 120.0)
     found = verdict(made_up(1.9, 2.5), said(10, 29), view=view, last_speech_end=0.0)
-    assert found == Verdict([], 1.9, (0.0, 1.9))
+    assert found == FilteredWindow([], 1.9, (0.0, 1.9))
 
 
 def test_the_window_after_begins_a_second_later_at_least() -> None:
-    assert verdict(made_up(30.2, 31), said(40, 59), last_speech_end=25.0) == Verdict([], 31.0, (30.0, 31.0))
+    assert verdict(made_up(30.2, 31), said(40, 59), last_speech_end=25.0) == FilteredWindow([], 31.0, (30.0, 31.0))
 
 
 def test_near_the_end_of_the_recording_nothing_is_heard_again() -> None:
-    found = verdict(said(31, 35), made_up(57, 58.5), view=View(30.0, 60.0, 59.5, 59.5))
-    assert found == Verdict([said(31, 35)], 59.5, (35, 59.5))
+    found = verdict(said(31, 35), made_up(57, 58.5), view=WindowTimes(30.0, 60.0, 59.5, 59.5))
+    assert found == FilteredWindow([said(31, 35)], 59.5, (35, 59.5))
 
 
 def test_a_higher_threshold_takes_more_silence() -> None:
     drafts = [said(31, 35), made_up(40, 41), said(45, 59)]
-    assert verdict(*drafts, threshold=4.5) == Verdict(drafts)
+    assert verdict(*drafts, threshold=4.5) == FilteredWindow(drafts)
 
 
 def test_a_window_without_words_is_kept() -> None:
-    assert verdict(draft(), draft()) == Verdict([draft(), draft()])
-    assert verdict() == Verdict([])
+    assert verdict(draft(), draft()) == FilteredWindow([draft(), draft()])
+    assert verdict() == FilteredWindow([])
 
 
 # Through a session

@@ -14,7 +14,7 @@ from whisperlite.transcription.languages import (
     HOP_S,
     SPAN_S,
     Beginning,
-    Heard,
+    LanguageEvidence,
     among,
     average,
     beginning_of,
@@ -34,7 +34,7 @@ UNCLEAR = {"en": 0.2, "de": 0.3, "fr": 0.25}
 
 
 def beginning(*found: dict[str, float], **arguments: Any) -> Beginning:
-    return beginning_of([Heard(each) for each in found], **arguments)
+    return beginning_of([LanguageEvidence(each) for each in found], **arguments)
 
 
 def begins(*codes: str, probability: float = 0.98) -> Beginning:
@@ -127,8 +127,8 @@ def test_where_nothing_is_clear_the_likeliest_on_average_is_taken() -> None:
 
 
 def test_what_is_said_of_a_language_where_nobody_speaks_is_said_of_noise() -> None:
-    noise = [Heard(heard("en", 0.9), no_speech=0.8)] * 5
-    speech = [Heard(heard("de"), no_speech=0.1)] * 3
+    noise = [LanguageEvidence(heard("en", 0.9), no_speech=0.8)] * 5
+    speech = [LanguageEvidence(heard("de"), no_speech=0.1)] * 3
     found = beginning_of([*speech, *noise, *speech])
     assert (found.language, found.end_s) == ("de", None)
     assert found.probability == pytest.approx((6 * 0.9 * 0.98 + 5 * 0.2 * 0.05) / (6 * 0.9 + 5 * 0.2))
@@ -137,9 +137,9 @@ def test_what_is_said_of_a_language_where_nobody_speaks_is_said_of_noise() -> No
 
 
 def test_the_whole_of_a_window_decides_only_where_somebody_speaks() -> None:
-    speech = [Heard(heard("de"), no_speech=0.1)] * 3
-    assert beginning_of(speech, whole=Heard(heard("fr", 0.7), no_speech=0.1)) == Beginning("fr", 0.7, None)
-    assert beginning_of(speech, whole=Heard(heard("fr", 0.7), no_speech=0.7)).language == "de"
+    speech = [LanguageEvidence(heard("de"), no_speech=0.1)] * 3
+    assert beginning_of(speech, whole=LanguageEvidence(heard("fr", 0.7), no_speech=0.1)) == Beginning("fr", 0.7, None)
+    assert beginning_of(speech, whole=LanguageEvidence(heard("fr", 0.7), no_speech=0.7)).language == "de"
 
 
 def test_one_span_is_enough_for_a_language() -> None:

@@ -31,6 +31,7 @@ LEVELS = {
     "options": 0,
     "vad_options": 0,
     "results": 0,
+    "transcript_search": 0,
     "errors": 0,
     "languages": 0,
     "batches": 0,

@@ -343,7 +343,7 @@ def test_words_that_are_inside_already_are_left_alone(words: list[float], data: 
 def test_a_segment_is_kept_inside_its_window__correction_9(
     start: float, end: float, not_before: float, kept: tuple[float, float]
 ) -> None:
-    assert Bounds(2000, 20.005).kept_inside(start, end, (1000, 2000), not_before) == kept
+    assert Bounds(2000, 20.005).clamped(start, end, (1000, 2000), not_before) == kept
 
 
 @given(
@@ -357,7 +357,7 @@ def test_whatever_its_times_a_segment_is_inside_the_recording_and_behind_the_one
 ) -> None:
     """Also where that one went on past the end of this window, which a change of language may bring nearer."""
     bounds = Bounds(2000, 20.005)
-    first, last = bounds.kept_inside(start, end, (window[0], max(window[0] + 1, window[1])), not_before)
+    first, last = bounds.clamped(start, end, (window[0], max(window[0] + 1, window[1])), not_before)
     assert not_before <= first <= last <= 20.005
 
 

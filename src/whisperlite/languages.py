@@ -1,7 +1,7 @@
-"""The languages of Whisper: code to English name, in the order of their tokens.
+"""The languages of Whisper: code → English name, in the order of their tokens.
 
-The order is part of the checkpoints: the n-th language has the id `<|startoftranscript|>` + 1 + n. Models of 99
-languages (all before large-v3) have the table without its last row. The table is data of the reference implementation
+Checkpoints depend on the order: language n, counted from 0, has the id of `<|startoftranscript|>` + 1 + n. Models with
+99 languages (all before large-v3) do not have the last row. The table is taken from the reference implementation
 (openai-whisper 20250625, MIT licence).
 """
 
@@ -112,7 +112,7 @@ LANGUAGES: dict[str, str] = {
     "yue": "cantonese",
 }
 
-# Further English names that people use for the same codes.
+# Other English names for these languages.
 ALIASES: dict[str, str] = {
     "burmese": "my",
     "valencian": "ca",
@@ -128,15 +128,15 @@ ALIASES: dict[str, str] = {
     "mandarin": "zh",
 }
 
-# Written without spaces between words.
+# Languages that are written without spaces between words.
 UNSPACED_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
 def language_code(language: str) -> str:
-    """The code of a language given as a code or as an English name, in any case.
+    """Return the code of a language that is given by its code or its English name, in any case.
 
     Raises:
-        LanguageError: Whisper has no such language.
+        LanguageError: Whisper does not know the language.
     """
     wanted = language.strip().lower()
     if wanted in LANGUAGES:

@@ -1,16 +1,15 @@
-"""What a transcription returns: frozen values that pickle, and that go to JSON and back without loss."""
+"""The values that a transcription returns: frozen, picklable, and convertible to JSON and back without loss."""
 
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from whisperlite.errors import OptionError
 from whisperlite.options import Task
+from whisperlite.transcript_search import occurrences
 
 SCHEMA_VERSION = 1
 SkipReason = Literal["no_speech", "vad", "silence", "failed_thresholds", "no_text"]
@@ -18,12 +17,12 @@ SkipReason = Literal["no_speech", "vad", "silence", "failed_thresholds", "no_tex
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word and when it was said.
+    """A word and its time.
 
     Attributes:
         word: the word, with the space before it.
-        start, end: seconds from the beginning of the recording.
-        probability: the average probability of its tokens, 0 to 1.
+        start, end: its time, in seconds from the beginning of the recording.
+        probability: the mean probability of its tokens, 0 to 1.
     """
 
     word: str
@@ -37,20 +36,20 @@ class Segment:
     """A stretch of speech, usually a sentence or a clause.
 
     Attributes:
-        id: its number, 0, 1, 2, … in the order of the recording.
+        id: its number in the recording, counted from 0.
         seek: the start of its window, in frames of 10 ms.
-        start, end: seconds from the beginning of the recording; never past its end.
-        text: the text as decoded, with the space before it; "" if the model produced a segment without words, or
-            without duration, which `Transcription.warnings` says then.
-        tokens: ids of text and timestamps.
+        start, end: its time, in seconds from the beginning of the recording; never after the end of the recording.
+        text: the text as decoded, with the space before it. "" if the model produced a segment without words or
+            without duration; `Transcription.warnings` then quotes a text without duration.
+        tokens: the token ids of its text and timestamps.
         temperature: the temperature of the accepted attempt.
-        avg_logprob: the average log probability of the window's tokens, including the end token.
-        compression_ratio: the zlib compression ratio of the window's text.
-        no_speech_prob: the probability that its window holds no speech, 0 to 1.
-        truncated: whether the window's output was cut at the token limit within this segment: words may be missing.
-        language: the code of the language that it was decoded in; with `multilingual=True` the detected one.
-        words: with `word_timestamps=True` its words, in order and inside the segment; joined they are its text, except
-            for a word that reaches into the next segment. None if they were not asked for.
+        avg_logprob: the mean log probability of the tokens of its window, including the end token.
+        compression_ratio: the zlib compression ratio of the text of its window.
+        no_speech_prob: the probability that its window contains no speech, 0 to 1.
+        truncated: whether the output was cut at the token limit within this segment, so that words may be missing.
+        language: the code of the language that it was decoded in; with `multilingual=True` the detected language.
+        words: its words, in order and within its time, with `word_timestamps=True`; otherwise None. Joined, they give
+            the text, except that a word across two segments belongs entirely to the first.
     """
 
     id: int
@@ -70,14 +69,15 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A span of the recording that was passed over: it has no text.
+    """A span of the recording that has no text.
 
     Attributes:
-        start, end: seconds from the beginning of the recording.
-        reason: why there is no text. "no_speech": the model took the window for silence. "vad": voice activity
-            detection found no speech. "silence": the span lies around words that were dropped as made up, or after the
-            last word (`hallucination_silence_threshold`). "failed_thresholds": no attempt at the window passed, and the
-            best one has no text. "no_text": the model produced no text, or `max_new_tokens` left it no room.
+        start, end: the span, in seconds from the beginning of the recording.
+        reason: why it has no text. "no_speech": the model found the window silent. "vad": voice activity detection
+            found no speech. "silence": the span surrounds words that were dropped as hallucinated, or follows the last
+            word (`hallucination_silence_threshold`). "failed_thresholds": every attempt at the window failed a
+            threshold, and the best one has no text. "no_text": the model produced no text, or `max_new_tokens` left no
+            room for it.
     """
 
     start: float
@@ -92,12 +92,12 @@ class Attempt:
     Attributes:
         seek: the start of the window, in frames of 10 ms.
         temperature: the temperature it was decoded at.
-        avg_logprob, compression_ratio, no_speech_prob: the values that the thresholds were compared with; None if the
-            value is not finite.
-        failed: names of the thresholds that it failed, "not_finite" if its probabilities were not finite; empty if it
-            passed. A window taken for silence passes.
-        accepted: whether this attempt decided the window: by its tokens, or because it was taken for silence. If every
-            attempt failed, the best one is accepted.
+        avg_logprob, compression_ratio, no_speech_prob: the values that the thresholds were compared with; None for a
+            value that is not finite.
+        failed: the names of the thresholds that it failed, and "not_finite" if its probabilities were not finite;
+            empty if it passed. An attempt that finds the window silent passes.
+        accepted: whether this attempt determined the result: its tokens were used, or it found the window silent. If
+            every attempt failed, the best one is accepted.
     """
 
     seek: int
@@ -111,16 +111,18 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a transcription cost.
+    """The tokens and the time that a transcription took.
 
     Attributes:
         tokens_input: the number of prompt tokens that the decoder read (previous text, start, language and task
-            tokens), summed over all attempts, once a window however many beams; a language detection reads one.
-        tokens_generated: the number of tokens in the sequence that each attempt returned, with timestamps and without
-            the end token, summed over all attempts, including those that failed.
-        runtime_ms: the wall-clock time from the recording, read and prepared, to the result. In a pool this includes
-            waiting for slots and the steps of other recordings; with `iter_segments`, the caller's own time.
-        audio_ms: the length of the recording.
+            tokens), summed over all attempts. The prompt of an attempt counts once, however many beams there are; each
+            detection of a language reads one token.
+        tokens_generated: the number of tokens that each attempt returned, with timestamps but without the end token,
+            summed over all attempts, including those that failed.
+        runtime_ms: the wall-clock time in milliseconds from when the audio had been read and prepared to the result.
+            In a pool, this includes waiting for slots and the steps of other recordings; with `iter_segments`, it
+            includes the caller's own time.
+        audio_ms: the length of the recording, in milliseconds.
     """
 
     tokens_input: int
@@ -131,12 +133,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class LanguageDetection:
-    """Which language is spoken, as `Whisper.detect_language` says it.
+    """The language spoken in a recording, as returned by `Whisper.detect_language`.
 
     Attributes:
         language: the code of the most probable language.
         probability: its probability, 0 to 1.
-        probabilities: code → probability of every language of the model; they sum to 1.
+        probabilities: language code → probability, for every language of the model; they sum to 1.
     """
 
     language: str
@@ -149,12 +151,13 @@ class ModelInfo:
     """A model that can be loaded by its name.
 
     Attributes:
-        name: the name that `load_model` takes.
+        name: the name to pass to `load_model`.
         repository: its repository on the Hugging Face Hub.
         parameters: the number of parameters, in millions; None if it is not an official model.
-        is_embedded: whether an installed package has its weights.
-        path: where it is on this machine (load it by its name); None if it would have to be downloaded.
-        size_bytes: the size of the files there; None if there are none.
+        is_embedded: whether an installed package contains its weights.
+        path: its location on this machine, for information (load the model by its name); None if it would have to be
+            downloaded.
+        size_bytes: the size of its files there; None if there are none.
     """
 
     name: str
@@ -167,12 +170,12 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A place where something is said.
+    """An occurrence of a phrase in a transcript.
 
     Attributes:
-        start, end: seconds from the beginning of the recording: the start of the first word of the match and the end
-            of the last; of the segments if there are no words.
-        text: the text of these words or segments, as the transcript has it.
+        start, end: the start of its first word and the end of its last one, in seconds from the beginning of the
+            recording; without word timestamps, those of its segments.
+        text: the text of these words or segments, as in the transcript.
     """
 
     start: float
@@ -186,18 +189,18 @@ class Transcription:
 
     Attributes:
         text: the whole text.
-        segments: its segments, in the order of the recording.
-        language: the code of the spoken language, as given or detected; with `multilingual=True` the language of most
+        segments: the segments, in the order of the recording.
+        language: the code of the spoken language, as given or detected; with `multilingual=True`, the language of most
             of the speech. "" only in the partial result of a call that was stopped before the language was known.
         language_probability: the probability of the detected language, 0 to 1; None if the language was given.
         duration: the length of the recording, in seconds.
         task: "transcribe" or "translate".
-        model: the name or path that the model was loaded by.
-        usage: the number of tokens and the time it took.
-        warnings: what the user should know: damaged audio, options that this model cannot follow.
-        skipped: the spans that have no segment, and why.
+        model: the name or path by which the model was loaded.
+        usage: the number of tokens and the time that the transcription took.
+        warnings: problems that the user should know of, such as damaged audio or options that the model cannot follow.
+        skipped: the spans without text, and the reasons.
         attempts: every decoding of every window, in order.
-        schema_version: the version of this structure and its JSON form.
+        schema_version: the version of this structure and of its JSON form.
     """
 
     text: str
@@ -219,41 +222,46 @@ class Transcription:
         return tuple(word for segment in self.segments for word in segment.words or ())
 
     def find(self, text: str) -> tuple[Match, ...]:
-        """Where something is said: `player.seek(result.find("thank you")[0].start)`.
+        """Find where a phrase is said: `player.seek(result.find("thank you")[0].start)`.
 
-        A phrase may span several words and segments, and may begin or end within a word. Case and the width of spaces
-        make no difference. Punctuation counts only if `text` has some: "well I see" is found in "Well, I see", "C++"
-        is not found in "C".
+        A phrase may span several words and segments, and may begin or end within a word. Case and the amount of
+        whitespace do not matter. Punctuation matters only if `text` contains some: "well I see" is found in "Well, I
+        see", but "C++" is not found in "C".
 
         Args:
-            text: the words to look for; if it is empty or blank, nothing is found.
+            text: the phrase to look for; if it is empty or blank, nothing is found.
 
         Returns:
-            The places in order, without overlaps. They are as exact as the transcript: words if there are words
-            (`word_timestamps=True`), else whole segments.
+            The occurrences, in order and without overlaps. Their times are as precise as the transcript: those of words
+            with `word_timestamps=True`, otherwise those of whole segments.
 
         Raises:
-            OptionError: what to look for is no text.
+            OptionError: `text` is not a string.
         """
         if not isinstance(text, str):
             raise OptionError(f"find looks for text, and got {text!r}: give a string.", option="text")
-        return tuple(_matches(text, [piece for segment in self.segments for piece in _pieces(segment)]))
+        pieces = [piece for segment in self.segments for piece in segment.words or (segment,)]
+        texts = [piece.word if isinstance(piece, Word) else piece.text for piece in pieces]
+        return tuple(
+            Match(pieces[first].start, pieces[last].end, "".join(texts[first : last + 1]).strip())
+            for first, last in occurrences(text, texts)
+        )
 
     def slice(self, start: float, end: float = math.inf) -> Transcription:
-        """The transcription of a part of the recording.
+        """Return the transcription of a part of the recording.
 
-        Everything keeps its time and its id. A segment with words keeps those that begin in the part, so adjacent
-        parts share no word and lose none. If that leaves out some of its words, its text, start and end are those of
-        the rest, and its `tokens`, which cannot be divided, are (). A segment without words is kept whole if it
-        overlaps the part, and so are skipped spans and the attempts at a window. All other fields still describe the
+        Times and ids are unchanged. A segment with words keeps the words that begin within the part, so that adjacent
+        parts neither share nor lose a word. If some of its words are left out, its text, start and end are those of the
+        remaining ones, and its `tokens`, which cannot be divided, become (). A segment without words is kept whole if
+        it overlaps the part, and so are skipped spans and the attempts at a window. All other fields still describe the
         whole recording.
 
         Args:
-            start: seconds from the beginning of the recording.
-            end: seconds; what begins there is no longer in the part.
+            start: the start of the part, in seconds from the beginning of the recording.
+            end: its end, in seconds, exclusive: words that begin at this time are not included.
 
         Raises:
-            OptionError: a time is negative or not a number, or start is after end.
+            OptionError: a time is negative or not a number, or `start` is greater than `end`.
         """
         try:
             is_part = bool(0 <= start <= end)  # NaN compares false
@@ -262,7 +270,7 @@ class Transcription:
         if not is_part:
             raise OptionError(f"slice({start!r}, {end!r}) is not a part of a recording: it takes 0 <= start <= end.")
         segments = tuple(part for segment in self.segments for part in _within(segment, start, end))
-        # A window, whose `seek` counts frames of 10 ms, goes on to where the next one begins.
+        # A window lasts until the next one begins; `seek` counts frames of 10 ms.
         seeks = sorted({attempt.seek for attempt in self.attempts})
         window_ends = dict(zip(seeks, [*(seek / 100 for seek in seeks[1:]), self.duration], strict=False))
         return replace(
@@ -276,10 +284,10 @@ class Transcription:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Dicts, lists, numbers and strings, ready for JSON.
+        """Return the transcription as dicts, lists, numbers and strings, ready for JSON.
 
-        It has all keys of the dict that openai-whisper's `transcribe` returns, with the same meaning; as there,
-        a segment has "words" only if words were asked for.
+        The dict has all keys of the dict that openai-whisper's `transcribe` returns, with the same meaning. As there, a
+        segment has "words" only if word timestamps were asked for.
         """
         plain: dict[str, Any] = _plain(self)
         for segment in plain["segments"]:
@@ -289,10 +297,12 @@ class Transcription:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Transcription:
-        """The inverse of `to_dict`. Keys that this release does not know, from a later one, are left out.
+        """Return the transcription that `to_dict` turned into `data`.
+
+        Keys that are unknown to this release, as from a later one, are ignored.
 
         Raises:
-            ValueError: the dict has another schema version, or is not the dict of a Transcription.
+            ValueError: `data` has another schema version, or is not the dict of a Transcription.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"This is not the dict of a Transcription, but a {type(data).__name__}.")
@@ -326,7 +336,7 @@ _T = TypeVar("_T")
 
 
 def _made(kind: type[_T], data: Mapping[str, Any], **inner: Any) -> _T:
-    """A dataclass from the keys of a mapping that are its fields."""
+    """Make a dataclass from a mapping; keys that are not its fields are ignored, and `inner` takes precedence."""
     names = {definition.name for definition in fields(kind)}  # type: ignore[arg-type]
     return kind(**{**{name: value for name, value in data.items() if name in names}, **inner})
 
@@ -337,58 +347,11 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-# Finding and cutting
-
-
-def _pieces(segment: Segment) -> list[Match]:
-    """The smallest parts that have a time of their own."""
-    if segment.words:
-        return [Match(word.start, word.end, word.word) for word in segment.words]
-    return [Match(segment.start, segment.end, segment.text)]
-
-
-_APOSTROPHES = "'’ʼ＇"
-_ONE_APOSTROPHE = dict.fromkeys(map(ord, _APOSTROPHES), "'")
-
-
-def _matches(text: str, pieces: Sequence[Match]) -> Iterator[Match]:
-    with_signs = any(_is_sign(letter) and letter not in _APOSTROPHES for letter in text)
-    wanted = " ".join(_folded(text, with_signs).split())
-    if not wanted:
-        return
-    letters: list[str] = []
-    owners: list[int] = []  # of each letter the piece that it is of
-    for index, piece in enumerate(pieces):
-        for letter in _folded(piece.text, with_signs):
-            if letter != " " or letters[-1:] != [" "]:
-                letters.append(letter)
-                owners.append(index)
-    for found in re.finditer(re.escape(wanted), "".join(letters)):
-        said = pieces[owners[found.start()] : owners[found.end() - 1] + 1]
-        yield Match(said[0].start, said[-1].end, "".join(piece.text for piece in said).strip())
-
-
-def _folded(text: str, with_signs: bool) -> str:
-    """What is compared: every space is " ", and so is a dash where signs do not count."""
-    return "".join(
-        " " if letter.isspace() or (_is_dash(letter) and not with_signs) else letter
-        for letter in unicodedata.normalize("NFC", text).casefold().translate(_ONE_APOSTROPHE)
-        if with_signs or _is_dash(letter) or not _is_sign(letter)
-    )
-
-
-def _is_dash(letter: str) -> bool:
-    """What stands between two words: "ill-disposed", "yes—no", "and/or"."""
-    return unicodedata.category(letter) == "Pd" or letter in "/…"
-
-
-def _is_sign(letter: str) -> bool:
-    """Punctuation or a symbol; accents and vowel signs are none."""
-    return unicodedata.category(letter)[0] in "PS"
+# Slices
 
 
 def _within(segment: Segment, start: float, end: float) -> Iterator[Segment]:
-    """What of it belongs to the part, if anything does."""
+    """The segment, or what is left of it in the part from `start` to `end`; nothing if it is not in the part."""
     if not segment.words:
         if _overlap(segment.start, segment.end, start, end):
             yield segment
@@ -408,5 +371,5 @@ def _within(segment: Segment, start: float, end: float) -> Iterator[Segment]:
 
 
 def _overlap(first: float, last: float, start: float, end: float) -> bool:
-    """[first, last), which may be a single moment, and [start, end) have a time in common."""
+    """Whether [first, last), or the moment `first` if they are equal, overlaps [start, end)."""
     return first < end and (last > start or first >= start) and start < end

@@ -293,7 +293,7 @@ class Crew:
             self._engine = self._model._engine(slots=self.slots, cpu_threads=self._engine.cpu_threads)
         broken, self._decoding = self._decoding, {}
         for recording, job in broken.items():
-            recording.let_go()
+            recording.release()
             self._make_room()
             self._end(job, error if failure is None else again(failure))
 

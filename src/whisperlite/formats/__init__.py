@@ -1,4 +1,4 @@
-"""A `Transcription` → the text of a file.
+"""A `Transcription` → the text of a file in one of several formats.
 
 from whisperlite.formats import render
 Path("talk.srt").write_text(render(result, "srt", max_line_width=42, max_line_count=2), encoding="utf-8")
@@ -25,12 +25,12 @@ __all__ = ["WRITERS", "SubtitleOptions", "Writer", "refuse_inapplicable", "rende
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """How a format is written.
+    """The writer of a format.
 
     Attributes:
-        write: a transcription and options → the text of the file. It never fails, and passes over what its format
-            cannot show.
-        options: names of the options that the format can follow.
+        write: a transcription and options → the text of the file. It never fails, and leaves out what the format cannot
+            represent.
+        options: the names of the options that the format supports.
     """
 
     write: Callable[[Transcription, SubtitleOptions], str]
@@ -49,7 +49,7 @@ WRITERS: Mapping[str, Writer] = MappingProxyType(
         "lrc": Writer(to_lrc, frozenset({"highlight_words"})),
     }
 )
-"""Name of the format, which is also the file's ending → what writes it."""
+"""Name of a format, which is also the extension of its files → its writer."""
 
 
 def render(
@@ -63,17 +63,17 @@ def render(
     break_at_sentences: bool = False,
     max_cue_duration: float | None = None,
 ) -> str:
-    """The text of a file of that format; write it as UTF-8.
+    """Return a transcription as the text of a file, to be written as UTF-8.
 
     Args:
-        transcription: what `transcribe` returned; with `word_timestamps=True` for the options below.
+        transcription: the result of `transcribe`; the options below need it to be made with `word_timestamps=True`.
         format: "txt", "json", "srt", "vtt", "tsv" or "lrc".
         highlight_words, max_line_width, max_line_count, max_words_per_line, break_at_sentences, max_cue_duration: see
             `SubtitleOptions`.
 
     Raises:
-        OptionError: an unknown format, or an option that is wrong, that the format cannot follow, or that needs words
-            of a transcription that was made without, or what is no transcription.
+        OptionError: `transcription` is not a Transcription; the format is unknown; or an option has a wrong value, is
+            not supported by the format, or needs word timestamps that the transcription does not have.
     """
     if not isinstance(transcription, Transcription):
         raise OptionError(
@@ -100,10 +100,10 @@ def render(
 
 
 def refuse_inapplicable(options: SubtitleOptions, formats: Iterable[str]) -> None:
-    """An option that none of these formats can follow is refused, not ignored.
+    """Refuse an option that none of these formats supports, rather than ignore it.
 
     Raises:
-        OptionError: there is one.
+        OptionError: an option is not supported.
     """
     names = list(formats)
     followed = frozenset[str]().union(*(WRITERS[name].options for name in names))
@@ -114,7 +114,7 @@ def refuse_inapplicable(options: SubtitleOptions, formats: Iterable[str]) -> Non
 
 
 def _lacks_words(transcription: Transcription) -> bool:
-    """There is text, and no words were made of any of it."""
+    """Whether there is text, but no segment has word timestamps."""
     segments = transcription.segments
     return any(segment.text.strip() for segment in segments) and all(segment.words is None for segment in segments)
 

@@ -1,8 +1,8 @@
-"""A transcription → the cues of its subtitles: when to show which text.
+"""A transcription → the cues of its subtitles: which text to show, and when.
 
-Reference: `SubtitlesWriter.iterate_result`, whose output this gives where it is not said otherwise. Differs: each
-segment decides by itself whether it has words, where there the first one decides for all (correction 7); what has no
-text makes no cue, with words and without.
+Reference: `SubtitlesWriter.iterate_result`; the output is the same except where noted. Differs: each segment decides
+for itself whether it has words, while in the reference the first one decides for all (correction 7); a segment without
+text makes no cue, with or without words.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from whisperlite.formats.subtitle_options import SubtitleOptions
 from whisperlite.formats.timestamps import to_milliseconds
 from whisperlite.results import Segment, Transcription, Word
 
-# A longer time between the beginnings of two words is a pause, where cues are made without regard to segments.
+# If cues ignore segments, a longer time between the starts of two words is a pause.
 _PAUSE_S = 3.0
-# The reference's stand-ins for "no limit".
+# The reference's values for "no limit".
 _MAX_LINE_WIDTH = 1000
 _MAX_WORDS_PER_LINE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A text and when to show it.
+    """A text, and when to show it.
 
     Attributes:
         start, end: seconds from the beginning of the recording.
@@ -38,11 +38,11 @@ class Cue:
 
 
 Escape = Callable[[str], str]
-"""What is written for a text that stands in a file."""
+"""Text → the same text as the file format writes it, with special characters escaped."""
 
 
 def cues(transcription: Transcription, options: SubtitleOptions, escape: Escape = str) -> Iterator[Cue]:
-    """The cues in order: of a segment's words, or of the whole segment if its words were not looked for."""
+    """Yield the cues in order, made from the words of a segment, or from the whole segment if it has no words."""
     for run in _runs(transcription.segments, options):
         if isinstance(run, Segment):
             [text] = _texts([run.text], escape)
@@ -55,10 +55,10 @@ def cues(transcription: Transcription, options: SubtitleOptions, escape: Escape 
 
 
 def _runs(segments: Sequence[Segment], options: SubtitleOptions) -> Iterator[Sequence[Word] | Segment]:
-    """What is laid out by itself: words that belong together, or a segment whose words were not looked for.
+    """Yield what is laid out independently: a run of words, or a segment without word timestamps.
 
-    A segment whose words were looked for and that has none, though it has a text, is not shown: a word across two
-    segments belongs to one of them (correction 26), with the whole of its text.
+    A segment with text but with `words=()` is not shown: its text is the rest of a word that belongs, whole, to the
+    segment before (correction 26).
     """
     flows = options.max_line_count is not None or options.break_at_sentences
     over_segments: list[Word] = []
@@ -97,10 +97,10 @@ def _fits(words: Sequence[Word], options: SubtitleOptions) -> bool:
 
 
 def _laid_out(words: Sequence[Word], options: SubtitleOptions) -> Iterator[list[Word]]:
-    """Cut a run into cues and lines: a word that begins one loses the space around it, "\\n" goes before a new line."""
+    """Divide a run into cues and lines: the first word of a line is stripped, and "\\n" precedes a further line."""
     width, max_lines = options.max_line_width or _MAX_LINE_WIDTH, options.max_line_count
     cue: list[Word] = []
-    lines, length = 1, 0  # of the cue; of its last line
+    lines, length = 1, 0  # the number of lines in the cue; the length of the last one
     for word in words:
         is_after_pause = max_lines is not None and bool(cue) and word.start - cue[-1].start > _PAUSE_S
         if 0 < length <= width - len(word.word) and not is_after_pause:
@@ -121,7 +121,7 @@ def _laid_out(words: Sequence[Word], options: SubtitleOptions) -> Iterator[list[
 
 
 def _highlighted(words: Sequence[Word], texts: Sequence[str]) -> Iterator[Cue]:
-    """A cue for each word, which it underlines, and one for each pause between two of them."""
+    """Yield a cue for each word, with that word underlined, and one for each pause between two words."""
     shown_until = words[0].start
     for index, word in enumerate(words):
         # Differs: where words overlap, the reference writes a cue that ends before it begins.
@@ -145,9 +145,9 @@ def _texts(texts: Sequence[str], escape: Escape) -> list[str]:
 
 
 def _without_arrows(texts: Sequence[str]) -> list[str]:
-    """Make every "-->", which divides the times of a cue, an "->", also where it runs over several of the texts.
+    """Replace every "-->", which separates the times of a cue, with "->", even if it spans several of the texts.
 
-    Differs: with words the reference leaves it as it is (correction 17), and "--->" becomes "-->" there.
+    Differs: with words, the reference leaves it unchanged (correction 17), and it turns "--->" into "-->".
     """
     joined = "".join(texts)
     dropped = {place for match in re.finditer("-+(?=->)", joined) for place in range(*match.span())}
@@ -160,5 +160,5 @@ def _without_arrows(texts: Sequence[str]) -> list[str]:
 
 
 def _one_block(text: str) -> str:
-    """Without blank lines, which end a cue. Differs: the reference leaves them in."""
+    """The text without blank lines, which would end the cue. Differs: the reference keeps them."""
     return "\n".join(line for line in re.split(r"\r\n|\r|\n", text) if line.strip())

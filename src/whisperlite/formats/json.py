@@ -1,4 +1,4 @@
-"""A transcription as JSON: `Transcription.to_dict`, in UTF-8 with every character as it is."""
+"""A transcription as JSON: `Transcription.to_dict`, without escaping characters beyond ASCII."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from whisperlite.results import Transcription
 
 
 def to_json(transcription: Transcription) -> str:
-    """One JSON object and a line end; `json.loads` and `Transcription.from_dict` give the transcription back."""
+    """Return a JSON object and a newline; `json.loads` and `Transcription.from_dict` restore the transcription."""
     return json.dumps(transcription.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""A transcription as LRC, the format of song lyrics; openai-whisper does not write it."""
+"""A transcription as LRC, the format of song lyrics, which openai-whisper does not write."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from whisperlite.results import Segment, Transcription, Word
 
 
 def to_lrc(transcription: Transcription, options: SubtitleOptions) -> str:
-    """`[mm:ss.xx]text`, one line a segment; minutes go on behind 59, and an empty line clears the display.
+    """Return a line `[mm:ss.xx]text` for each segment. Minutes continue after 59; an empty line clears the display.
 
-    With `highlight_words` each word has its time too, `<mm:ss.xx>word`, as in the enhanced format.
+    With `highlight_words`, each word has its own time, `<mm:ss.xx>word`, as in the enhanced format.
     """
     return "".join(
         _line(segment, options.highlight_words)
         for segment in transcription.segments
-        # With a text and no words it is a part of a word that its neighbour shows (see `cues`).
+        # A segment with text but without words is part of a word that another segment shows (see `_runs` in cues.py).
         if not (options.highlight_words and segment.words == () and segment.text.strip())
     )
 

@@ -9,7 +9,7 @@ from whisperlite.results import Transcription
 
 
 def to_srt(transcription: Transcription, options: SubtitleOptions) -> str:
-    """Numbered cues, as openai-whisper writes its `.srt` files."""
+    """Return numbered cues, as in openai-whisper's `.srt` files."""
     return "".join(
         f"{number}\n{_clock(cue.start)} --> {_clock(cue.end)}\n{cue.text}\n\n"
         for number, cue in enumerate(cues(transcription, options), start=1)

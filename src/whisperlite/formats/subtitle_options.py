@@ -1,4 +1,4 @@
-"""The options of the subtitle formats, once: name, type, default, check and help; flags are made from them."""
+"""The options of the subtitle formats: name, type, default, check and help, from which flags are made."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ _COUNT = optional(integer(1))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubtitleOptions:
-    """How words become subtitles; all of it needs the times of words.
+    """Options for laying out words as subtitles. All of them need word timestamps.
 
-    The first four have the names and meanings of openai-whisper.
+    The first four have the names and meanings that openai-whisper gives them; it does not have the others.
 
     Attributes:
-        highlight_words: mark each word while it is said: underlined in srt and vtt, with a time of its own in lrc.
-        max_line_width: longest line, in characters; a longer word has a line of its own.
-        max_line_count: most lines of a cue. With it words go on from one segment to the next, and a pause of more than
-            3 s between the beginnings of two words begins a new cue; without it a segment is one cue of many lines.
-        max_words_per_line: most words of a cue.
-        break_at_sentences: cues follow sentences, not segments. A sentence that is too long for the other options is
-            halved, after a clause if there is one near the middle; one of less than 1 s goes with the next.
-        max_cue_duration: longest time that a cue is shown, in seconds; a longer word has a cue of its own.
+        highlight_words: mark each word while it is spoken: underlined in srt and vtt, with its own time in lrc.
+        max_line_width: the maximum length of a line, in characters; a longer word gets its own line.
+        max_line_count: the maximum number of lines in a cue. If it is set, cues can span segments, and more than 3 s
+            between the starts of two words begin a new cue; if not, each segment is one cue of any number of lines.
+        max_words_per_line: the maximum number of words in a cue.
+        break_at_sentences: cues follow sentences instead of segments. A sentence that is too long for the other options
+            is halved, after a clause if one ends near the middle; a sentence of less than 1 s shares a cue with the
+            next one.
+        max_cue_duration: the maximum duration of a cue, in seconds; a longer word gets its own cue.
 
     Raises:
-        OptionError: a value of a wrong type or range; max_line_count without max_line_width; max_words_per_line
-            together with both of them; max_cue_duration without break_at_sentences. The reference accepts what
-            concerns its options, and ignores the one that cannot apply.
+        OptionError: a value has a wrong type or is out of range; max_line_count is given without max_line_width;
+            max_words_per_line is given together with both; or max_cue_duration is given without break_at_sentences.
+            The reference accepts such combinations of its own options and ignores the one that cannot apply.
     """
 
     highlight_words: bool = option(
@@ -71,6 +72,6 @@ class SubtitleOptions:
 
     @property
     def given(self) -> dict[str, bool | float]:
-        """Name → value of the options that ask for something."""
+        """Name → value of the options that differ from their defaults."""
         values = {definition.name: getattr(self, definition.name) for definition in fields(self)}
         return {name: value for name, value in values.items() if value not in (None, False)}

@@ -1,15 +1,15 @@
-"""Seconds → the clock times of the formats."""
+"""Seconds → clock times, as the formats write them."""
 
 from __future__ import annotations
 
 
 def timestamp(seconds: float, *, always_hours: bool = False, decimal: str = ".") -> str:
-    """`MM:SS.mmm`, from an hour on `HH:MM:SS.mmm`.
+    """Return a time as `MM:SS.mmm`, or as `HH:MM:SS.mmm` from one hour on.
 
     Args:
-        seconds: from the beginning of the recording; what is before it becomes its beginning.
-        always_hours: write `00:` for the first hour too.
-        decimal: between seconds and milliseconds.
+        seconds: from the beginning of the recording; negative times become 0.
+        always_hours: write the hours in the first hour too, as `00:`.
+        decimal: the sign between seconds and milliseconds.
     """
     minutes, milliseconds = divmod(to_milliseconds(seconds), 60_000)
     hours, minutes = divmod(minutes, 60)
@@ -18,5 +18,5 @@ def timestamp(seconds: float, *, always_hours: bool = False, decimal: str = ".")
 
 
 def to_milliseconds(seconds: float) -> int:
-    """The nearest millisecond, 0 for what is before the recording."""
+    """Round to the nearest millisecond; negative times become 0."""
     return round(max(seconds, 0.0) * 1000)

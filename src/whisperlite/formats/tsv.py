@@ -1,4 +1,4 @@
-"""A transcription as a table: start and end in milliseconds, and the text."""
+"""A transcription as a table with the start and end of each segment in milliseconds and its text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from whisperlite.results import Segment, Transcription
 
 
 def to_tsv(transcription: Transcription) -> str:
-    """A line a segment, divided by tabs, as openai-whisper writes its `.tsv` files."""
+    """Return a header and a line for each segment, separated by tabs, as in openai-whisper's `.tsv` files."""
     return "start\tend\ttext\n" + "".join(map(_row, transcription.segments))
 
 
 def _row(segment: Segment) -> str:
-    # Differs: a line break within a text, which the reference leaves, would make two rows of one.
+    # Differs: the reference keeps line breaks in a text, which make two rows of one.
     text = re.sub(r"\r\n|[\t\r\n]", " ", segment.text.strip())
     return f"{to_milliseconds(segment.start)}\t{to_milliseconds(segment.end)}\t{text}\n"

@@ -9,9 +9,10 @@ from whisperlite.results import Transcription
 
 
 def to_vtt(transcription: Transcription, options: SubtitleOptions) -> str:
-    """A header and cues, as openai-whisper writes its `.vtt` files.
+    """Return a header and cues, as in openai-whisper's `.vtt` files.
 
-    Differs: what would begin a tag or the name of a character is escaped, as the standard asks (correction 17).
+    Differs: `&` and `<`, which would begin a character reference or a tag, are escaped, as the standard requires
+    (correction 17).
     """
     blocks = (
         f"{timestamp(cue.start)} --> {timestamp(cue.end)}\n{cue.text}\n\n"

@@ -1,4 +1,4 @@
-"""What lies inside a recording: which parts are transcribed, and times that keep within it."""
+"""The bounds of a recording: which parts are transcribed, and times clamped to lie within it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Clip = tuple[int, int]
 
 
 def _frames(seconds: float) -> float:
-    """Whole ones for what was made from whole ones: 1.1 · 100 is a little more than 110."""
+    """Seconds as frames, without rounding errors: 1.1 · 100 is a little more than 110."""
     return round(seconds * FRAMES_PER_SECOND, 6)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of one recording.
+    """The length of a recording.
 
     Attributes:
-        content_frames: whole frames of 10 ms.
-        duration: seconds; the last frame begins up to 10 ms before.
+        content_frames: in whole frames of 10 ms.
+        duration: in seconds; the last frame begins up to 10 ms before the end.
     """
 
     content_frames: int
@@ -33,23 +33,27 @@ class Bounds:
     def clips(
         self, asked: Sequence[tuple[float, float | None]], speech: Sequence[tuple[float, float]] | None
     ) -> tuple[list[Clip], list[str], list[Skipped]]:
-        """The parts to transcribe as (first, end) in frames, warnings of what was cut, and what has no speech.
+        """Return the parts to transcribe.
 
         Args:
-            asked: (start, end) in seconds; an end of None is that of the recording (correction 1).
-            speech: (start, end) in seconds where there is speech; None: everywhere.
+            asked: the clips that were asked for, (start, end) in seconds; an end of None is that of the recording. They
+                are cut to the recording (correction 1).
+            speech: the spans of speech, (start, end) in seconds; None for the whole recording.
+
+        Returns:
+            The parts, (first, end) in frames; warnings about clips that were cut; and the spans without speech.
         """
         clips, warnings = self._inside(asked)
         if speech is None:
             return clips, warnings, []
-        heard = [
+        spans = [
             (math.floor(_frames(start)), min(math.ceil(_frames(end)), self.content_frames)) for start, end in speech
         ]
         spoken, silent = [], []
         for first, end in clips:
             at = first
-            for a, b in heard:
-                begin, stop = max(at, a), min(end, b)  # touching spans share a frame, which is heard once
+            for a, b in spans:
+                begin, stop = max(at, a), min(end, b)  # adjacent spans share a frame, which is transcribed once
                 if begin < stop:
                     silent += [(at, begin)] if begin > at else []
                     spoken.append((begin, stop))
@@ -70,30 +74,36 @@ class Bounds:
         return clips, warnings
 
     def _frame(self, seconds: float) -> int:
-        """The nearest frame; of times behind the recording one that is behind it too."""
+        """The nearest frame; for a time after the recording, some frame after it."""
         return round(min(seconds, self.duration + 1.0) * FRAMES_PER_SECOND)
 
     def seconds(self, first: int, end: int) -> tuple[float, float]:
-        """Frames as seconds; what ends with the last frame ends with the recording."""
+        """A span of frames in seconds; if it ends with the last frame, it ends with the recording."""
         return first / FRAMES_PER_SECOND, self.duration if end >= self.content_frames else end / FRAMES_PER_SECOND
 
-    def kept_inside(self, start: float, end: float, window: Clip, not_before: float) -> tuple[float, float]:
-        """Times of a segment, inside its window and not before the end of the segment before it (correction 9).
+    def clamped(self, start: float, end: float, window: Clip, not_before: float) -> tuple[float, float]:
+        """Clamp the times of a segment to its window and to the end of the segment before it (correction 9).
 
-        Clamped on output only, where no decision depends on them. Answers without timestamps need it too: nothing keeps
-        the model from producing some out of order.
+        This is done on output only, when no decision depends on the times any more. It also covers answers with
+        `without_timestamps`, since nothing prevents the model from producing timestamps out of order there.
+
+        Args:
+            start, end: the times of the segment, in seconds.
+            window: (first, end) in frames.
+            not_before: the end of the segment before, in seconds.
         """
         opens, latest = self.seconds(*window)
-        latest = max(latest, not_before)  # the segment before may have ended behind a change of language
+        latest = max(latest, not_before)  # the segment before may have ended after a change of language
         first = min(max(round(start, 3), opens, not_before), latest)
         return first, min(max(round(end, 3), first), latest)
 
 
-def holding_their_words(drafts: Sequence[Draft]) -> list[Draft]:
-    """Segments that reach as far as their first and last words do, but not into the words of the next (correction 9).
+def widened_to_words(drafts: Sequence[Draft]) -> list[Draft]:
+    """Extend segments to the start of their first and the end of their last word (correction 9).
 
-    The reference leaves the segment's own time where a word at its edge was too long to be believed, and gives the word
-    the usual length, which may reach out of it. To cut the word off there would leave a few hundredths of a second.
+    A segment does not extend into the words of the next one. Where a word at the edge of a segment is too long to be
+    plausible, the reference keeps the segment's own time and gives the word the usual length, which may reach out of
+    the segment. Cutting the word off there would leave only a few hundredths of a second.
     """
     found = []
     for index, draft in enumerate(drafts):
@@ -106,7 +116,7 @@ def holding_their_words(drafts: Sequence[Draft]) -> list[Draft]:
 
 
 def words_inside(words: Sequence[Word], start: float, end: float) -> tuple[Word, ...]:
-    """Words inside their segment, each beginning where the one before it ends or later (correction 9)."""
+    """Clamp words to their segment and to the end of the word before (correction 9)."""
     found, earliest = [], start
     for word in words:
         first = min(max(round(word.start, 3), earliest), end)

@@ -1,4 +1,4 @@
-"""One long recording as many short ones: cut at pauses, transcribed side by side, and joined again. Values only."""
+"""Cuts a recording into chunks at pauses, and joins their transcriptions. Values only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from statistics import fmean
 
 from whisperlite.results import Transcription, Usage
 from whisperlite.transcription.bounds import Clip
+from whisperlite.transcription.languages import longest_spoken
 
 
 def chunks_of(speech: Sequence[Clip], longest: int) -> list[Clip]:
-    """Stretches of speech, joined with their neighbours as long as they stay short enough.
+    """Join adjacent spans of speech into chunks of limited length.
 
     Args:
-        speech: (first, end) in frames, ascending.
-        longest: frames of a chunk. A stretch that is longer is a chunk of its own, of several windows.
+        speech: the spans, (first, end) in frames, ascending.
+        longest: the maximum length of a chunk, in frames. A longer span is a chunk of its own, with several windows.
     """
     chunks: list[Clip] = []
     for first, end in speech:
@@ -27,11 +28,12 @@ def chunks_of(speech: Sequence[Clip], longest: int) -> list[Clip]:
 
 
 def join(head: Transcription, parts: Sequence[Transcription]) -> Transcription:
-    """The transcription of a recording.
+    """Join the transcriptions of chunks into that of the recording.
 
     Args:
-        head: what is known of the whole recording: its language, what has no speech, its warnings. It has no segments.
-        parts: of the chunks, in their order.
+        head: what is known about the recording as a whole: its language, its spans without speech, its warnings. It has
+            no segments.
+        parts: the transcriptions of the chunks, in order.
     """
     segments = tuple(segment for part in parts for segment in part.segments)
     language, probability = head.language, head.language_probability
@@ -58,11 +60,9 @@ def join(head: Transcription, parts: Sequence[Transcription]) -> Transcription:
 
 
 def _most_spoken(parts: Sequence[Transcription]) -> tuple[str, float | None]:
-    """The language of most of the segments' time, and its mean probability in the chunks that are in it."""
-    spoken = {part.language: 0.0 for part in parts}
-    for segment in (segment for part in parts for segment in part.segments):
-        spoken[segment.language] = spoken.get(segment.language, 0.0) + segment.end - segment.start
-    language = max(spoken, key=lambda code: spoken[code])
+    """The language of most of the segments' time, and its mean probability over the chunks in that language."""
+    segments = (segment for part in parts for segment in part.segments)
+    language = longest_spoken((part.language for part in parts), segments)
     found = [
         part.language_probability
         for part in parts

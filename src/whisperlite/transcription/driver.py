@@ -1,4 +1,4 @@
-"""Joins sessions, which ask, and an engine, which answers."""
+"""Connects sessions, which ask, to an engine, which answers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Events = Iterator[tuple[Recording, Event]]
 
 
 class Driver:
-    """Drives recordings that come and go, all at once, their windows sharing the engine's slots.
+    """Drives any number of recordings at once; their windows share the engine's slots.
 
-    Each gets what it gets alone. It belongs to one thread, as its engine does.
+    The result of a recording does not depend on the others. Like its engine, a driver belongs to one thread.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -28,21 +28,21 @@ class Driver:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether no recording is being driven."""
         return not self._asking
 
     def start(self, recording: Recording) -> Events:
-        """Let a recording begin."""
+        """Start a recording."""
         for run in recording.begin():
             yield from self._send(run, None)
 
     def step(self) -> Events:
-        """Stop what has to stop, and move everything else one token on."""
+        """Stop the recordings that have to stop, and advance all others by one token."""
         yield from self.stop()
         yield from self.move()
 
     def stop(self) -> Events:
-        """The first half of a step: recordings whose `Stop` says so end."""
+        """The first half of a step: end the recordings whose `Stop` says so."""
         for run in list(self._asking.values()):
             try:
                 if not run.is_dropped:
@@ -53,43 +53,47 @@ class Driver:
             self._end(run)
 
     def move(self) -> Events:
-        """The second half: what is left moves one token on."""
+        """The second half of a step: advance the remaining recordings by one token."""
         if self._asking:
             for ticket, answer in self.engine.step():
                 if ticket in self._asking:  # else its recording has failed with an answer before this one
                     yield from self._send(self._asking.pop(ticket), answer)
 
     def _send(self, run: Run, answer: Answer | None) -> Events:
-        """Let a session go on until it asks or ends."""
+        """Continue a session until it asks something or ends."""
         try:
             event = run.session.send(answer)
             while isinstance(event, Accepted):
-                yield from self._happened(run, event)
+                yield from self._on_event(run, event)
                 event = run.session.send(None)
             run.ticket = self.engine.submit(event)
             self._asking[run.ticket] = run
         except StopIteration as end:
-            yield from self._happened(run, end.value)
-        except Exception as error:  # of this session; the others go on
+            yield from self._on_event(run, end.value)
+        except Exception as error:  # ends only this recording
             yield from self._failed(run, error)
 
-    def _happened(self, run: Run, event: Event) -> Events:
-        for next_one in run.recording.happened(run, event):
+    def _on_event(self, run: Run, event: Event) -> Events:
+        """Pass an event on to the recording, start the sessions and yield the events that it returns."""
+        for next_one in run.recording.on_event(run, event):
             if isinstance(next_one, Run):
                 yield from self._send(next_one, None)
             else:
                 yield run.recording, next_one
 
     def _failed(self, run: Run, error: Exception) -> Events:
-        """End a recording before its time; the error gets what there was by then, up to where something is missing."""
-        first = run.recording.goes_on_with(run)
+        """End a recording early.
+
+        The error gets the partial result of the session that is next in order: later ones would leave a gap.
+        """
+        first = run.recording.next_in_order(run)
         if isinstance(error, (CancelledError, DecodingError)) and self._asking.get(first.ticket) is first:
             error.partial = self._end(first)
             run = first
-        yield from self._happened(run, error)
+        yield from self._on_event(run, error)
 
     def _end(self, run: Run) -> Transcription:
-        """End a session before its time; returns what there was by then."""
+        """End a session early and return its partial result."""
         del self._asking[run.ticket]
         self.engine.cancel(run.ticket)
         try:
@@ -104,20 +108,21 @@ def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Tra
     """Drive one recording to its end.
 
     Args:
-        engine: of the calling thread.
+        recording: the recording.
+        engine: an engine of the calling thread.
 
     Yields:
-        Each window that is accepted.
+        Each accepted window.
 
     Returns:
         The transcription.
 
     Raises:
-        CancelledError: `recording.stop` said so; its `partial` is what there was by then.
+        CancelledError: raised by `recording.stop`; its `partial` is the partial result.
     """
     driver = Driver(engine)
     with ending_workers(), ExitStack() as held:
-        held.callback(recording.let_go)
+        held.callback(recording.release)
         events = driver.start(recording)
         while True:
             for _, event in events:

@@ -1,4 +1,4 @@
-"""Accept an attempt, or try the next temperature (Radford et al. 2022, section 4.5)."""
+"""Whether to accept an attempt or to try the next temperature (Radford et al. 2022, section 4.5)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def attempt(
     encoding: Encoding | None,
     text_until: float = 0.0,
 ) -> Decode:
-    """One attempt at a window with the options of its recording; `Decode` says what the rest is."""
+    """Return the request for one attempt at a window; see `Decode` for the arguments."""
     return Decode(
         window=window,
         prompt=prompt,
@@ -42,7 +42,7 @@ def attempt(
 
 
 def _strategy_at(temperature: float, options: Options) -> Strategy:
-    """How tokens are chosen at a temperature: searched at 0, drawn above."""
+    """Return the strategy at a temperature: greedy or beam search at 0, sampling above."""
     if temperature > 0:
         return Sample(temperature, options.best_of or 1, options.length_penalty)
     if options.beams > 1:
@@ -51,11 +51,10 @@ def _strategy_at(temperature: float, options: Options) -> Strategy:
 
 
 def failed_thresholds(decoded: Decoded, options: Options) -> tuple[str, ...]:
-    """Names of the thresholds that send a window to the next temperature; empty: it is accepted.
+    """Return the names of the thresholds that an attempt fails; if there are none, it is accepted.
 
-    "not_finite" stands for probabilities that are not numbers, as float16 gives on some devices; no threshold tells
-    them from good ones. A window that looks silent is accepted although its log probability is low: nothing better
-    would come of it.
+    "not_finite" stands for probabilities that are not finite, as float16 gives on some devices; no threshold detects
+    them. A window that looks silent is accepted despite a low log probability: no other temperature would do better.
     """
     failed = []
     if options.compression_ratio_threshold is not None and (
@@ -72,14 +71,14 @@ def failed_thresholds(decoded: Decoded, options: Options) -> tuple[str, ...]:
 
 
 def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
-    """Index of the attempt to keep where every one failed.
+    """Return the index of the attempt to keep if all of them failed.
 
-    Differs: the reference keeps the last, drawn at the highest temperature (correction 2). Here it is the most
-    probable of those that do not repeat themselves. Where all do, the more probable is the one that goes round longer:
-    then it is the one that repeats itself least. The first of equals.
+    Differs: the reference keeps the last one, sampled at the highest temperature (correction 2). Here it is the most
+    probable one that does not repeat itself. If all do, a longer loop would be more probable, so it is the one that
+    repeats itself least. Among equals, it is the first.
 
     Raises:
-        DecodingError: none has finite probabilities.
+        DecodingError: no attempt has finite probabilities.
     """
     limit = options.compression_ratio_threshold
     finite = [index for index, one in enumerate(attempts) if math.isfinite(one.avg_logprob)]
@@ -95,7 +94,7 @@ def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
 
 
 def is_silent(decoded: Decoded, options: Options) -> bool:
-    """Whether the window is passed over: no speech is probable, and the text is not (correction 19)."""
+    """Whether to skip the window: it probably has no speech, and its text is improbable (correction 19)."""
     if options.no_speech_threshold is None or decoded.no_speech_prob <= options.no_speech_threshold:
         return False
     return options.logprob_threshold is None or decoded.avg_logprob <= options.logprob_threshold

@@ -1,6 +1,6 @@
-"""Words made up where nobody speaks: they are improbable, very short or very long, and lie amid silence.
+"""Drops hallucinated words: those that are improbable, very short or very long, and surrounded by silence.
 
-Reference: `transcribe`, `hallucination_silence_threshold`. No tensors: the times and probabilities of words only.
+Reference: `hallucination_silence_threshold` in `transcribe`. No tensors, only the times and probabilities of words.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _IMPROBABLE = 0.15
 _SHORTEST_S, _LONGEST_S = 0.133, 2.0
 _WORDS_LOOKED_AT = 8
 _WORST = 3.0
-_EDGE_S = 2.0  # so near to an end of the window counts as silence on that side
+_EDGE_S = 2.0  # a segment within this distance of an end of the window has silence on that side
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A window, in seconds of the recording.
+class WindowTimes:
+    """The times of a window, in seconds from the beginning of the recording.
 
     Attributes:
-        start: where it begins.
-        end: where it would end if it were full.
-        content_end: where its content ends.
-        recording_end: where the recording's content ends.
+        start: its start.
+        end: its end if it were full.
+        content_end: the end of its content.
+        recording_end: the end of the recording's content.
     """
 
     start: float
@@ -36,15 +36,15 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is left of a window.
+class FilteredWindow:
+    """A window without hallucinations.
 
     Attributes:
-        kept: segments.
-        next_s: where the next window begins; None: where it would have begun.
-        silence: (start, end) that is passed over, or None.
-        is_void: the window begins with silence and is decoded again without it, as if it had never been decoded: it
-            leaves no mark on the prompts of what follows.
+        kept: the remaining segments.
+        next_s: the start of the next window in seconds; None if it is unchanged.
+        silence: the span (start, end) that is skipped, or None.
+        is_void: whether the window begins with silence and is to be decoded again without it, as if it had never been
+            decoded: it does not affect later prompts.
     """
 
     kept: list[Draft]
@@ -54,50 +54,51 @@ class Verdict:
 
 
 def without_hallucinations(
-    drafts: Sequence[Draft], view: View, *, threshold_s: float, last_speech_end_s: float, punctuation: str
-) -> Verdict:
-    """Drop what was probably made up, and look again from there.
+    drafts: Sequence[Draft], window: WindowTimes, *, threshold_s: float, last_speech_end_s: float, punctuation: str
+) -> FilteredWindow:
+    """Drop the segments of a window from the first hallucination on, and say where to continue.
 
     Args:
-        drafts: of the window, with their words.
-        threshold_s: silence that is longer may hold hallucinations.
-        last_speech_end_s: where speech ended in the window before.
-        punctuation: words of it alone say nothing.
+        drafts: the segments, with their words.
+        window: the window.
+        threshold_s: the duration above which a silence may contain hallucinations.
+        last_speech_end_s: where speech ended in the windows before, in seconds.
+        punctuation: words that consist of this are ignored.
     """
     spoken = [draft for draft in drafts if draft.words]
-    if spoken and is_anomaly(spoken[0], punctuation) and spoken[0].start - view.start > threshold_s:
-        return Verdict([], spoken[0].start, (view.start, spoken[0].start), is_void=True)
+    if spoken and is_anomaly(spoken[0], punctuation) and spoken[0].start - window.start > threshold_s:
+        return FilteredWindow([], spoken[0].start, (window.start, spoken[0].start), is_void=True)
     speech_end = last_speech_end_s
     for index, draft in enumerate(drafts):
         if not draft.words:
             continue
         after = next((later for later in drafts[index + 1 :] if later.words), None)
         if is_anomaly(draft, punctuation) and _is_amid_silence(
-            draft, after, view, speech_end, threshold_s, punctuation
+            draft, after, window, speech_end, threshold_s, punctuation
         ):
-            next_s = max(view.start + 1, draft.start)
-            if view.recording_end - draft.end < threshold_s:
-                next_s = view.recording_end
-            return Verdict(list(drafts[:index]), next_s, (max(speech_end, view.start), next_s))
+            next_s = max(window.start + 1, draft.start)
+            if window.recording_end - draft.end < threshold_s:
+                next_s = window.recording_end
+            return FilteredWindow(list(drafts[:index]), next_s, (max(speech_end, window.start), next_s))
         speech_end = draft.end
-    return Verdict(list(drafts))
+    return FilteredWindow(list(drafts))
 
 
 def _is_amid_silence(
-    draft: Draft, after: Draft | None, view: View, speech_end: float, threshold_s: float, punctuation: str
+    draft: Draft, after: Draft | None, window: WindowTimes, speech_end: float, threshold_s: float, punctuation: str
 ) -> bool:
-    """Whether there is silence, or another hallucination, on both sides."""
-    before = draft.start - speech_end > threshold_s or draft.start < threshold_s or draft.start - view.start < _EDGE_S
-    next_start = after.words[0].start if after is not None and after.words else view.content_end
+    """Whether there is silence before the segment, and silence or another hallucination after it."""
+    before = draft.start - speech_end > threshold_s or draft.start < threshold_s or draft.start - window.start < _EDGE_S
+    next_start = after.words[0].start if after is not None and after.words else window.content_end
     return before and (
         next_start - draft.end > threshold_s
         or (after is not None and is_anomaly(after, punctuation))
-        or view.end - draft.end < _EDGE_S
+        or window.end - draft.end < _EDGE_S
     )
 
 
 def is_anomaly(draft: Draft, punctuation: str) -> bool:
-    """Whether its first words look made up."""
+    """Whether the first words of a segment look hallucinated."""
     words = [word for word in draft.words or () if word.word not in punctuation][:_WORDS_LOOKED_AT]
     score = sum(map(_anomaly, words))
     return bool(draft.words) and (score >= _WORST or score + 0.01 >= len(words))

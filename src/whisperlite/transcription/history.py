@@ -1,4 +1,4 @@
-"""The text so far, and what of it a window is told (reference: `transcribe`, `all_tokens`)."""
+"""The text so far, and the part of it that goes into a window's prompt (reference: `transcribe`, `all_tokens`)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from whisperlite.text.tokenizer import Tokenizer
 
 
 def prompt_tokens(text: str | Sequence[int], tokenizer: Tokenizer) -> list[int]:
-    """An `initial_prompt`, or `hotwords`, as ids."""
+    """Return the token ids of an `initial_prompt` or of `hotwords`."""
     return tokenizer.encode(" " + text.strip()) if isinstance(text, str) else list(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What the options have windows told, as ids: looked up once, however long the texts and many the windows are.
+    """The prompts that the options give, as token ids, tokenized once for all windows.
 
     Attributes:
-        initial: the end of `initial_prompt`, as much of it as a window can be told.
+        initial: the end of `initial_prompt`, as much of it as fits into a window's prompt.
         hotwords: the beginning of `hotwords`, likewise.
-        warnings: about what is left out.
+        warnings: warnings about tokens that are left out.
     """
 
     initial: tuple[int, ...] = ()
@@ -59,12 +59,12 @@ class Prompts:
 
 @dataclass(slots=True)
 class History:
-    """What was written, the initial prompt first.
+    """The tokens so far, from which prompts are made.
 
     Attributes:
-        tokens: of the initial prompt and all accepted segments.
-        start: windows are told what comes from here on.
-        language: of what was written last.
+        tokens: the tokens of the initial prompt, followed by those of all accepted segments.
+        start: the index of the first token that may go into a prompt.
+        language: the language of the last tokens.
     """
 
     options: Options
@@ -79,16 +79,17 @@ class History:
 
     @property
     def text(self) -> str:
-        """All that was written, without the initial prompt."""
+        """The text of all accepted segments."""
         return self.tokenizer.decode(self.tokens[len(self.prompts.initial) :])
 
     def add(self, tokens: Sequence[int], last_temperature: float, language: str) -> None:
-        """Write on.
+        """Append a window's tokens.
 
         Args:
-            language: of the tokens. What was said in another one before is not told any more.
-            last_temperature: that the ladder ended with, also where an earlier attempt was kept: if it is high, windows
-                to come are not told what was written.
+            tokens: the tokens of the accepted segments.
+            last_temperature: the last temperature that was tried, even if an earlier attempt was chosen. If it is high,
+                the tokens so far are left out of later prompts.
+            language: the language of the tokens. Earlier tokens in another language are left out of later prompts.
         """
         if tokens:
             if self.language not in (None, language):
@@ -99,7 +100,7 @@ class History:
             self.start = len(self.tokens)
 
     def prompt(self, language: str, prefix: str | None = None) -> Prompt:
-        """Of the next window, whose answer begins with the prefix, if there is one."""
+        """Return the prompt of the next window; its answer begins with the prefix, if there is one."""
         without_timestamps = self.options.without_timestamps
         room = room_for_previous(self.tokenizer, without_timestamps=without_timestamps, prefix=prefix)
         return build_prompt(
@@ -112,11 +113,11 @@ class History:
         )
 
     def previous(self, language: str, room: int = MAX_PREVIOUS) -> list[int]:
-        """What the next window is told: hot words, the initial prompt if it is carried on, and the text before.
+        """Return the previous text for the next window: hot words, a carried initial prompt, and the latest tokens.
 
         Args:
-            language: of the window, which is not told what was said in another.
-            room: how many tokens that may be.
+            language: the language of the window; tokens in another language are left out.
+            room: the maximum number of tokens.
         """
         initial, lead = self.prompts.initial, list(self.prompts.hotwords[:room])
         start = self.start if self.language in (None, language) else len(self.tokens)
@@ -124,6 +125,6 @@ class History:
             carried = room - len(lead)
             lead += initial[-carried:] if carried else ()
             start = max(len(initial), start)
-        # Differs: where the first fill the space nothing is left for the rest, and no wrong part of it is taken
-        # (correction 3).
+        # Differs: if hot words and the initial prompt fill the room, no tokens are added, rather than a wrong part of
+        # them (correction 3).
         return lead + self.tokens[max(start, len(self.tokens) - (room - len(lead))) :]

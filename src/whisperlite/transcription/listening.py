@@ -1,14 +1,13 @@
-"""Listens for the languages of one recording: generators that ask, as its session does, and are sent answers."""
+"""Detects the languages of one recording, as steps of its session: generators that ask and are sent answers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features, Window
-from whisperlite.decoding.asks import Answer, Ask, Detect, Detected
+from whisperlite.decoding.asks import Detect, Detected
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.errors import DecodingError
 from whisperlite.nn.config import POSITIONS_PER_SECOND
@@ -17,31 +16,28 @@ from whisperlite.transcription.bounds import Clip
 from whisperlite.transcription.languages import (
     SPAN_S,
     Detection,
-    Heard,
+    LanguageEvidence,
     among,
     beginning_of,
     likeliest,
     spans_of,
 )
-from whisperlite.transcription.outcome import Outcome, Place
+from whisperlite.transcription.outcome import Asks, Outcome, WindowSpan
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import Piece
 
-_LEAST_S = 1.0  # of speech, for an opinion
-_PAUSE_S = 1.0  # what is further apart is heard apart
-
-_T = TypeVar("_T")
-Asks = Generator[Ask, Answer | None, _T]
+_LEAST_S = 1.0  # the shortest part whose language is analysed
+_PAUSE_S = 1.0  # pieces that are further apart are analysed separately
 
 
 @dataclass(frozen=True, slots=True)
-class Misheard:
-    """What was written in a language that is not spoken in it.
+class WrongLanguage:
+    """A part of a window that was decoded in a language that is not spoken there.
 
     Attributes:
-        index: of its first piece.
-        language: that is spoken.
-        n_frames: of its window, up to where it ends.
+        index: the index of its first piece.
+        language: the language that is spoken.
+        n_frames: the frames from the start of the window up to its end.
     """
 
     index: int
@@ -50,132 +46,142 @@ class Misheard:
 
 
 @dataclass(slots=True)
-class Listening:
-    """What is known of the languages of a recording.
+class LanguageTracker:
+    """Detects the languages of a recording, and keeps what is known about them.
 
     Attributes:
-        clear_language: of the window before, where that was sure.
+        clear_language: the language of the window before, if it was clear.
     """
 
     features: Features
     options: Options
     record: Record
     clear_language: str | None = None
-    _clear_before: str | None = None
-    _encoded: tuple[Window, Encoding] | None = None
+    _clear_before: str | None = None  # `clear_language` before the current window
+    _encoded: tuple[Window, Encoding] | None = None  # of the last detection that may be decoded next
 
     def take_encoding(self, window: Window) -> Encoding | None:
-        """Of the window that was listened to last, if it is this one; once."""
+        """Return the encoding of the last detection if it was made for this window; it is handed out once."""
         encoded, self._encoded = self._encoded, None
         return encoded[1] if encoded is not None and encoded[0] == window else None
 
-    def recording(self, clips: Sequence[Clip], *, is_speech: bool) -> Asks[None]:
-        """The recording's language, from as many windows as it takes, or may take.
+    def detect_recording(self, clips: Sequence[Clip], *, is_speech: bool) -> Asks[None]:
+        """Detect the language of the recording, from as many windows as needed and allowed, and record it.
 
         Args:
-            is_speech: clips are where there is speech.
+            clips: the parts to transcribe.
+            is_speech: whether they are spans of speech; if not, windows are taken from the whole recording.
         """
-        places = detection_places(clips if is_speech else [(0, self.features.content_frames)], self.options)
+        starts = detection_places(clips if is_speech else [(0, self.features.content_frames)], self.options)
         found = detection_of(self.options)
-        for seek in places:
+        for seek in starts:
             window = self.features.detection_window(seek)
-            answer = yield from self._hear(Detect(window))
-            if seek == places[0]:
-                # With less than 30 s of audio this is not the encoding of the first window, whose padding is another.
+            answer = yield from self._detect(Detect(window))
+            if seek == starts[0]:
+                # With less than 30 s of audio the first window will not match, since it is padded differently.
                 self._encoded = (window, answer.encoding)
             if found.add(finite(answer.probabilities)):
                 break
         self.record.language, self.record.language_probability = found.decision
 
-    def window(self, seek: int, n_frames: int) -> Asks[tuple[str, float | None]]:
-        """The language that a window begins in, and where another one begins, seconds into it."""
+    def detect_window(self, seek: int, n_frames: int) -> Asks[tuple[str, float | None]]:
+        """Detect the language that a window begins in, and the time in it, in seconds, at which another one begins."""
         window = self.features.window(seek, n_frames)
         spans = tuple(_positions(*span) for span in spans_of(n_frames / FRAMES_PER_SECOND))
-        answer = yield from self._hear(Detect(window, spans=spans))
+        answer = yield from self._detect(Detect(window, spans=spans))
         self._encoded = (window, answer.encoding)
-        whole = Heard(self._allowed(answer.probabilities), answer.no_speech_prob)
-        found = beginning_of(self._spans(answer), whole=whole, before=self.clear_language)
+        whole = LanguageEvidence(self._allowed(answer.probabilities), answer.no_speech_prob)
+        found = beginning_of(self._evidence(answer), whole=whole, before=self.clear_language)
         self._clear_before = self.clear_language
         self.clear_language = found.language if found.is_clear else None
-        self.record.heard.append((found.language, found.probability))
+        self.record.window_languages.append((found.language, found.probability))
         return found.language, found.end_s
 
-    def pieces(self, outcome: Outcome) -> Asks[Misheard | None]:
-        """The first piece of a window that is spoken in another language than it was written in; None: there is none.
+    def find_wrong_language(self, outcome: Outcome) -> Asks[WrongLanguage | None]:
+        """Find the first part of a decoded window that is spoken in another language; None if there is none.
 
-        Now that it is known where pieces begin and end they are heard on their own, from the first to the last word,
-        short ones together. What sounds like another language, and not clearly, is encoded without what is around it
-        in the window, which colours it, and heard again: the beginning, and one part behind it. A beginning that a
-        pause cuts short may also be the rest of what was said in the window before. What lies behind the last piece
-        may not have been written since it is in another language: it is then a piece of its own.
+        The times of the pieces are now known, so each is analysed on its own, short ones together. A part that seems to
+        be in another language, but not clearly, is encoded without the rest of the window, which influences it, and
+        analysed again; this is done for the beginning and for at most one later part. A short beginning before a pause
+        may also be the rest of what was said in the window before. What follows the last piece may have been left out
+        because it is in another language, so it is analysed as a part of its own.
         """
-        place = outcome.place
-        length_s = place.n_frames / FRAMES_PER_SECOND
+        span = outcome.span
+        length_s = span.content_s
         unwritten = _unwritten(outcome, length_s)
         parts = [*_parts(outcome.pieces, length_s), *unwritten]
         if not parts:
             return None
-        window = self.features.window(place.seek, place.n_frames)
-        spans = tuple(_positions(part.start, part.end) for part in parts)
-        answer = yield from self._hear(Detect(window, outcome.encoding, spans))
-        heard = self._spans(answer)
+        window = self.features.window(span.seek, span.n_frames)
+        positions = tuple(_positions(part.start, part.end) for part in parts)
+        answer = yield from self._detect(Detect(window, outcome.encoding, positions))
+        evidence = self._evidence(answer)
         if parts[0].index == 0:
-            language = yield from self._of_beginning(parts[0], heard[0], place)
+            language = yield from self._language_of_beginning(parts[0], evidence[0], span)
             if language is not None:
-                return Misheard(0, language, round(parts[0].end * FRAMES_PER_SECOND))
+                return WrongLanguage(0, language, round(parts[0].end * FRAMES_PER_SECOND))
         others = [
             (part, each)
-            for part, each in zip(parts, heard, strict=True)
-            # What is kept before it has to be worth a window.
+            for part, each in zip(parts, evidence, strict=True)
+            # The pieces before it, which are kept, must be worth a window.
             if part.index > 0 and outcome.pieces[part.index - 1].end >= _LEAST_S
-            if likeliest(each.probabilities)[0] != place.language and not (part in unwritten and each.is_silent)
+            if likeliest(each.probabilities)[0] != span.language and not (part in unwritten and each.is_silent)
         ]
         unclear = [(part, each) for part, each in others if each.clear_language is None]
-        # That somebody seems to speak in, if there is one.
+        # The one unclear part to analyse again: the first with speech, else the first.
         doubtful, _ = min(unclear, key=lambda one: one[1].is_silent, default=(None, None))
         for part, each in others:
             language = each.clear_language
-            if part is doubtful or part in unwritten:  # it may be music
-                found, *_ = yield from self._hear_alone(part, place)
+            if part is doubtful or part in unwritten:  # the latter may be music
+                found, *_ = yield from self._detect_alone(part, span)
                 language = found.clear_language
-            if language is not None and language != place.language:
+            if language is not None and language != span.language:
                 self.clear_language = language
-                return Misheard(part.index, language, place.n_frames)
+                return WrongLanguage(part.index, language, span.n_frames)
         return None
 
-    def _of_beginning(self, part: _Part, heard: Heard, place: Place) -> Asks[str | None]:
-        """The language of the beginning of a window, which then is what was heard last; None: the window's own."""
-        sounds_right = likeliest(heard.probabilities)[0] == place.language
-        may_be_rest = part.is_short and self._clear_before not in (None, place.language)
+    def _language_of_beginning(self, part: _Part, evidence: LanguageEvidence, span: WindowSpan) -> Asks[str | None]:
+        """Return the language of a window's beginning if it is another than the window's, else None.
+
+        It is then recorded as the window's, and the encoding of the beginning is kept for decoding it again.
+        """
+        sounds_right = likeliest(evidence.probabilities)[0] == span.language
+        may_be_rest = part.is_short and self._clear_before not in (None, span.language)
         if sounds_right and not may_be_rest:
             return None
-        found, window, encoding = yield from self._hear_alone(part, place)
+        found, window, encoding = yield from self._detect_alone(part, span)
         language = found.clear_language
-        if language is None or language == place.language or (sounds_right and language != self._clear_before):
+        if language is None or language == span.language or (sounds_right and language != self._clear_before):
             return None
         self._encoded = (window, encoding)
         self.clear_language = language
-        self.record.heard[-1] = (language, found.probabilities[language])
+        self.record.window_languages[-1] = (language, found.probabilities[language])
         return language
 
-    def _hear_alone(self, part: _Part, place: Place) -> Asks[tuple[Heard, Window, Encoding]]:
-        """A part of a window, and what was encoded for it: the beginning up to its end, or the part alone."""
+    def _detect_alone(self, part: _Part, span: WindowSpan) -> Asks[tuple[LanguageEvidence, Window, Encoding]]:
+        """Detect the language of a part on an encoding of its own, of the part alone.
+
+        For the beginning, the encoding starts with the window.
+
+        Returns:
+            The evidence, and the window that was encoded with its encoding.
+        """
         begin_s = part.start if part.index > 0 else 0.0
         first, end = (round(at * FRAMES_PER_SECOND) for at in (begin_s, part.end))
-        alone = self.features.window(place.seek + first, end - first)
-        answer = yield from self._hear(Detect(alone, spans=(_positions(part.start - begin_s, part.end - begin_s),)))
-        return self._spans(answer)[0], alone, answer.encoding
+        alone = self.features.window(span.seek + first, end - first)
+        answer = yield from self._detect(Detect(alone, spans=(_positions(part.start - begin_s, part.end - begin_s),)))
+        return self._evidence(answer)[0], alone, answer.encoding
 
-    def _hear(self, ask: Detect) -> Asks[Detected]:
+    def _detect(self, ask: Detect) -> Asks[Detected]:
         answer = yield ask
         assert isinstance(answer, Detected), "a Detect is answered by a Detected"
         self.record.tokens_input += 1 + len(ask.spans)
         self.record.ran_in_float32(answer)
         return answer
 
-    def _spans(self, answer: Detected) -> list[Heard]:
+    def _evidence(self, answer: Detected) -> list[LanguageEvidence]:
         return [
-            Heard(self._allowed(each), no_speech)
+            LanguageEvidence(self._allowed(each), no_speech)
             for each, no_speech in zip(answer.of_spans, answer.no_speech_of_spans, strict=True)
         ]
 
@@ -189,20 +195,20 @@ def detection_of(options: Options) -> Detection:
 
 
 def detection_places(parts: Sequence[Clip], options: Options) -> list[int]:
-    """Where a recording's language is listened for: the first frames of windows of 30 s, one at least."""
-    places = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
+    """Return the first frames of the windows of 30 s in which a recording's language is detected, at least one."""
+    starts = [seek for first, end in parts for seek in range(first, end, WINDOW_FRAMES)]
     apart: list[int] = []
-    for place in places or [0]:
-        if not apart or place >= apart[-1] + WINDOW_FRAMES:
-            apart.append(place)
+    for start in starts or [0]:
+        if not apart or start >= apart[-1] + WINDOW_FRAMES:
+            apart.append(start)
     return apart[: options.language_detection_segments]
 
 
 def finite(probabilities: dict[str, float]) -> dict[str, float]:
-    """Probabilities that are numbers.
+    """Return the probabilities unchanged if all of them are finite.
 
     Raises:
-        DecodingError: some are not.
+        DecodingError: a probability is not finite.
     """
     if not all(map(math.isfinite, probabilities.values())):
         raise DecodingError(
@@ -214,11 +220,11 @@ def finite(probabilities: dict[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Pieces of a window that are heard together.
+    """Pieces of a window that are analysed together.
 
     Attributes:
-        index: of the first piece.
-        start, end: seconds in the window.
+        index: the index of the first piece.
+        start, end: seconds from the beginning of the window.
     """
 
     index: int
@@ -231,12 +237,14 @@ class _Part:
 
 
 def _parts(pieces: Sequence[Piece], length_s: float) -> list[_Part]:
-    """Short pieces without a pause between them, as many as it takes to be long enough, and long ones.
+    """Join short pieces without a pause between them until they are long enough to be analysed; drop the rest.
 
-    The beginning goes on into a long one, and less is enough for it.
+    A long piece is a part of its own, except after a short beginning, which it joins. For the beginning a shorter
+    part is long enough.
 
     Args:
-        length_s: of the content. The model may place a piece before the window, or behind its content.
+        pieces: the pieces of a window.
+        length_s: the length of the window's content. The model may place a piece before the window or after it.
     """
     parts: list[_Part] = []
     for index, piece in enumerate(pieces):
@@ -251,7 +259,7 @@ def _parts(pieces: Sequence[Piece], length_s: float) -> list[_Part]:
 
 
 def _unwritten(outcome: Outcome, length_s: float) -> list[_Part]:
-    """What lies behind the last piece, of an output that says that nobody speaks there, if it is long enough."""
+    """Return what follows the last piece, if the output says that no speech follows and it is long enough."""
     if not outcome.is_complete or outcome.has_failed or not outcome.pieces:
         return []
     part = _Part(len(outcome.pieces), outcome.pieces[-1].end, length_s)
@@ -259,6 +267,6 @@ def _unwritten(outcome: Outcome, length_s: float) -> list[_Part]:
 
 
 def _positions(start: float, end: float) -> tuple[int, int]:
-    """A span in positions of 20 ms, one at least."""
+    """Return a span of seconds as (first, end) in positions of 20 ms, at least one."""
     first = round(start * POSITIONS_PER_SECOND)
     return first, max(round(end * POSITIONS_PER_SECOND), first + 1)

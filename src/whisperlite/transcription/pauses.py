@@ -1,4 +1,4 @@
-"""What voice activity detection knows of where a window ends: whether speech follows, and where a pause is."""
+"""Corrects the ends of windows by the pauses that voice activity detection has found."""
 
 from __future__ import annotations
 
@@ -10,74 +10,74 @@ from dataclasses import dataclass, replace
 from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.transcription.outcome import Outcome
 
-_WORD_S = 0.3  # hardly one is shorter, and the model's times are hardly later or earlier by more
-_UNSAID_S = 1.0  # of speech
-_BEFORE_SPEECH_S = 0.2  # that a window hears of the pause it begins in
+_WORD_S = 0.3  # few words are shorter, and the model's times are seldom off by more
+_MISSED_S = 1.0  # speech that an output must have missed to be corrected
+_BEFORE_SPEECH_S = 0.2  # of a pause that a window keeps before the speech it begins with
 
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Where nobody speaks in a recording.
+    """The pauses in a recording, during which nobody speaks.
 
     Attributes:
-        spans: (start, end) in seconds, ascending.
+        spans: the pauses, (start, end) in seconds, ascending.
     """
 
     spans: Sequence[tuple[float, float]]
 
     def _ended(self, time: float) -> int:
-        """How many have ended by then."""
+        """The number of pauses that have ended by then."""
         return bisect_right(self.spans, time, key=lambda pause: pause[1])
 
     def before(self, time: float) -> tuple[float, float]:
-        """The last pause that has ended by then; one before all time where there is none."""
+        """The last pause that has ended by then; (-inf, -inf) if there is none."""
         index = self._ended(time)
         return self.spans[index - 1] if index else (-math.inf, -math.inf)
 
     def after(self, time: float) -> float:
-        """When the next one begins; a time before this one where it is in the middle of a pause."""
+        """The start of the first pause that has not ended by then: before `time` if it lies in a pause; inf if none."""
         index = self._ended(time)
         return self.spans[index][0] if index < len(self.spans) else math.inf
 
     def spoken(self, start: float, end: float) -> float:
-        """Seconds of speech in between."""
+        """The seconds of speech between two times."""
         last = bisect_left(self.spans, end, key=lambda pause: pause[0])
         silent = (min(stop, end) - max(begin, start) for begin, stop in self.spans[self._ended(start) : last])
         return max(end - start, 0.0) - sum(silent)
 
 
-def without_unheard(outcome: Outcome, pauses: Pauses) -> Outcome:
-    """A window whose output says that no speech follows, where speech does: ended where its output ends.
+def ended_before_missed_speech(outcome: Outcome, pauses: Pauses) -> Outcome:
+    """End a window where its output ends, if the output says that no speech follows although speech does.
 
-    Differs: the reference passes over all that is left of the window, as it has no one else to ask.
+    Differs: the reference skips the rest of the window, having no other source to check.
     """
-    place = outcome.place
-    # Of an attempt that failed neither the text nor the times are worth much.
-    if not outcome.is_complete or outcome.moved < place.n_frames or outcome.has_failed:
+    span = outcome.span
+    # If every attempt has failed, neither the text nor its times are reliable.
+    if not outcome.is_complete or outcome.moved < span.n_frames or outcome.has_failed:
         return outcome
-    end_s = place.offset_s + outcome.pieces[-1].end
+    end_s = span.offset_s + outcome.pieces[-1].end
     if end_s <= (pause_s := pauses.after(end_s)) < end_s + _WORD_S:
         end_s = pause_s  # the last word was not yet over
-    moved = round(end_s * FRAMES_PER_SECOND) - place.seek
-    if not 0 < moved < place.n_frames or pauses.spoken(end_s, place.end_s) < _UNSAID_S:
+    moved = round(end_s * FRAMES_PER_SECOND) - span.seek
+    if not 0 < moved < span.n_frames or pauses.spoken(end_s, span.end_s) < _MISSED_S:
         return outcome
     return replace(outcome, moved=moved, is_complete=False, is_cut=True)
 
 
 def ended_in_pause(outcome: Outcome, pauses: Pauses) -> Outcome:
-    """A window that ends just behind a pause, ended in that pause.
+    """End a window within a pause if it would end just after it.
 
-    The model's times are often late by one or two tenths of a second. The next window would begin within a word, which
-    can cost the whole sentence. Not where that word may be over: the text has it then. Differs: the reference knows of
-    no pauses.
+    The model's times are often late by one or two tenths of a second. The next window would then begin within a word,
+    which can cost the whole sentence. If that word may be over, the window is unchanged: its text has the word then.
+    Differs: the reference does not know about pauses.
     """
-    place, end_s = outcome.place, outcome.place.offset_s + outcome.moved / FRAMES_PER_SECOND
-    if outcome.moved >= place.n_frames:  # it has ended because the window does
+    span, end_s = outcome.span, outcome.span.offset_s + outcome.moved / FRAMES_PER_SECOND
+    if outcome.moved >= span.n_frames:  # it ends with its content
         return outcome
     start, onset = pauses.before(end_s)
     if end_s - onset >= _WORD_S or pauses.after(end_s) < end_s + _WORD_S:
         return outcome
-    moved = round((max(start, onset - _BEFORE_SPEECH_S) - place.offset_s) * FRAMES_PER_SECOND)
+    moved = round((max(start, onset - _BEFORE_SPEECH_S) - span.offset_s) * FRAMES_PER_SECOND)
     last, moved_s = outcome.pieces[-1], moved / FRAMES_PER_SECOND
     if moved_s <= max(last.start, 0.0):
         return outcome

@@ -1,4 +1,4 @@
-"""What a session has written down so far, and the `Transcription` that it becomes."""
+"""The result of a session as it grows, and the `Transcription` that it becomes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.decoding.asks import Answer, Decoded
 from whisperlite.options import Task
 from whisperlite.results import Attempt, Segment, Skipped, SkipReason, Transcription, Usage
-from whisperlite.transcription.bounds import Bounds, holding_their_words, words_inside
-from whisperlite.transcription.outcome import Outcome, Place
+from whisperlite.transcription.bounds import Bounds, widened_to_words, words_inside
+from whisperlite.transcription.languages import longest_spoken
+from whisperlite.transcription.outcome import Outcome, WindowSpan
 from whisperlite.transcription.segments import Draft
 
 
 @dataclass(slots=True)
 class Record:
-    """Of one recording.
+    """The result of one session so far.
 
     Attributes:
-        bounds: that times keep within.
-        warnings, segments, skipped, attempts: of the result.
-        language, language_probability: of the recording, where it has one.
-        heard: language and probability of each window, where it may change.
-        tokens_input, tokens_generated: so far.
-        done_s: up to where windows are done.
+        bounds: the bounds of the recording, to which times are clamped.
+        warnings, segments, skipped, attempts: as in `Transcription`.
+        language, language_probability: the language of the recording, unless it may change.
+        window_languages: the language of each window and its probability, if the language may change.
+        tokens_input, tokens_generated: as in `Usage`.
+        done_s: the end of the last window that is done, in seconds.
     """
 
     bounds: Bounds
@@ -36,18 +37,18 @@ class Record:
     attempts: list[Attempt] = field(default_factory=list)
     language: str = ""
     language_probability: float | None = None
-    heard: list[tuple[str, float]] = field(default_factory=list)
+    window_languages: list[tuple[str, float]] = field(default_factory=list)
     tokens_input: int = 0
     tokens_generated: int = 0
     done_s: float = 0.0
 
     def tried(
-        self, place: Place, attempts: Sequence[Decoded], failures: Sequence[tuple[str, ...]], chosen: int
+        self, span: WindowSpan, attempts: Sequence[Decoded], failures: Sequence[tuple[str, ...]], chosen: int
     ) -> None:
-        """The attempts at a window, the thresholds that each failed, and which one decides."""
+        """Record the attempts at a window, the thresholds that each one failed, and the index of the chosen one."""
         self.attempts += [
             Attempt(
-                seek=place.seek,
+                seek=span.seek,
                 temperature=one.temperature,
                 avg_logprob=_finite(one.avg_logprob),
                 compression_ratio=one.compression_ratio,
@@ -61,50 +62,54 @@ class Record:
             self.ran_in_float32(one)
 
     def ran_in_float32(self, answer: Answer) -> None:
-        """Say so once if it did, because half precision failed."""
+        """Warn, once, if half precision failed for this answer and it was computed in float32."""
         if answer.in_float32:
             self.warn("Half precision gave numbers that are not finite; these windows were run again in float32.")
 
-    def retract(self, place: Place) -> None:
-        """A window is decoded once more, in another extent: what was tried so far does not decide it."""
-        self.attempts = [replace(one, accepted=False) if one.seek == place.seek else one for one in self.attempts]
+    def retract(self, span: WindowSpan) -> None:
+        """Mark the attempts at a window as not accepted, because it is decoded again with another extent."""
+        self.attempts = [replace(one, accepted=False) if one.seek == span.seek else one for one in self.attempts]
 
     def warn(self, text: str) -> None:
-        """Say it once."""
+        """Add a warning, unless it has been given before."""
         if text not in self.warnings:
             self.warnings.append(text)
 
     def skip(self, start: float, end: float, reason: SkipReason) -> None:
-        """A span, in seconds, that has no text: what lies behind the last one."""
+        """Record a span without text, in seconds; any part before the end of the last text is cut off."""
         said_until = next((segment.end for segment in reversed(self.segments) if segment.text), 0.0)
         start, end = (min(max(round(time, 3), said_until), self.bounds.duration) for time in (start, end))
         if end > start:
             self.skipped.append(Skipped(start, end, reason))
 
     def accept(self, drafts: Sequence[Draft], outcome: Outcome) -> tuple[Segment, ...]:
-        """The segments of a window, as they go out."""
+        """Add the segments of a window to the result; returns them as they are in the result."""
         before = len(self.segments)
-        for draft in holding_their_words(drafts):
+        for draft in widened_to_words(drafts):
             self.segments.append(self._segment(draft, outcome))
             if draft.is_empty and draft.text.strip():
                 self.warn(f"A text without duration was left out at {self.segments[-1].start:.2f} s:{draft.text}")
         return tuple(self.segments[before:])
 
     def skip_without_text(self, outcome: Outcome, end: float) -> None:
-        """A window whose segments are all empty, up to where the next one begins or a silence was found in it."""
-        start = outcome.place.offset_s
+        """Record a window whose segments are all empty as skipped.
+
+        Args:
+            end: the start of the next window, in seconds. The span ends earlier if a silence was found in the window.
+        """
+        start = outcome.span.offset_s
         silences = [span.start for span in self.skipped if span.reason == "silence" and span.start >= start]
         self.skip(start, min([end, *silences]), "failed_thresholds" if outcome.has_failed else "no_text")
 
     def _segment(self, draft: Draft, outcome: Outcome) -> Segment:
-        place, decoded = outcome.place, outcome.decoded
+        span, decoded = outcome.span, outcome.decoded
         not_before = self.segments[-1].end if self.segments else 0.0
-        window = (place.seek, place.seek + place.n_frames)
-        start, end = self.bounds.kept_inside(draft.start, draft.end, window, not_before)
+        window = (span.seek, span.seek + span.n_frames)
+        start, end = self.bounds.clamped(draft.start, draft.end, window, not_before)
         words = None if draft.words is None else words_inside(draft.words, start, end)
         return Segment(
             id=len(self.segments),
-            seek=place.seek,
+            seek=span.seek,
             start=start,
             end=end,
             text="" if draft.is_empty else draft.text,
@@ -113,14 +118,20 @@ class Record:
             avg_logprob=decoded.avg_logprob,
             compression_ratio=decoded.compression_ratio,
             no_speech_prob=decoded.no_speech_prob,
-            language=place.language,
+            language=span.language,
             truncated=draft.is_truncated,
             words=() if words is not None and draft.is_empty else words,
         )
 
     def result(self, *, text: str, task: Task, model: str, is_partial: bool) -> Transcription:
-        """All of it; of a session that was stopped, what was tried behind its last window, and nothing else there."""
-        language, probability = self._most_spoken() if self.heard else (self.language, self.language_probability)
+        """Return the transcription.
+
+        A partial one ends with the last window that was done. Of what came after, it contains only the attempts, none
+        of them accepted.
+        """
+        language, probability = (
+            self._most_spoken() if self.window_languages else (self.language, self.language_probability)
+        )
         skipped = [span for span in self.skipped if not is_partial or span.end <= self.done_s]
         return Transcription(
             text=text,
@@ -140,12 +151,9 @@ class Record:
         )
 
     def _most_spoken(self) -> tuple[str, float]:
-        """The language of most of the segments' time, and its mean probability in the windows that begin in it."""
-        spoken = dict.fromkeys((language for language, _ in self.heard), 0.0)
-        for segment in self.segments:
-            spoken[segment.language] += segment.end - segment.start
-        language = max(spoken, key=lambda code: spoken[code])
-        return language, fmean(probability for code, probability in self.heard if code == language)
+        """The language of most of the segments' time, and its mean probability over the windows that begin in it."""
+        language = longest_spoken((code for code, _ in self.window_languages), self.segments)
+        return language, fmean(probability for code, probability in self.window_languages if code == language)
 
 
 def _finite(number: float) -> float | None:

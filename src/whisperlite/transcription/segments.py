@@ -1,4 +1,4 @@
-"""A window's tokens → its segments, and where the next window begins (reference: `transcribe`, its main loop)."""
+"""A window's tokens → its segments and the start of the next window (reference: the main loop of `transcribe`)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FRAMES_PER_TIMESTAMP = 2
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A segment before it has a text.
+    """A segment as tokens, before they become text.
 
     Attributes:
-        start, end: seconds from the beginning of its window.
-        tokens: ids of text and timestamps.
-        is_last: the window's output ends with it.
+        start, end: seconds from the beginning of the window.
+        tokens: the ids of text and timestamps.
+        is_last: whether the window's output ends with it.
     """
 
     start: float
@@ -30,15 +30,15 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A segment that decisions are still made about: its times are those of the model, not yet kept in bounds.
+    """A segment before it is accepted, with the model's own times, which are not yet clamped.
 
     Attributes:
-        start, end: seconds of the recording.
-        text: as decoded.
-        tokens: ids of text and timestamps.
-        text_tokens: those of text.
-        is_truncated: its output was cut at the token limit.
-        words: None: not asked for.
+        start, end: seconds from the beginning of the recording.
+        text: the text as decoded.
+        tokens: the ids of text and timestamps.
+        text_tokens: the ids of text alone.
+        is_truncated: whether the output was cut at the token limit within it.
+        words: its words; None if they were not asked for.
     """
 
     start: float
@@ -51,14 +51,14 @@ class Draft:
 
     @property
     def is_empty(self) -> bool:
-        """Without words or length; the reference empties such segments, and keeps them."""
+        """Whether it has no text or no duration; the reference keeps such segments, without their content."""
         return self.start == self.end or not self.text.strip()
 
 
 def cut_window(
     tokens: Sequence[int], *, n_frames: int, timestamps: range, is_final: bool = False
 ) -> tuple[list[Piece], int]:
-    """Cut where one segment's end meets the next one's start.
+    """Cut a window's tokens into segments, between the end of one and the start of the next.
 
     Args:
         tokens: the window's output.
@@ -68,7 +68,7 @@ def cut_window(
             what is left for itself.
 
     Returns:
-        The pieces, and by how many frames to move on. An unfinished last segment is left to the next window, which
+        The pieces, and the number of frames to move on by. An unfinished last segment is left to the next window, which
         begins where the last finished one ends; a single timestamp at the end says that no speech follows.
     """
     is_time, timestamp_begin = [token in timestamps for token in tokens], timestamps.start
@@ -88,7 +88,7 @@ def cut_window(
 
     pieces = []
     for begin, end in zip([0, *cuts], cuts, strict=False):
-        # Where an answer begins with text, its first piece starts before the window, and is clamped to it.
+        # If the output begins with text, its first piece starts before the window; it is clamped later.
         start_s = seconds(begin) if is_time[begin] else -timestamp_begin * TIMESTAMP_SECONDS
         end_s = seconds(end - 1) if is_time[end - 1] else max(n_frames / FRAMES_PER_SECOND, start_s)
         pieces.append(Piece(start_s, end_s, tuple(tokens[begin:end]), is_last=end == len(tokens)))

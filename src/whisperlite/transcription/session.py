@@ -1,46 +1,43 @@
-"""The policy of one recording, as a generator: it asks, is sent answers, and hands out segments as they are accepted.
+"""The policy for one recording, as a generator: it asks, is sent answers, and yields segments as they are accepted.
 
-Which language, which window, which prompt, accept or fall back, cut, move on. There is no tensor maths here and no
-input or output, so a session can be driven by scripted answers as well as by an engine.
+It decides on the language, the windows and their prompts, whether to accept an attempt or fall back, and where to cut
+and move on. It does no tensor maths and no input or output, so scripted answers can drive it as well as an engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, Features
-from whisperlite.decoding.asks import Align, Aligned, Answer, Ask, Decoded
+from whisperlite.decoding.asks import Answer, Ask, Decoded
 from whisperlite.errors import CancelledError, DecodingError
-from whisperlite.options import APPENDED, PREPENDED, Options
+from whisperlite.options import Options
 from whisperlite.results import Segment, Transcription
-from whisperlite.text.prompt import Prompt, build_prompt
+from whisperlite.text.prompt import Prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.bounds import Bounds, Clip
 from whisperlite.transcription.fallback import attempt, best_attempt, failed_thresholds, is_silent
-from whisperlite.transcription.hallucination import Verdict, View, without_hallucinations
 from whisperlite.transcription.history import History, Prompts
-from whisperlite.transcription.listening import Listening
-from whisperlite.transcription.outcome import Outcome, Place
-from whisperlite.transcription.pauses import Pauses, ended_in_pause, without_unheard
+from whisperlite.transcription.listening import LanguageTracker
+from whisperlite.transcription.outcome import Outcome, WindowSpan
+from whisperlite.transcription.pauses import Pauses, ended_before_missed_speech, ended_in_pause
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import Draft, Piece, cut_window, ends_alone
 from whisperlite.transcription.suppression import suppressed_tokens
-from whisperlite.transcription.words import TimedWord, add_words, speech_end, timed_words
+from whisperlite.transcription.window_words import WordTimer
 
-# What counts as no word of its own where hallucinations are looked for, as in the reference.
-_PUNCTUATION = PREPENDED + APPENDED
-_REST_S = 1.0  # of a chunk, behind its last sentence: a word takes less, and silence is left at the end of chunks
-_LATE_S = 3.0  # a segment that goes on for so long behind a change of language belongs to neither
+_REST_S = 1.0  # after a chunk's last sentence: a word is shorter, and chunks end with some silence
+_LATE_S = 3.0  # a segment that ends more than this after a change of language contains both languages
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A window is done.
+    """A window that is done.
 
     Attributes:
-        segments: what it held; none where it was passed over.
+        segments: its segments; empty if it was passed over.
         done_s, total_s: progress through the recording, in seconds.
     """
 
@@ -69,41 +66,45 @@ def session(
     chunk: Clip | None = None,
     only_language: bool = False,
 ) -> Session:
-    """Transcribe one recording, or a part of it.
+    """Transcribe a recording, or a part of it.
 
     Args:
-        features: of the recording.
-        duration: of the recording, in seconds: nothing ends later.
+        features: the features of the recording.
+        duration: the length of the recording in seconds; no time in the result is later.
         model, warnings: for the result.
-        suppressed: what `suppressed_tokens` gives for the options; None: it is looked up.
-        prompts: what `Prompts.of` gives for the options; None: it is looked up.
-        speech: (start, end) in seconds where there is speech, ascending; None: it was not looked for.
-        pauses: (start, end) in seconds where nobody speaks, ascending; None: they were not looked for.
-        chunk: (first, end) in frames, of the part to transcribe; None: those that the options and `speech` say.
-        only_language: find out the language, and transcribe nothing.
+        suppressed: `suppressed_tokens(options, tokenizer)`, if known; None computes it.
+        prompts: `Prompts.of(options, tokenizer)`, if known; None computes it.
+        speech: the spans (start, end) of speech in seconds, ascending; None if speech was not looked for.
+        pauses: the spans (start, end) without speech in seconds, ascending; None if speech was not looked for.
+        chunk: the part to transcribe, (first, end) in frames; None for the parts that the options and `speech` give.
+        only_language: detect the language and transcribe nothing.
 
     Yields:
-        `Decode`, `Detect` and `Align`, to be answered, and `Accepted`, to be sent None.
+        `Decode`, `Detect` and `Align`, to be sent their answers, and `Accepted`, to be sent None.
 
     Returns:
-        The transcription; its `usage.runtime_ms` is 0, for the driver to fill in. A `CancelledError` thrown in ends it
-        with what there is.
+        The transcription. Its `usage.runtime_ms` is 0, to be filled in by the caller. If a `CancelledError` is thrown
+        in, the transcription up to that point is returned.
     """
-    if suppressed is None:
-        suppressed = suppressed_tokens(options, tokenizer)
+    record = Record(Bounds(features.content_frames, duration), list(warnings))
     return _Session(
         features=features,
         options=options,
         tokenizer=tokenizer,
-        duration=duration,
         model=model,
-        warnings=list(warnings),
-        suppressed=suppressed,
-        prompts=prompts or Prompts.of(options, tokenizer),
+        suppressed=suppressed_tokens(options, tokenizer) if suppressed is None else suppressed,
         speech=speech,
         pauses=None if pauses is None else Pauses(pauses),
         chunk=chunk,
         only_language=only_language,
+        record=record,
+        history=History(options, tokenizer, prompts or Prompts.of(options, tokenizer)),
+        languages=LanguageTracker(features, options, record),
+        words=WordTimer(
+            *(features, options, tokenizer, record),
+            # What precedes a chunk is unknown here; assume speech right up to it.
+            last_speech_end_s=0.0 if chunk is None else chunk[0] / FRAMES_PER_SECOND,
+        ),
     ).steps()
 
 
@@ -112,35 +113,25 @@ class _Session:
     features: Features
     options: Options
     tokenizer: Tokenizer
-    duration: float
     model: str
-    warnings: list[str]
     suppressed: frozenset[int]
-    prompts: Prompts
     speech: Sequence[tuple[float, float]] | None
     pauses: Pauses | None
     chunk: Clip | None
     only_language: bool
+    record: Record
+    history: History
+    languages: LanguageTracker
+    words: WordTimer
 
-    history: History = field(init=False)
-    record: Record = field(init=False)
-    listening: Listening = field(init=False)
-    is_first: bool = True  # of the windows: the one that gets the prefix
-    last_speech_end_s: float = field(init=False)
-    goes_on: bool = False  # the window before said that no speech follows, and speech did
-
-    def __post_init__(self) -> None:
-        # What was said before a chunk is not known: it is taken to follow on.
-        self.last_speech_end_s = 0.0 if self.chunk is None else self.chunk[0] / FRAMES_PER_SECOND
-        self.history = History(self.options, self.tokenizer, self.prompts)
-        self.record = Record(Bounds(self.features.content_frames, self.duration), self.warnings)
-        self.listening = Listening(self.features, self.options, self.record)
+    takes_prefix: bool = True  # no window has had segments yet
+    missed_speech: bool = False  # the last window's output said that no speech follows, although speech did
 
     def steps(self) -> Session:
         try:
             yield from self._recording()
         except CancelledError:
-            return self._result(is_partial=True)  # the driver, which threw it in, raises it with this
+            return self._result(is_partial=True)  # the driver, which threw it in, raises it with this result
         except DecodingError as error:
             error.partial = self._result(is_partial=True)
             raise
@@ -156,7 +147,7 @@ class _Session:
             clips = [self.chunk]
         else:
             clips, cut, silence = self.record.bounds.clips(self.options.clips, self.speech)
-            self.warnings += cut
+            self.record.warnings += cut
             self.record.skipped += silence
         yield from self._find_language(clips)
         if self.only_language:
@@ -179,8 +170,8 @@ class _Session:
             self._warn_of_english()
         elif self.options.language is not None:
             self.record.language = self.options.language
-        elif not (self._is_multilingual and clips):  # else each window is listened to
-            yield from self.listening.recording(clips, is_speech=self.speech is not None)
+        elif not (self._is_multilingual and clips):  # with multilingual=True each window is detected on its own
+            yield from self.languages.detect_recording(clips, is_speech=self.speech is not None)
 
     def _warn_of_english(self) -> None:
         options = self.options
@@ -191,86 +182,91 @@ class _Session:
             f"allowed_languages={options.allowed_languages!r}": options.allowed_languages not in (None, ("en",)),
             "language_detection_segments": options.language_detection_segments > 1,
         }
-        self.warnings += [f"{name} was not used: the model is English-only." for name, given in unused.items() if given]
+        self.record.warnings += [
+            f"{name} was not used: the model is English-only." for name, given in unused.items() if given
+        ]
 
     # One window
 
     def _window(self, seek: int, n_frames: int, clip_end: int) -> _Steps[int]:
-        """Transcribe the window at `seek` of a clip; returns by how many frames to move on."""
+        """Transcribe the window at `seek`; returns the number of frames to move on by."""
         language, change_s = self.record.language, None
         if self._is_multilingual:
-            language, change_s = yield from self.listening.window(seek, n_frames)
-        outcome = yield from self._decode(Place(seek, n_frames, language, clip_end))
+            language, change_s = yield from self.languages.detect_window(seek, n_frames)
+        outcome = yield from self._decode(WindowSpan(seek, n_frames, language, clip_end))
         if change_s is not None:
             outcome = yield from self._until_change(outcome, change_s)
         if self._is_multilingual and not is_silent(outcome.decoded, self.options):
             outcome = yield from self._in_its_language(outcome)
-        outcome, goes_on = self._ended_where_speech_does(outcome)
-        place, moved = outcome.place, outcome.moved
+        outcome, missed_speech = self._end_with_speech(outcome)
+        span, moved = outcome.span, outcome.moved
 
         accepted: tuple[Segment, ...] = ()
-        counts = True
+        is_void = False
         if is_silent(outcome.decoded, self.options):
-            moved = place.n_frames
-            self.record.skip(place.offset_s, place.end_s, "no_speech")
+            moved = span.n_frames
+            self.record.skip(span.offset_s, span.end_s, "no_speech")
         else:
             drafts = [self._draft(piece, outcome) for piece in outcome.pieces]
             if self.options.word_timestamps:
-                drafts, moved, counts = yield from self._with_words(drafts, outcome)
-            if counts:
-                self.is_first = self.is_first and not drafts
+                found = yield from self.words.time_words(drafts, outcome)
+                drafts, moved, is_void = found.drafts, found.moved, found.is_void
+            if not is_void:
+                self.takes_prefix = self.takes_prefix and not drafts
                 accepted = self.record.accept(drafts, outcome)
                 tokens = [token for each in accepted for token in each.tokens]
-                self.history.add(tokens, outcome.last_temperature, place.language)
-        if counts:
-            self.goes_on = goes_on
-        # The rules make timestamps advance, so that 0 cannot come from decoding; words may end where the window begins
-        # (correction 24). Then the window is passed.
-        moved = moved if moved > 0 else place.n_frames
+                self.history.add(tokens, outcome.last_temperature, span.language)
+        if not is_void:
+            self.missed_speech = missed_speech
+        # Timestamps advance, so decoding never gives 0; but words may end where the window begins (correction 24). Then
+        # the whole window is passed.
+        moved = moved if moved > 0 else span.n_frames
         if accepted and not any(segment.text for segment in accepted):
             self.record.skip_without_text(outcome, (seek + moved) / FRAMES_PER_SECOND)
-        self.record.done_s = min((seek + moved) / FRAMES_PER_SECOND, self.duration)
-        yield Accepted(accepted, self.record.done_s, self.duration)
+        duration = self.record.bounds.duration
+        self.record.done_s = min((seek + moved) / FRAMES_PER_SECOND, duration)
+        yield Accepted(accepted, self.record.done_s, duration)
         return moved
 
-    def _ended_where_speech_does(self, outcome: Outcome) -> tuple[Outcome, bool]:
-        """The window without what it has left to the next one, and whether speech follows that it said does not."""
+    def _end_with_speech(self, outcome: Outcome) -> tuple[Outcome, bool]:
+        """End the window where the pauses say; also whether its output had missed speech that follows."""
         pauses = self.pauses
         if pauses is None or is_silent(outcome.decoded, self.options):
             return outcome, False
-        heard = outcome if self.goes_on else without_unheard(outcome, pauses)
-        goes_on = heard is not outcome  # once: where it says so again nothing but noise may follow
-        # Words tell where they end.
-        return heard if self.options.word_timestamps else ended_in_pause(heard, pauses), goes_on
+        # Corrected once: if the next window says so again, only noise may follow.
+        ended = outcome if self.missed_speech else ended_before_missed_speech(outcome, pauses)
+        missed_speech = ended is not outcome
+        # With word timestamps, the last word says where the window ends.
+        return ended if self.options.word_timestamps else ended_in_pause(ended, pauses), missed_speech
 
     def _until_change(self, outcome: Outcome, change_s: float) -> _Steps[Outcome]:
-        """What was said in the language that the window begins in."""
-        place = outcome.place
-        before = replace(place, n_frames=max(round(change_s * FRAMES_PER_SECOND), 1))
+        """Keep what was said before the language changes, at `change_s` in the window."""
+        span = outcome.span
+        before = replace(span, n_frames=max(round(change_s * FRAMES_PER_SECOND), 1))
         if is_silent(outcome.decoded, self.options):
-            return replace(outcome, place=before)
+            return replace(outcome, span=before)
         kept = [piece for piece in outcome.pieces if (piece.start + piece.end) / 2 < change_s]
         if not kept or kept[-1].end > change_s + _LATE_S:  # one segment in two languages
-            self.record.retract(place)
+            self.record.retract(span)
             return replace((yield from self._decode(before)), is_cut=True)
         return outcome.only(kept, otherwise=before.n_frames)
 
     def _in_its_language(self, outcome: Outcome) -> _Steps[Outcome]:
-        """The window without what turns out to be in another language; if that is its beginning, in that language."""
-        found = yield from self.listening.pieces(outcome)
+        """Cut the window before a segment in another language; if that is the first one, decode it in that language."""
+        found = yield from self.languages.find_wrong_language(outcome)
         if found is None:
             return outcome
         if found.index > 0:
             return outcome.only(outcome.pieces[: found.index], otherwise=outcome.moved)
-        self.record.retract(outcome.place)
-        place = replace(outcome.place, n_frames=found.n_frames, language=found.language)
-        return replace((yield from self._decode(place)), is_cut=True)
+        self.record.retract(outcome.span)
+        span = replace(outcome.span, n_frames=found.n_frames, language=found.language)
+        return replace((yield from self._decode(span)), is_cut=True)
 
-    def _decode(self, place: Place) -> _Steps[Outcome]:
-        """Up the ladder until an attempt passes, or the best one, and its pieces."""
+    def _decode(self, place: WindowSpan) -> _Steps[Outcome]:
+        """Decode at rising temperatures until an attempt passes; if none does, choose the best."""
         window = self.features.window(place.seek, place.n_frames)
         prompt, text_until = self._prompt(place.language), self._text_until(place)
-        encoding = self.listening.take_encoding(window)
+        encoding = self.languages.take_encoding(window)
         tried: list[Decoded] = []
         failures: list[tuple[str, ...]] = []
         for rung, temperature in enumerate(self.options.temperatures):
@@ -298,7 +294,7 @@ class _Session:
         is_final = text_until > 0 and not tried[chosen].truncated
         pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamps=timestamps, is_final=is_final)
         return Outcome(
-            place=place,
+            span=place,
             decoded=tried[chosen],
             last_temperature=tried[-1].temperature,
             has_failed=bool(failures[-1]),
@@ -308,103 +304,22 @@ class _Session:
             is_complete=ends_alone(tokens, timestamps) or (is_final and moved == place.n_frames),
         )
 
-    def _text_until(self, place: Place) -> float:
-        """A chunk's last window holds all that is said: a window of its own for the end would cost as much again.
+    def _text_until(self, span: WindowSpan) -> float:
+        """`Decode.text_until` for a window: in a chunk's last window the text reaches almost to the end, else 0.
 
-        But not where the language may change, and another window comes for that.
+        A further window for the rest would cost as much as this one. With `multilingual=True` one may be needed anyway,
+        for another language.
         """
-        is_last = self.chunk is not None and place.seek + place.n_frames == place.clip_end
+        is_last = self.chunk is not None and span.seek + span.n_frames == span.clip_end
         if not is_last or self._is_multilingual or self.options.without_timestamps:
             return 0.0
-        return max(place.n_frames / FRAMES_PER_SECOND - _REST_S, 0.0)
+        return max(span.content_s - _REST_S, 0.0)
 
     def _prompt(self, language: str) -> Prompt:
-        return self.history.prompt(language, self.options.prefix if self.is_first else None)
-
-    # Words
-
-    def _with_words(self, drafts: list[Draft], outcome: Outcome) -> _Steps[tuple[list[Draft], int, bool]]:
-        """Segments with words, without hallucinations; by how many frames to move on; and whether the window counts.
-
-        If it does not, it is decoded again from where speech begins, as if it had never been decoded.
-        """
-        place, moved = outcome.place, outcome.moved
-        words = yield from self._timed_words(drafts, outcome)
-        drafts = add_words(
-            drafts,
-            words,
-            offset_s=place.offset_s,
-            last_speech_end_s=self.last_speech_end_s,
-            prepended=self.options.prepend_punctuations,
-            appended=self.options.append_punctuations,
-        )
-        end_s = speech_end(drafts)
-        if not outcome.is_complete and end_s is not None and end_s > place.offset_s:
-            # Without words it is the time of a segment, which the model may put behind the content.
-            is_exact = any(draft.words for draft in drafts) and not outcome.is_cut
-            farthest = place.clip_end if is_exact else place.seek + outcome.said_frames
-            moved = min(round(end_s * FRAMES_PER_SECOND), farthest) - place.seek
-        if self.options.hallucination_silence_threshold is not None:
-            verdict, moved = self._without_hallucinations(drafts, outcome, moved)
-            if verdict.is_void:
-                return [], moved, False
-            drafts = verdict.kept
-        end_s = speech_end(drafts)
-        self.last_speech_end_s = self.last_speech_end_s if end_s is None else end_s
-        return drafts, moved, True
-
-    def _timed_words(self, drafts: Sequence[Draft], outcome: Outcome) -> _Steps[list[TimedWord]]:
-        place = outcome.place
-        tokens = tuple(token for draft in drafts for token in draft.text_tokens)
-        if not tokens:
-            return []
-        prompt = build_prompt(
-            self.tokenizer, language=place.language, task=self.options.task, without_timestamps=True
-        ).tokens
-        window = self.features.window(place.seek, place.n_frames)
-        answer = yield Align(window, prompt, tokens, outcome.said_frames, outcome.encoding)
-        assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
-        self.record.ran_in_float32(answer)
-        # Differs: the reference goes by what was spoken (correction 32).
-        written = "en" if self.options.task == "translate" else place.language
-        return timed_words(tokens, answer, self.tokenizer, written)
-
-    def _without_hallucinations(self, drafts: list[Draft], outcome: Outcome, moved: int) -> tuple[Verdict, int]:
-        place, threshold_s = outcome.place, self.options.hallucination_silence_threshold
-        assert threshold_s is not None, "the caller has looked"
-        view = View(
-            start=place.offset_s,
-            # To the last bit as in the reference: a silence may be exactly as long as the threshold.
-            end=(place.seek + round(self.options.chunk_length * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND,
-            content_end=place.offset_s + place.n_frames / FRAMES_PER_SECOND,
-            recording_end=self.features.content_frames / FRAMES_PER_SECOND,
-        )
-        verdict = without_hallucinations(
-            drafts,
-            view,
-            threshold_s=threshold_s,
-            last_speech_end_s=self.last_speech_end_s,
-            punctuation=_PUNCTUATION,
-        )
-        end_s = speech_end(drafts)
-        if verdict.next_s is not None and verdict.silence is not None:
-            next_frame = min(round(verdict.next_s * FRAMES_PER_SECOND), place.clip_end)
-            # Words that are kept may reach into it.
-            begin_s = max(verdict.silence[0], speech_end(verdict.kept) or 0.0)
-            self.record.skip(begin_s, min(verdict.silence[1], next_frame / FRAMES_PER_SECOND), "silence")
-            moved = next_frame - place.seek
-        elif (
-            not (outcome.is_complete or outcome.is_cut)
-            and end_s is not None
-            and place.offset_s < end_s
-            and view.end - end_s <= threshold_s
-        ):
-            moved = place.n_frames  # too little is left for speech
-            self.record.skip(end_s, place.end_s, "silence")
-        return verdict, moved
+        return self.history.prompt(language, self.options.prefix if self.takes_prefix else None)
 
     def _draft(self, piece: Piece, outcome: Outcome) -> Draft:
-        offset_s = outcome.place.offset_s
+        offset_s = outcome.span.offset_s
         text_tokens = tuple(token for token in piece.tokens if self.tokenizer.is_text(token))
         return Draft(
             start=offset_s + piece.start,

@@ -1,8 +1,8 @@
-"""Audio and options → a recording that is ready to be driven: it is read, and speech is looked for."""
+"""Audio and options → a `Recording`, ready to be driven: the audio is read, and speech is looked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from whisperlite.errors import CancelledError
 from whisperlite.options import Options
 from whisperlite.results import Transcription, Usage
 from whisperlite.text.tokenizer import Tokenizer
-from whisperlite.transcription.bounds import Bounds
+from whisperlite.transcription.bounds import Bounds, Clip
 from whisperlite.transcription.chunks import chunks_of
 from whisperlite.transcription.history import Prompts
 from whisperlite.transcription.recording import PARTIAL, Chunked, Recording, Sequential
@@ -39,20 +39,22 @@ def start_recording(
     warnings: tuple[str, ...],
     stop: Stop,
 ) -> tuple[Recording, float]:
-    """Read a recording, all of it: its loudest moment is a part of every window's features.
+    """Read a recording and look for speech in it.
+
+    It is read to its end, because its loudest moment determines the features of every window.
 
     Args:
         audio, sampling_rate: as in `transcribe`.
-        n_mels: of the model.
+        n_mels: the number of mel bands that the model takes.
         model, warnings: for the result.
-        stop: is asked while the recording is read.
+        stop: is checked while the recording is read.
 
     Returns:
-        The recording, and its duration in seconds.
+        The recording, ready to be driven, and its duration in seconds.
 
     Raises:
-        AudioError: it cannot be read.
-        CancelledError: `stop` said so; `partial` is an empty transcription.
+        AudioError: the recording cannot be read.
+        CancelledError: raised by `stop`; `partial` is an empty transcription.
     """
     duration = 0.0
     prompts = Prompts.of(options, tokenizer)
@@ -63,53 +65,69 @@ def start_recording(
         duration, warnings = sound.duration, sound.warnings + warnings
         found = None if options.vad is None else find_speech(sound.samples, options.vad, check=stop.check)
         features = Features(sound.samples, n_mels, check=stop.check)
-        features.find_floor()  # in the engine, with the first window, a stop would end what else is decoded there
+        features.find_floor()  # now, since a stop in the engine's first window would end other recordings too
     except CancelledError as error:
         error.partial = nothing_heard(options, duration, model, warnings)
         raise
     speech, pauses = (None, None) if found is None else (found.spans, found.pauses)
+    bounds = Bounds(features.content_frames, duration)
     begin = partial(
         session,
         features,
         tokenizer=tokenizer,
         duration=duration,
         model=model,
-        # Once for all chunks: it may take a look at every token, and the texts may be long.
+        # Computed once for all chunks: every token may have to be examined, and the prompts may be long.
         suppressed=suppressed_tokens(options, tokenizer),
         prompts=prompts,
         pauses=pauses,
     )
-    inside = Bounds(features.content_frames, duration)
     longest = round(options.chunk_length * FRAMES_PER_SECOND)
-    if not options.is_chunked:
-        if options.without_timestamps and not options.word_timestamps:
-            parts, _, _ = inside.clips(options.clips, speech)
-            warnings += (_MAY_MISS,) if any(end - first > longest for first, end in parts) else ()
-        return Sequential(begin(options, warnings=warnings, speech=speech), stop), duration
+    if options.is_chunked:
+        # No chunk reaches from one clip into the next: what is between them was left out.
+        chunks = [chunk for clip in options.clips for chunk in chunks_of(bounds.clips([clip], speech)[0], longest)]
+        return _chunked(begin, options, chunks, bounds, warnings, stop), duration
+    if options.without_timestamps and not options.word_timestamps:
+        parts, _, _ = bounds.clips(options.clips, speech)
+        warnings += (_MAY_MISS,) if any(end - first > longest for first, end in parts) else ()
+    return Sequential(begin(options, warnings=warnings, speech=speech), stop), duration
 
-    # No chunk reaches from one clip into the next: what is between them was left out.
-    chunks = [chunk for clip in options.clips for chunk in chunks_of(inside.clips([clip], speech)[0], longest)]
 
-    def chunks_in(known: Transcription) -> Iterator[tuple[Session, float]]:
-        """A session for each chunk, in the language that is known by then, and where each ends, in seconds."""
-        chosen = options if options.multilingual or not known.language else replace(options, **_told(known.language))
+def _chunked(
+    begin: Callable[..., Session],
+    options: Options,
+    chunks: Sequence[Clip],
+    bounds: Bounds,
+    warnings: tuple[str, ...],
+    stop: Stop,
+) -> Chunked:
+    """A recording whose chunks are sessions of their own, after one that detects the language.
+
+    Args:
+        begin: `session`, with all arguments that its calls share.
+        chunks: (first, end) in frames.
+    """
+
+    def chunks_in(head: Transcription) -> Iterator[tuple[Session, float]]:
+        """A session for each chunk, in the language that the head detected, and the end of each chunk in seconds."""
+        chosen = options if options.multilingual or not head.language else _with_language(options, head.language)
         for chunk in chunks:
-            yield begin(chosen, chunk=chunk), inside.seconds(*chunk)[1]
+            yield begin(chosen, chunk=chunk), bounds.seconds(*chunk)[1]
 
-    spans = [inside.seconds(*chunk) for chunk in chunks]
+    spans = [bounds.seconds(*chunk) for chunk in chunks]
     head = begin(options, warnings=warnings, speech=spans, only_language=True)
-    return Chunked(head, chunks_in, stop), duration
+    return Chunked(head, chunks_in, stop)
 
 
-def _told(language: str) -> dict[str, Any]:
-    """What takes the place of the options that detect a language."""
+def _with_language(options: Options, language: str) -> Options:
+    """The options with this language; those for its detection, which would contradict it, get their defaults."""
     names = ("allowed_languages", "language_detection_segments", "language_detection_threshold")
-    defaults = {each.name: each.default for each in fields(Options) if each.name in names}
-    return {"language": language, **defaults}
+    defaults: dict[str, Any] = {each.name: each.default for each in fields(Options) if each.name in names}
+    return replace(options, language=language, **defaults)
 
 
 def nothing_heard(options: Options, duration: float, model: str, warnings: tuple[str, ...] = ()) -> Transcription:
-    """The partial result of a call that was stopped before it began to listen."""
+    """The partial result of a call that was stopped before anything was transcribed."""
     return Transcription(
         text="",
         segments=(),

@@ -1,11 +1,11 @@
-"""Which tokens are never produced, from the options that say so."""
+"""The tokens that the options forbid."""
 
 from __future__ import annotations
 
 from whisperlite.options import Options
 from whisperlite.text.tokenizer import Tokenizer
 
-# Digits of any script, and the signs that are read out as words beside them.
+# Digits of any script, and the signs that are spoken as words next to them.
 _NUMERALS = r"[\d%‰$€£¥₹¢]"
 
 

@@ -1,4 +1,4 @@
-"""Times of tokens → words of segments (reference: `add_word_timestamps`). No tensors: numbers and texts only."""
+"""Times of tokens → words of segments (reference: `add_word_timestamps`). No tensors, only numbers and strings."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from whisperlite.transcription.segments import Draft
 
 _SENTENCE_ENDS = ".。!！?？"
 _LONGEST_MEDIAN_S = 0.7
-_PREFERENCE_S = 0.5  # a segment's own time is believed where a word lies so much further out
+_PREFERENCE_S = 0.5  # a segment keeps its own time if a word reaches further than this beyond it
 
 
 @dataclass(frozen=True, slots=True)
 class TimedWord:
-    """A word before it belongs to a segment.
+    """A word of a window, not yet assigned to a segment.
 
     Attributes:
-        text: with the space before it.
-        n_tokens: of which it is made.
-        start, end: seconds from the beginning of its window.
-        probability: the average of its tokens'.
+        text: the word, with the space before it.
+        n_tokens: the number of its tokens.
+        start, end: seconds from the beginning of the window.
+        probability: the mean probability of its tokens.
     """
 
     text: str
@@ -48,36 +48,36 @@ def add_words(
     prepended: str,
     appended: str,
 ) -> list[Draft]:
-    """Give each segment of a window its words, and times that agree with theirs.
+    """Give each segment of a window its words, and times that agree with those of its words.
 
     Args:
-        drafts: of the window.
-        words: of all of them, in order.
-        offset_s: where the window begins.
-        last_speech_end_s: where speech ended in the window before.
-        prepended, appended: punctuation that belongs to the word after it, and before it.
+        drafts: the segments of the window.
+        words: the words of all segments, in order.
+        offset_s: the start of the window, in seconds.
+        last_speech_end_s: where speech ended in the windows before, in seconds.
+        prepended, appended: punctuation that belongs to the word after it, and to the word before it.
     """
     durations = [word.duration for word in words if word.duration != 0]
     usual = min(median(durations), _LONGEST_MEDIAN_S) if durations else 0.0
     merged = merge_punctuation(shorten_at_sentence_ends(words, 2 * usual), prepended, appended)
     found = []
-    for draft, own in zip(drafts, _shared_out(drafts, merged), strict=True):
+    for draft, own in zip(drafts, _words_of_drafts(drafts, merged), strict=True):
         timed = [
             Word(word.text, round(offset_s + word.start, 2), round(offset_s + word.end, 2), word.probability)
             for word in own
         ]
         if timed:
-            draft = _fitted(draft, timed, usual, last_speech_end_s)
+            draft = _reconciled(draft, timed, usual, last_speech_end_s)
             last_speech_end_s = draft.end
         found.append(draft if timed else replace(draft, words=()))
     return found
 
 
 def timed_words(tokens: Sequence[int], aligned: Aligned, tokenizer: Tokenizer, language: str) -> list[TimedWord]:
-    """Join tokens, each with its time, to words."""
+    """Join timed tokens into words, split by the rules of `language`."""
     texts, groups = tokenizer.split_to_words([*tokens, tokenizer.eot], language)
     found, first = [], 0
-    for text, group in zip(texts[:-1], groups[:-1], strict=True):  # the last is the end
+    for text, group in zip(texts[:-1], groups[:-1], strict=True):  # the last group is the end token
         end = first + len(group)
         probability = sum(aligned.probabilities[first:end]) / len(group)
         found.append(TimedWord(text, len(group), aligned.times[first], aligned.times[end], probability))
@@ -86,13 +86,16 @@ def timed_words(tokens: Sequence[int], aligned: Aligned, tokenizer: Tokenizer, l
 
 
 def speech_end(drafts: Sequence[Draft]) -> float | None:
-    """Where the last word of a window ends, or without words its last segment; None without segments."""
+    """Return the end of a window's last word or, without words, of its last segment; None without segments."""
     ends = [draft.words[-1].end for draft in drafts if draft.words]
     return ends[-1] if ends else (drafts[-1].end if drafts else None)
 
 
 def shorten_at_sentence_ends(words: Sequence[TimedWord], longest_s: float) -> list[TimedWord]:
-    """The path through the audio leaves a pause to the mark that ends a sentence, or to the word behind that mark."""
+    """Limit the duration of sentence-ending marks, and of the words after them.
+
+    The alignment assigns a pause between sentences to one of the two.
+    """
     if not any(word.duration for word in words):
         return list(words)
     found = list(words[:1])
@@ -106,7 +109,7 @@ def shorten_at_sentence_ends(words: Sequence[TimedWord], longest_s: float) -> li
 
 
 def merge_punctuation(words: Sequence[TimedWord], prepended: str, appended: str) -> list[TimedWord]:
-    """Punctuation becomes a part of the word after it, or before it, which keeps its own times and probability."""
+    """Join punctuation to the word after or before it, which keeps its own times and probability."""
     backwards: list[TimedWord] = []
     for word in reversed(words):
         if backwards and word.text.startswith(" ") and word.text.strip() in prepended:
@@ -124,11 +127,11 @@ def merge_punctuation(words: Sequence[TimedWord], prepended: str, appended: str)
     return merged
 
 
-def _shared_out(drafts: Sequence[Draft], words: Sequence[TimedWord]) -> Iterator[list[TimedWord]]:
-    """The words of each segment, by its number of text tokens; a word across a border belongs to the earlier one.
+def _words_of_drafts(drafts: Sequence[Draft], words: Sequence[TimedWord]) -> Iterator[list[TimedWord]]:
+    """Yield the words of each segment, by its number of text tokens; a word across two belongs to the earlier one.
 
-    Differs: what such a word takes from the later segment is counted there, where the reference lets that segment take
-    as much from the next one.
+    Differs: the tokens that such a word takes from the later segment count as that segment's, while the reference lets
+    it take as many from the next one (correction 26).
     """
     waiting, surplus = iter(words), 0
     for draft in drafts:
@@ -140,16 +143,16 @@ def _shared_out(drafts: Sequence[Draft], words: Sequence[TimedWord]) -> Iterator
         yield own
 
 
-def _fitted(draft: Draft, words: list[Word], usual_s: float, last_speech_end_s: float) -> Draft:
+def _reconciled(draft: Draft, words: list[Word], usual_s: float, last_speech_end_s: float) -> Draft:
     """Make the times of a segment and of its first and last words agree."""
     longest_s = 2 * usual_s
     first, second = words[0], words[1] if len(words) > 1 else None
     is_long = first.end - first.start > longest_s or (second is not None and second.end - first.start > 2 * longest_s)
     if first.end - last_speech_end_s > 4 * usual_s and is_long:
-        # After a pause the first two words are not longer than twice the usual.
+        # After a pause, the first two words last at most twice the usual time.
         if second is not None and second.end - second.start > longest_s:
-            # Differs: half of its duration, where the reference takes half of the time since the beginning of the
-            # recording (correction 13).
+            # Differs: the border is the middle of the second word; the reference takes half of the word's end time,
+            # counted from the beginning of the recording (correction 13).
             border = max((second.start + second.end) / 2, second.end - longest_s)
             first, words[1] = replace(first, end=border), replace(second, start=border)
         first = replace(first, start=max(0.0, first.end - longest_s))
