@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from whisperlite.api.failures import again, forget_frames, named
+from whisperlite.api.failures import as_typed_error, copy_error
+from whisperlite.api.frames import clear_frames
 from whisperlite.api.heap import Heap, trim
 from whisperlite.api.job import Job, check_process
 from whisperlite.audio.ffmpeg import OwnThread
@@ -227,7 +228,7 @@ class Crew:
             with ending_workers():
                 recording, duration = self._model._recording(one.audio, one.options, one.sampling_rate, one.stop)
         except BaseException as error:  # the job's caller is to see whatever it was
-            forget_frames(error)
+            clear_frames(error)
             self._end(one.job, error)
             return None
         else:
@@ -278,8 +279,8 @@ class Crew:
 
         Where memory was short the new one is smaller; where the device has failed there is none.
         """
-        forget_frames(error)  # whoever keeps the error is not to keep the tensors of all
-        failure = named(error, self._model.device)
+        clear_frames(error)  # whoever keeps the error is not to keep the tensors of all
+        failure = as_typed_error(error, self._model.device)
         self._n_calm = 0
         if isinstance(failure, MemoryExceededError):
             self._calm_steps = min(self._calm_steps * 2, _MOST_CALM_STEPS)
@@ -295,7 +296,7 @@ class Crew:
         for recording, job in broken.items():
             recording.let_go()
             self._make_room()
-            self._end(job, error if failure is None else again(failure))
+            self._end(job, error if failure is None else copy_error(failure))
 
     def _refuse_next(self) -> None:
         arrived = self._inbox.get()
@@ -335,7 +336,7 @@ class Crew:
             for recording, error in failed:
                 # Whoever keeps the error is not to keep the recording and its encodings. The generator that gives the
                 # events is among its frames, and can be cleared when it has ended.
-                forget_frames(error)
+                clear_frames(error)
                 self._make_room()
                 self._end(self._decoding.pop(recording), error)
 

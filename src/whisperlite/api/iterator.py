@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from types import TracebackType
 
-from whisperlite.api.failures import forget_frames
+from whisperlite.api.frames import clear_frames
 from whisperlite.cancel import CancelToken
 from whisperlite.errors import CancelledError
 from whisperlite.results import Segment, Transcription
@@ -103,7 +103,7 @@ class SegmentIterator(Iterator[Segment]):
                 self._progress = (self._progress[1],) * 2
             return None
         except Exception as error:
-            forget_frames(error)  # what the work held is not to stay as long as the error
+            clear_frames(error)  # what the work held is not to stay as long as the error
             if self._is_closed and isinstance(error, CancelledError):
                 return None
             self._error = error

@@ -11,7 +11,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from whisperlite.api.callbacks import check_callable
-from whisperlite.api.failures import READING, letting_go, naming_failures, naming_failures_of, naming_its_failures
+from whisperlite.api.failures import READING, raises_typed_errors, typed_errors, typed_errors_while_iterating
+from whisperlite.api.frames import clears_frames
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
 from whisperlite.api.sources import own_copy, refuse_one
@@ -122,7 +123,7 @@ class Whisper:
         """Codes of the languages that it knows."""
         return self.tokenizer.languages or ("en",)
 
-    @letting_go
+    @clears_frames
     def transcribe(
         self,
         audio: AudioSource,
@@ -154,7 +155,7 @@ class Whisper:
             on_progress(result.duration, result.duration)
         return result
 
-    @letting_go
+    @clears_frames
     def iter_segments(
         self,
         audio: AudioSource,
@@ -234,7 +235,7 @@ class Whisper:
 
         return results()
 
-    @naming_its_failures
+    @raises_typed_errors
     @ending_workers()
     def detect_language(
         self,
@@ -317,7 +318,7 @@ class Whisper:
                 message = f"{name} holds {foreign[0]}, but the ids of this model end at {last}."
                 raise OptionError(message, option=name)
 
-    @naming_its_failures
+    @raises_typed_errors
     @ending_workers()
     def encode(self, windows: Iterable[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.
@@ -335,7 +336,7 @@ class Whisper:
         """
         return self._engine().encode(as_windows(each_window(windows), self.dims))
 
-    @naming_its_failures
+    @raises_typed_errors
     @ending_workers()
     def decode(
         self, windows: Iterable[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
@@ -394,7 +395,7 @@ class Whisper:
         stop = Stop.after(options.timeout_s, cancel)
         recording, duration = self._recording(audio, options, sampling_rate, stop)
         threads = self._usable_threads()  # of the caller's thread, which need not be the one that iterates
-        return naming_failures_of(self._driven(recording, slots, threads), self.device), duration
+        return typed_errors_while_iterating(self._driven(recording, slots, threads), self.device), duration
 
     def _driven(self, recording: Recording, slots: int, threads: int) -> Generator[Accepted, None, Transcription]:
         """As `drive`, with the engine of an earlier call, if there is one that it can use."""
@@ -408,7 +409,7 @@ class Whisper:
         self, audio: AudioSource, options: Options, sampling_rate: int | None, stop: Stop
     ) -> tuple[Recording, float]:
         """A recording that is ready to be driven, and its duration in seconds."""
-        with naming_failures(self.device, READING):
+        with typed_errors(self.device, READING):
             return start_recording(
                 audio,
                 options,
