@@ -11,13 +11,13 @@ import time
 import warnings
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from whisperlite.api.failures import as_typed_error, copy_error
 from whisperlite.api.frames import clear_frames
 from whisperlite.api.heap import Heap, trim
 from whisperlite.api.job import Job, check_process
+from whisperlite.api.runtime import Runtime
 from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.cancel import Stop
@@ -29,9 +29,6 @@ from whisperlite.results import Transcription
 from whisperlite.transcription.driver import Driver, Events
 from whisperlite.transcription.recording import Recording
 from whisperlite.transcription.session import Accepted
-
-if TYPE_CHECKING:
-    from whisperlite.api.whisper import Whisper
 
 _LOG = logging.getLogger("whisperlite")
 _READERS = 2  # recordings that are read at a time, while others are decoded
@@ -66,11 +63,11 @@ class Crew:
         failure: of the device; nothing is decoded any more.
     """
 
-    def __init__(self, model: Whisper, engine: Engine, recordings: int | None) -> None:
+    def __init__(self, runtime: Runtime, engine: Engine, recordings: int | None) -> None:
         self.slots, self.process = engine.slots, os.getpid()
         self.is_closed = False
         self.failure: DeviceError | None = None
-        self._model = model
+        self._runtime = runtime
         self._most_slots = engine.slots
         self._n_calm, self._calm_steps = 0, _CALM_STEPS // 2
         self._engine: Engine | None = engine
@@ -226,7 +223,7 @@ class Crew:
             if self.failure is not None:
                 raise DeviceError(*self.failure.args)
             with ending_workers():
-                recording, duration = self._model._recording(one.audio, one.options, one.sampling_rate, one.stop)
+                recording, duration = self._runtime.recording(one.audio, one.options, one.sampling_rate, one.stop)
         except BaseException as error:  # the job's caller is to see whatever it was
             clear_frames(error)
             self._end(one.job, error)
@@ -250,7 +247,7 @@ class Crew:
                 self._broke(error)
         self._engine = None
         if self._n_reading == 0:
-            del self._model  # an error of a recording keeps the frames of the threads, and so the crew
+            del self._runtime  # an error of a recording keeps the frames of the threads, and so the crew
         trim()
 
     def _decode(self, driver: Driver) -> None:
@@ -280,18 +277,18 @@ class Crew:
         Where memory was short the new one is smaller; where the device has failed there is none.
         """
         clear_frames(error)  # whoever keeps the error is not to keep the tensors of all
-        failure = as_typed_error(error, self._model.device)
+        failure = as_typed_error(error, self._runtime.device)
         self._n_calm = 0
         if isinstance(failure, MemoryExceededError):
             self._calm_steps = min(self._calm_steps * 2, _MOST_CALM_STEPS)
-            self._model._spare_engine.drop()
+            self._runtime.spare_engine.drop()
             slots, self.slots = self.slots, max(self.slots // 2, 1)
             _LOG.warning("%s The pool goes on with %d in place of %d slots.", failure, self.slots, slots)
         if isinstance(failure, DeviceError):
             _LOG.error("%s", failure)
             self.failure, self._engine = failure, None
         elif self._engine is not None:
-            self._engine = self._model._engine(slots=self.slots, cpu_threads=self._engine.cpu_threads)
+            self._engine = self._runtime.engine(slots=self.slots, cpu_threads=self._engine.cpu_threads)
         broken, self._decoding = self._decoding, {}
         for recording, job in broken.items():
             recording.let_go()

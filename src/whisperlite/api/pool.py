@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from typing_extensions import Unpack
 
 from whisperlite.api.crew import AHEAD, NOT_CLOSED, Crew
 from whisperlite.api.feed import Feed
 from whisperlite.api.job import Job, check_process
+from whisperlite.api.runtime import Runtime
 from whisperlite.api.sources import as_submitted, refuse_one
 from whisperlite.api.waiting import may_wait
 from whisperlite.audio.load import AudioSource
@@ -22,9 +23,6 @@ from whisperlite.errors import DeviceError, OptionError, WhisperliteError
 from whisperlite.kinds import checked, integer, optional
 from whisperlite.options import Options, OptionsDict, make_options
 from whisperlite.results import Transcription
-
-if TYPE_CHECKING:
-    from whisperlite.api.whisper import Whisper
 
 _MOST_RECORDINGS = 10_000
 # What `transcribe` takes beside options, and what a pool has in its place.
@@ -55,10 +53,10 @@ class Pool:
     (`DeviceError`), the pool is broken, and everything submitted to it fails.
     """
 
-    def __init__(self, model: Whisper, engine: Engine, recordings: int | None = None) -> None:
+    def __init__(self, runtime: Runtime, engine: Engine, recordings: int | None = None) -> None:
         recordings = checked("recordings", recordings, optional(integer(engine.slots, _MOST_RECORDINGS)))
-        self._model = model
-        self._crew = Crew(model, engine, recordings)
+        self._runtime = runtime
+        self._crew = Crew(runtime, engine, recordings)
 
     def __enter__(self) -> Pool:
         return self
@@ -127,7 +125,7 @@ class Pool:
             if name in _ELSEWHERE:
                 raise OptionError(f"submit takes no {name}: {_ELSEWHERE[name]}.", option=name)
         chosen = make_options(options)
-        self._model.check_options(chosen)
+        self._runtime.check_options(chosen)
         return self._submit(audio, sampling_rate=sampling_rate, options=chosen)
 
     def transcribe_many(
@@ -144,7 +142,7 @@ class Pool:
             DeviceError: the pool is broken, now or later.
         """
         chosen = make_options(options)
-        self._model.check_options(chosen)
+        self._runtime.check_options(chosen)
         refuse_one(audios)
         self._crew.check_open()
         return self._results(audios, sampling_rate, chosen)

@@ -1,8 +1,8 @@
-"""A loaded model: what can be done with it."""
+"""A loaded model, and its calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -11,44 +11,36 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from whisperlite.api.callbacks import check_callable
-from whisperlite.api.failures import READING, raises_typed_errors, typed_errors, typed_errors_while_iterating
+from whisperlite.api.failures import raises_typed_errors
 from whisperlite.api.frames import clears_frames
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
+from whisperlite.api.runtime import Runtime
 from whisperlite.api.sources import own_copy, refuse_one
-from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.api.windows import as_windows, decode_each, each_window, refuse_options_of_recordings
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import Features
-from whisperlite.audio.speech import check_installed
-from whisperlite.batches import BATCH_SIZE, slots_for
+from whisperlite.batches import BATCH_SIZE
 from whisperlite.cancel import CancelToken, LinkedToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
 from whisperlite.decoding.alignment import Heads
 from whisperlite.decoding.asks import Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
-from whisperlite.decoding.engine import Engine
-from whisperlite.decoding.threads import ending_workers, usable_threads
+from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import LanguageError, OptionError, WhisperliteError
 from whisperlite.kinds import checked
-from whisperlite.nn.build import Float32Copy
 from whisperlite.nn.config import ModelDimensions
-from whisperlite.nn.graphs import stream_of
 from whisperlite.nn.network import Network
 from whisperlite.options import Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.tokenizer import Tokenizer
-from whisperlite.transcription.driver import drive
 from whisperlite.transcription.listening import detection_of, detection_places, finite
-from whisperlite.transcription.recording import Recording
-from whisperlite.transcription.session import Accepted
-from whisperlite.transcription.start import start_recording
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
 
 
 class Recipe(Protocol):
-    """All that is needed to load a model again."""
+    """Everything that is needed to load a model again."""
 
     @property
     def name(self) -> str: ...
@@ -57,19 +49,9 @@ class Recipe(Protocol):
 
 
 class Whisper:
-    """A loaded model. It is never written to: any number of threads may call it at once.
+    """A loaded model; made by `load_model`. Any number of threads may use it at once.
 
-    It pickles as the arguments that it was loaded with, but for the token, and is loaded again where it is unpickled.
-    Made by `load_model`.
-
-    Attributes:
-        network: the encoder and decoder; what is inside is not public.
-        tokenizer: of the checkpoint's own vocabulary.
-        generation_config: what the checkpoint says about its use; it changes no option.
-        alignment_heads: (layer, head) of the cross-attention heads that times of words are read from: the checkpoint's
-            own, those published for its name, or all of the upper half of the layers.
-        cpu_threads: that torch's work runs on, as it was loaded with.
-        cuda_graphs: whether calls are recorded and replayed on CUDA, as it was loaded with.
+    It is pickled as the arguments that it was loaded with, without the token, and loaded again when it is unpickled.
     """
 
     def __init__(
@@ -82,15 +64,16 @@ class Whisper:
         cpu_threads: int | None = None,
         cuda_graphs: bool = False,
     ) -> None:
-        self.network = network
-        self.tokenizer = tokenizer
-        self.generation_config = generation_config
-        self.alignment_heads = tuple(alignment_heads)
-        self.cpu_threads = cpu_threads
-        self.cuda_graphs = cuda_graphs
         self._recipe = recipe
-        self._float32 = Float32Copy(network)
-        self._spare_engine = SpareEngine()
+        self._runtime = Runtime(
+            name=recipe.name,
+            network=network,
+            tokenizer=tokenizer,
+            generation_config=generation_config,
+            alignment_heads=tuple(alignment_heads),
+            cpu_threads=cpu_threads,
+            cuda_graphs=cuda_graphs,
+        )
 
     def __repr__(self) -> str:
         return f"<Whisper {self.name!r} on {self.device} in {str(self.network.dtype).removeprefix('torch.')}>"
@@ -100,28 +83,61 @@ class Whisper:
 
     @property
     def name(self) -> str:
-        """The name or path that it was loaded by."""
-        return self._recipe.name
+        """The name or path that the model was loaded by."""
+        return self._runtime.name
 
     @property
     def dims(self) -> ModelDimensions:
-        """Its shape: layers, widths, mel bands, vocabulary."""
+        """The shape of the network: layers, widths, mel bands, vocabulary."""
         return self.network.dims
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are and its work is done."""
+        """The device that the weights are on, where the work is done."""
         return self.network.device
 
     @property
     def is_multilingual(self) -> bool:
-        """Whether its vocabulary has languages to choose from."""
+        """Whether the vocabulary has languages to choose from."""
         return self.tokenizer.is_multilingual
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Codes of the languages that it knows."""
-        return self.tokenizer.languages or ("en",)
+        """The codes of the languages that the model knows."""
+        return self._runtime.languages
+
+    @property
+    def network(self) -> Network:
+        """The encoder and decoder; their inside is not public."""
+        return self._runtime.network
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the checkpoint's own vocabulary."""
+        return self._runtime.tokenizer
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """What the checkpoint says about its use; it changes no option."""
+        return self._runtime.generation_config
+
+    @property
+    def alignment_heads(self) -> tuple[tuple[int, int], ...]:
+        """The cross-attention heads that word times are read from, as (layer, head).
+
+        They are the checkpoint's own, those published for its name, or all heads of the upper half of the layers.
+        """
+        return self._runtime.alignment_heads
+
+    @property
+    def cpu_threads(self) -> int | None:
+        """The number of threads given to `load_model`; None: torch's own number."""
+        return self._runtime.cpu_threads
+
+    @property
+    def cuda_graphs(self) -> bool:
+        """Whether the model was loaded to record and replay CUDA graphs."""
+        return self._runtime.cuda_graphs
 
     @clears_frames
     def transcribe(
@@ -138,7 +154,7 @@ class Whisper:
         """Transcribe a recording, or translate it into English: `whisperlite.transcribe` with this model."""
         check_callable("on_segment", on_segment)
         check_callable("on_progress", on_progress)
-        windows, _ = self._windows(audio, make_options(options), sampling_rate, cancel, batch_size)
+        windows, _ = self._runtime.windows(audio, make_options(options), sampling_rate, cancel, batch_size)
         with closing(windows):  # also where what is called back raises
             while True:
                 try:
@@ -176,7 +192,9 @@ class Whisper:
                 while iterating.
         """
         token = LinkedToken(cancel)
-        windows, duration = self._windows(own_copy(audio), make_options(options), sampling_rate, token, batch_size)
+        windows, duration = self._runtime.windows(
+            own_copy(audio), make_options(options), sampling_rate, token, batch_size
+        )
         return SegmentIterator(windows, duration, token)
 
     def pool(self, batch_size: int = 8, *, recordings: int | None = None) -> Pool:
@@ -192,8 +210,8 @@ class Whisper:
             OptionError: another batch size, or fewer recordings than that.
         """
         slots = checked("batch_size", batch_size, BATCH_SIZE)
-        self._spare_engine.drop()  # its memory may be needed
-        return Pool(self, self._engine(slots=slots), recordings)
+        self._runtime.spare_engine.drop()  # its memory may be needed
+        return Pool(self._runtime, self._runtime.engine(slots=slots), recordings)
 
     def transcribe_many(
         self,
@@ -280,7 +298,7 @@ class Whisper:
         sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=chosen.max_duration_s)
         features = Features(sound.samples, self.dims.n_mels, check=stop.check)
         features.find_floor()
-        engine, found = self._engine(), detection_of(chosen)
+        engine, found = self._runtime.engine(), detection_of(chosen)
         for seek in detection_places([(0, features.content_frames)], chosen):
             stop.check()
             (answer,) = engine.run([Detect(features.detection_window(seek))])
@@ -297,26 +315,7 @@ class Whisper:
             OptionError: ids that its vocabulary does not have, or what is no `Options`.
             MissingPackageError: an extra that is not installed.
         """
-        if not isinstance(options, Options):
-            raise OptionError(f"{options!r} is no Options: give one, such as Options(beam_size=1).", option="options")
-        if options.language is not None and self.is_multilingual:
-            self.tokenizer.language_token(options.language)
-        for code in (options.allowed_languages or ()) if self.is_multilingual else ():
-            if code not in self.languages:
-                known = ", ".join(self.languages)
-                message = (
-                    f"allowed_languages holds {code!r}, which this model does not have. Its languages are: {known}."
-                )
-                raise LanguageError(message, option="allowed_languages")
-        if options.vad is not None:
-            check_installed()
-        prompt = options.initial_prompt if isinstance(options.initial_prompt, tuple) else ()
-        for name, ids in (("suppress_tokens", options.suppress_tokens or ()), ("initial_prompt", prompt)):
-            foreign = sorted(token for token in ids if isinstance(token, int) and token >= self.dims.n_vocab)
-            if foreign:
-                last = self.dims.n_vocab - 1
-                message = f"{name} holds {foreign[0]}, but the ids of this model end at {last}."
-                raise OptionError(message, option=name)
+        self._runtime.check_options(options)
 
     @raises_typed_errors
     @ending_workers()
@@ -334,7 +333,7 @@ class Whisper:
         Raises:
             AudioFormatError: windows of another shape or type.
         """
-        return self._engine().encode(as_windows(each_window(windows), self.dims))
+        return self._runtime.engine().encode(as_windows(each_window(windows), self.dims))
 
     @raises_typed_errors
     @ending_workers()
@@ -369,9 +368,9 @@ class Whisper:
         for each in chosen:
             self.check_options(each)
             refuse_options_of_recordings(each)
-        engine = self._engine(slots=max(min(count, _MOST_SLOTS), 1))
+        engine = self._runtime.engine(slots=max(min(count, _MOST_SLOTS), 1))
         given = [window if isinstance(window, Encoding) else None for window in each_given]
-        if any(encoding is not None and not self._made(encoding) for encoding in given):
+        if any(encoding is not None and not self._runtime.made(encoding) for encoding in given):
             raise OptionError("An encoding was made by another model; each model reads only its own.")
         lacking = [window for window in each_given if not isinstance(window, Encoding)]
         fresh = iter(engine.encode(as_windows(lacking, self.dims)))
@@ -380,87 +379,3 @@ class Whisper:
             if answer.encoding is not encoding:
                 answer.encoding.forget_cross()
         return answers
-
-    def _windows(
-        self,
-        audio: AudioSource,
-        options: Options,
-        sampling_rate: int | None,
-        cancel: CancelToken | None,
-        batch_size: int | None,
-    ) -> tuple[Generator[Accepted, None, Transcription], float]:
-        """The windows of a recording as they are accepted, then its transcription; and its duration in seconds."""
-        self.check_options(options)
-        slots = slots_for(options, batch_size)
-        stop = Stop.after(options.timeout_s, cancel)
-        recording, duration = self._recording(audio, options, sampling_rate, stop)
-        threads = self._usable_threads()  # of the caller's thread, which need not be the one that iterates
-        return typed_errors_while_iterating(self._driven(recording, slots, threads), self.device), duration
-
-    def _driven(self, recording: Recording, slots: int, threads: int) -> Generator[Accepted, None, Transcription]:
-        """As `drive`, with the engine of an earlier call, if there is one that it can use."""
-        stream = stream_of(self.device)
-        engine = self._spare_engine.take(slots, self.device) or self._engine(slots=slots, cpu_threads=threads)
-        result = yield from drive(recording, engine)
-        self._spare_engine.keep(engine, stream)
-        return result
-
-    def _recording(
-        self, audio: AudioSource, options: Options, sampling_rate: int | None, stop: Stop
-    ) -> tuple[Recording, float]:
-        """A recording that is ready to be driven, and its duration in seconds."""
-        with typed_errors(self.device, READING):
-            return start_recording(
-                audio,
-                options,
-                self.tokenizer,
-                n_mels=self.dims.n_mels,
-                sampling_rate=sampling_rate,
-                model=self.name,
-                warnings=self._warnings(options),
-                stop=stop,
-            )
-
-    def _warnings(self, options: Options) -> tuple[str, ...]:
-        """What this model does not do well."""
-        found = []
-        if options.task == "translate" and self._is_distilled:
-            found.append("task='translate': this model was not trained to translate; expect the spoken language.")
-        elif options.task == "translate" and options.word_timestamps and self.is_multilingual:
-            found.append(
-                "task='translate': words of a translation have no times of their own; those given are guesses."
-            )
-        own = self.generation_config.alignment_heads
-        if options.word_timestamps and own and set(own) != set(self.alignment_heads):
-            found.append(
-                "The checkpoint's alignment_heads are of layers that it does not have; others give the times of words."
-            )
-        return tuple(found)
-
-    @property
-    def _is_distilled(self) -> bool:
-        """Whether the decoder was cut down, as turbo's and Distil-Whisper's, and tuned on transcription only."""
-        return self.is_multilingual and self.dims.n_text_layer < self.dims.n_audio_layer
-
-    def _engine(self, *, slots: int = 1, cpu_threads: int | None = None) -> Engine:
-        is_half = self.network.dtype != torch.float32
-        return Engine(
-            self.network,
-            self.tokenizer,
-            slots=slots,
-            heads=self.alignment_heads,
-            in_float32=self._float32 if is_half else None,
-            cpu_threads=cpu_threads or self._usable_threads(),
-            graphs=self.cuda_graphs,
-        )
-
-    def _usable_threads(self) -> int:
-        """To be asked for on the caller's thread: a new one begins with whatever a step has set at the moment."""
-        return self.cpu_threads or usable_threads()
-
-    def _made(self, encoding: Encoding) -> bool:
-        """Whether an encoding is of this network, or of the same in float32."""
-        return any(
-            network is not None and encoding.belongs_to(network.decoder)
-            for network in (self.network, self._float32.made)
-        )
