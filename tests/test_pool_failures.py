@@ -147,7 +147,7 @@ def test_slots_double_again_after_steps_without_an_error_and_later_each_time(
     model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("whisperlite.api.crew._CALM_STEPS", 4)
+    monkeypatch.setattr("whisperlite.api.decoding_thread._CALM_STEPS", 4)
     expected = model.transcribe(LONG, **QUICK)
     slots: list[int] = []
     with model.pool(3) as pool:
@@ -168,7 +168,7 @@ def test_slots_double_again_after_steps_without_an_error_and_later_each_time(
 def test_as_many_windows_are_decoded_as_there_are_slots_again(
     model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whisperlite.api.crew._CALM_STEPS", 2)
+    monkeypatch.setattr("whisperlite.api.decoding_thread._CALM_STEPS", 2)
     active: set[int] = set()
     lane_step = Lane.step
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from whisperlite.api.job import Job, check_process
+from whisperlite.api.job_state import JobState, check_process
 from whisperlite.api.waiting import FeedThread, check_may_wait, may_wait
 from whisperlite.audio.load import AudioSource
 from whisperlite.decoding.threads import ending_workers
@@ -35,10 +35,10 @@ class Feed:
         room: jobs that may be ahead of whoever takes them; further recordings are not asked for.
     """
 
-    def __init__(self, audios: Iterable[AudioSource], submit: Callable[[AudioSource], Job], room: int) -> None:
+    def __init__(self, audios: Iterable[AudioSource], submit: Callable[[AudioSource], JobState], room: int) -> None:
         self._audios, self._submit = audios, submit
         self._room: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._jobs: queue.SimpleQueue[Job | _End] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[JobState | _End] = queue.SimpleQueue()
         self._process = os.getpid()
         self._is_over = False
         for _ in range(room):
@@ -46,7 +46,7 @@ class Feed:
         self._thread = FeedThread("feed", self._work)
         self._thread.start()
 
-    def next(self) -> Job | None:
+    def next(self) -> JobState | None:
         """The next job, as soon as there is one; None: there are no more.
 
         Raises:
@@ -57,7 +57,7 @@ class Feed:
         check_process(self._process)
         check_may_wait()
         found = self._jobs.get()
-        if isinstance(found, Job):
+        if isinstance(found, JobState):
             return found
         if found.error is None:
             return None
@@ -80,8 +80,8 @@ class Feed:
         with suppress(queue.Empty):
             while True:
                 found = self._jobs.get_nowait()
-                if isinstance(found, Job):
-                    found.cancel()
+                if isinstance(found, JobState):
+                    found.token.cancel()
         if os.getpid() == self._process and threading.current_thread() is not self._thread and may_wait():
             self._thread.join(_END_S)
 
@@ -114,7 +114,7 @@ class Feed:
         job = self._submit(audio)
         self._jobs.put(job)
         if self._has_ended():  # too early to know of this one
-            job.cancel()
+            job.token.cancel()
         return True
 
     def _has_ended(self) -> bool:
