@@ -51,7 +51,7 @@ def transcribe(
 ) -> Transcription:
     """Transcribe a recording, or translate it into English.
 
-    The model stays loaded for the next call, until a call names another one. `load_model` gives you a model to keep.
+    The model stays loaded until a later call names another one. Use `load_model` for a model that you keep yourself.
 
     Args:
         audio: a path, the bytes of a file, a binary file object, or samples: a numpy array or a tensor, of shape
@@ -59,12 +59,12 @@ def transcribe(
         model: a name or path, as in `load_model`, or a model that it returned.
         device, compute_type: as in `load_model`; not allowed with a loaded model.
         sampling_rate: the sampling rate of samples, in Hz; None: 16000. Files have their own.
-        on_segment: called with each segment when it is accepted, on the calling thread.
-        on_progress: called with the seconds done and the seconds in all, after each window and at the end, where both
-            are the same.
-        cancel: a token that stops the call from another thread. Loading a model is not interrupted.
+        on_segment: a function that is called with each segment when it is accepted, on the calling thread.
+        on_progress: a function that is called with the seconds done and the seconds in all, after each window and at
+            the end, when both are the same.
+        cancel: a token that stops the call from another thread. The loading of a model is not interrupted.
         batch_size: with `chunking="vad"`, how many chunks are decoded together, 1 to 128; None: 8.
-        **options: the fields of `Options`. `timeout_s` does not count the time that loading the model takes.
+        **options: the fields of `Options`. `timeout_s` does not include the time to load the model.
 
     Raises:
         OptionError, LanguageError: an option is wrong; raised before any audio is read.
@@ -75,7 +75,7 @@ def transcribe(
         DecodingError: the network gave no usable answer; `partial` is the partial result.
         MissingPackageError: an option needs a package that is not installed.
     """
-    chosen = make_options(options)  # what is wrong with the options fails before the model is loaded
+    chosen = make_options(options)  # wrong options fail before the model is loaded
     slots_for(chosen, batch_size)
     loaded = _loaded(model, device, compute_type, cancel, chosen)
     return loaded.transcribe(
@@ -104,33 +104,33 @@ def load_model(
 ) -> Whisper:
     """Load a model.
 
-    A name is looked for on this machine first: among installed weights packages, then in the Hub's cache and
-    openai-whisper's. Only what is not found there is downloaded; a branch that is in the cache stays as it was then.
+    A name is looked up on this machine first: among the installed packages of weights, then in the Hub's cache and that
+    of openai-whisper. A model is downloaded only if it is not found there; a branch in the cache is not updated.
 
     Args:
-        name: the path of a folder or file of any format that is read; an official name (`available_models` lists them);
-            or `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
+        name: the path of a folder or file in any readable format; an official name (`available_models` lists them); or
+            `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
         device: where the model runs; None or "auto": "cuda" if available, else "cpu".
         compute_type: "float32", "float16", "bfloat16" or "int8"; "auto": float32, on CUDA float16. "int8" rounds the
-            weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row. If torch has no
-            fast half-precision product for this CPU, float32 is used instead, and a warning says so.
-        revision: a branch, a tag or a commit on the Hub; embedded weights are then not used. None: "main".
+            weights of linear layers to 8 bits and, on a CPU, also their inputs, row by row. If torch has no fast
+            half-precision product for this CPU, float32 is used instead, with a warning.
+        revision: a branch, a tag or a commit on the Hub; installed packages of weights are then not used. None: "main".
         token: the token for gated and private repositories of the Hub; None: the one stored on this machine; False:
             none.
         cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
         local_files_only: never ask the Hub; $HF_HUB_OFFLINE does the same for every call.
         cpu_threads: how many threads torch uses on a CPU, 1 to 1024; None or 0: torch's own number, but no more than
-            the cores that this process may use. If a busy neighbour makes one thread faster for a step of the decoder,
-            one is used.
-        cuda_graphs: record what is called again and again on an NVIDIA GPU as CUDA graphs, and replay it, which is
-            several times as fast. While a graph is recorded, what other threads of the program do with the GPU can
-            fail; so it is only for programs that leave the GPU to whisperlite. Other devices have no graphs, and are
-            used as without. At least torch 2.11 is needed.
+            the cores that this process may use. Steps of the decoder run on one thread while that is faster, as it can
+            be next to a busy process.
+        cuda_graphs: record repeated work on an NVIDIA GPU as CUDA graphs and replay them, which is several times as
+            fast. While a graph is being recorded, work of the program's other threads on the GPU can fail, so use this
+            only if the program leaves the GPU to whisperlite. It needs torch 2.11 or later, and has no effect on other
+            devices.
 
     Raises:
         OptionError: the device, the compute type, the number of threads or `cuda_graphs` cannot be used, or the
             revision or the token is malformed.
-        ModelNotFoundError: there is no such model or revision, or it would have to be downloaded and must not be.
+        ModelNotFoundError: there is no such model or revision, or it is not on this machine and must not be downloaded.
         ModelError: the cache folder cannot be written.
         DownloadError: the Hub cannot be reached or refuses.
         CheckpointError: the files are damaged or not a Whisper.

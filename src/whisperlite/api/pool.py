@@ -103,7 +103,7 @@ class Pool:
 
     @property
     def jobs(self) -> int:
-        """How many jobs were submitted and are not done."""
+        """How many of the jobs that were submitted are not done."""
         return self._readers.n_jobs
 
     @property
@@ -112,16 +112,16 @@ class Pool:
         return self._readers.failure is not None
 
     def submit(self, audio: AudioSource, *, sampling_rate: int | None = None, **options: Unpack[OptionsDict]) -> Job:
-        """Submit a recording; this returns at once.
+        """Submit a recording, and return its job at once.
 
         Args:
-            audio, sampling_rate, **options: as in `Whisper.transcribe`. `timeout_s` counts from this call.
-                Samples and mutable buffers are copied, and relative paths are of the current directory. A file object
-                is read later, on another thread: keep it open, and do not read from it, until the job is done.
+            audio, sampling_rate, **options: as in `Whisper.transcribe`. `timeout_s` counts from this call. Samples and
+                mutable buffers are copied, and relative paths are resolved now. A file object is read later, on another
+                thread: keep it open, and do not read from it, until the job is done.
 
         Raises:
-            OptionError, LanguageError, MissingPackageError: an option is wrong. What is wrong with the audio is raised
-                by the job.
+            OptionError, LanguageError, MissingPackageError: an option is wrong. Errors of the audio are raised by the
+                job.
             ValueError: the pool is closed, or belongs to another process.
             DeviceError: the pool is broken.
         """
@@ -139,11 +139,11 @@ class Pool:
         sampling_rate: int | None = None,
         **options: Unpack[OptionsDict],
     ) -> Iterator[Transcription | WhisperliteError]:
-        """Transcribe recordings, in their order, each when it is asked for; see `Whisper.transcribe_many`.
+        """Transcribe many recordings, and yield their results in order; see `Whisper.transcribe_many`.
 
         Raises:
-            ValueError: the pool is closed, or of another process.
-            DeviceError: the pool is broken, now or later.
+            ValueError: the pool is closed, or belongs to another process.
+            DeviceError: the pool is broken, or breaks while it works.
         """
         chosen = make_options(options)
         self._runtime.check_options(chosen)
@@ -152,16 +152,16 @@ class Pool:
         return self._results(audios, sampling_rate, chosen)
 
     def close(self, *, cancel: bool = False) -> None:
-        """Take nothing more, and wait for what was submitted.
+        """Accept nothing more, and wait until all jobs are done.
 
-        It does not wait in a job's callback, or in the `read` of a file object, which run on a pool's own threads. It
-        does in an iterable that was given to `transcribe_many`.
+        It does not wait if it is called in a job's callback or in the `read` of a file object, since these run on the
+        pool's own threads. It does wait in an iterable that was given to `transcribe_many`.
 
         Args:
-            cancel: stop it instead; its jobs raise `CancelledError`.
+            cancel: cancel all jobs, which then raise `CancelledError`.
 
         Raises:
-            ValueError: the pool is of another process.
+            ValueError: the pool belongs to another process.
         """
         check_process(self._readers.process)
         if not may_wait():

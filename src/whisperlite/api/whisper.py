@@ -155,7 +155,7 @@ class Whisper:
         check_callable("on_segment", on_segment)
         check_callable("on_progress", on_progress)
         windows, _ = self._runtime.windows(audio, make_options(options), sampling_rate, cancel, batch_size)
-        with closing(windows):  # also where what is called back raises
+        with closing(windows):  # also if a callback raises
             while True:
                 try:
                     window = next(windows)
@@ -181,15 +181,17 @@ class Whisper:
         batch_size: int | None = None,
         **options: Unpack[OptionsDict],
     ) -> SegmentIterator:
-        """Transcribe a recording segment by segment: an iterator that hands out each as soon as it is accepted.
+        """Transcribe a recording, and return an iterator that yields each segment as soon as it is accepted.
 
-        The whole recording is read before this returns, since its loudest moment is a part of every window's features;
-        so this is not for live audio. Samples are copied: what becomes of your array later makes no difference. The
-        segments are those of `transcribe`, and `.result` is its result.
+        The whole recording is read before this method returns, because its loudest moment affects the features of every
+        window; so this is not for live audio. Samples are copied, so you may change your array afterwards. The segments
+        are those of `transcribe`, and the iterator's `result` is the result of `transcribe`.
 
         Args:
-            audio, sampling_rate, cancel, batch_size, **options: as in `transcribe`, which says what is raised, here or
-                while iterating.
+            audio, sampling_rate, cancel, batch_size, **options: as in `transcribe`.
+
+        Raises:
+            WhisperliteError: the errors of `transcribe`, raised here or while iterating.
         """
         token = LinkedToken(cancel)
         windows, duration = self._runtime.windows(
@@ -198,16 +200,16 @@ class Whisper:
         return SegmentIterator(windows, duration, token)
 
     def pool(self, batch_size: int = 8, *, recordings: int | None = None) -> Pool:
-        """A pool that transcribes recordings together as they are submitted.
+        """Make a pool, which transcribes recordings together as they are submitted.
 
         Args:
-            batch_size: how many windows are decoded together, 1 to 128. Each takes memory for its encoding and its
-                text: about 90 MB for `base` in float32, more with beam search and where it falls back.
-            recordings: how many recordings are in memory and take turns, window by window, so that none waits for a
-                long one to end. Each takes 115 MB per hour of audio. None: two more than `batch_size`.
+            batch_size: how many windows are decoded together, 1 to 128. Each needs memory for its encoding and its
+                text: about 90 MB for `base` in float32, more with beam search or when a window falls back.
+            recordings: how many recordings are kept in memory and take turns, window by window, so that none waits for
+                a long one to end; at least `batch_size`. Each needs 115 MB per hour of audio. None: `batch_size + 2`.
 
         Raises:
-            OptionError: another batch size, or fewer recordings than that.
+            OptionError: `batch_size` or `recordings` is out of range.
         """
         slots = checked("batch_size", batch_size, BATCH_SIZE)
         self._runtime.spare_engine.drop()  # its memory may be needed
@@ -223,24 +225,25 @@ class Whisper:
     ) -> Iterator[Transcription | WhisperliteError]:
         """Transcribe many recordings together, faster than one after the other.
 
-        On a CPU, in float32 and in int8, each gets the text, tokens and times that it gets alone.
+        On a CPU, in float32 and in int8, each recording gets the text, tokens and times that it gets alone.
 
         Args:
-            audios: the recordings, each as `transcribe` takes it; each row of a two-dimensional array is one. They are
-                requested as there is room, on a separate thread, so that an iterable that waits for its next item does
-                not hold up results. If you leave the iteration while the iterable blocks, that thread lives until the
-                iterable continues. Arrays are copied, so that you can reuse them when the next one is requested.
+            audios: the recordings, each in a form that `transcribe` accepts; each row of a two-dimensional array is a
+                recording. They are requested as there is room, on a separate thread, so that an iterable that waits for
+                its next item does not hold up results. If you leave the iteration while the iterable blocks, that
+                thread lives until the iterable continues. Arrays are copied, so you can reuse an array when the next
+                recording is requested.
             batch_size: as in `pool`.
-            sampling_rate, **options: as in `transcribe`, for all of them.
+            sampling_rate, **options: as in `transcribe`; they apply to all recordings.
 
         Yields:
-            A transcription for each, in their order; for one that failed the error in its place.
+            The transcription of each recording, in their order, or the error if it failed.
 
         Raises:
-            OptionError, LanguageError, MissingPackageError: of the options, before any audio is read. OptionError also
-                for one recording in place of many.
+            OptionError, LanguageError, MissingPackageError: an option is wrong, or one recording was given in place of
+                many (`OptionError`); raised before any audio is read.
             DeviceError: the device failed, which ends the iteration. So does any error that is not whisperlite's, such
-                as one of the iterable, after the results before it.
+                as one raised by the iterable, after the results before it.
         """
         chosen = make_options(options)
         self.check_options(chosen)
@@ -267,20 +270,22 @@ class Whisper:
         timeout_s: float | None = None,
         max_duration_s: float | None = None,
     ) -> LanguageDetection:
-        """Which language is spoken: in the first 30 seconds, or in as many windows as `language_detection_segments`.
+        """Detect the spoken language, in the first 30 seconds or in up to `language_detection_segments` windows.
 
-        The whole recording is read all the same: its loudest moment is a part of every window's features.
+        The whole recording is read nevertheless, because its loudest moment affects the features of every window.
 
         Args:
             audio, sampling_rate, cancel, allowed_languages, language_detection_segments, language_detection_threshold,
-                timeout_s, max_duration_s: as in `transcribe`. The probabilities are of all languages, whichever are
-                allowed; of several windows, the mean.
+                timeout_s, max_duration_s: as in `transcribe`.
+
+        Returns:
+            The language, and the probabilities of all languages, allowed or not; for several windows, their mean.
 
         Raises:
             OptionError: an option has a wrong value.
-            LanguageError: the model is English-only, or does not have a language that is allowed.
+            LanguageError: the model is English-only, or does not have one of the allowed languages.
             AudioError: the audio cannot be read.
-            CancelledError, TimeoutExceededError: there is no partial result.
+            CancelledError, TimeoutExceededError: `cancel` or `timeout_s` stopped the call; there is no partial result.
             DecodingError: the network gave no usable answer.
         """
         if not self.is_multilingual:
@@ -308,12 +313,13 @@ class Whisper:
         return LanguageDetection(*found.decision, found.probabilities)
 
     def check_options(self, options: Options) -> None:
-        """Refuse what this model does not have; every method does so itself, before any audio is read.
+        """Raise an error if this model cannot follow the options; every method does so before it reads any audio.
 
         Raises:
-            LanguageError: a language that it does not have.
-            OptionError: ids that its vocabulary does not have, or what is no `Options`.
-            MissingPackageError: an extra that is not installed.
+            LanguageError: the model does not have a language that the options name.
+            OptionError: the vocabulary does not have a token id that the options name, or `options` is not an
+                `Options`.
+            MissingPackageError: an option needs a package that is not installed.
         """
         self._runtime.check_options(options)
 
@@ -323,15 +329,17 @@ class Whisper:
         """Run the encoder on log-mel windows.
 
         Args:
-            windows: (B, n_mels, 3000), or an iterable of (n_mels, 3000), of any floating-point type: log-mel features
-                as `log_mel_spectrogram` gives them, about -1 to 1. Arrays of numpy are taken too.
+            windows: log-mel features, as `log_mel_spectrogram` returns them, about -1 to 1: a tensor of shape
+                (B, n_mels, 3000), or an iterable of tensors of shape (n_mels, 3000), of any floating-point type. Numpy
+                arrays are accepted too.
 
         Returns:
-            An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows. To
-            train something on `hidden`, use `hidden.clone()`: torch does not train on what was made for inference.
+            An `Encoding` for each window, whose `hidden` has the shape (1500, n_audio_state); `decode` accepts it in
+            place of the window. To train something on `hidden`, use `hidden.clone()`: torch cannot train on tensors
+            that were made in inference mode.
 
         Raises:
-            AudioFormatError: windows of another shape or type.
+            AudioFormatError: a window has a wrong shape or type.
         """
         return self._runtime.engine().encode(as_windows(each_window(windows), self.dims))
 
@@ -340,24 +348,26 @@ class Whisper:
     def decode(
         self, windows: Iterable[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
     ) -> list[Decoded]:
-        """Decode log-mel windows as one batch: one attempt each, without the policy of a whole recording.
+        """Decode log-mel windows as one batch, with one attempt at each, and no policy for a whole recording.
 
         Args:
-            windows: (B, n_mels, 3000), or an iterable of (n_mels, 3000) or of encodings.
-            options: for all, or one each. `initial_prompt` is the text before each window, language None is detected,
-                and of a temperature with increments the first is used. Options about a whole recording or further
-                attempts are refused unless they have their default or say what holds here: None for a threshold and for
-                `temperature_increment_on_fallback`, False for `condition_on_previous_text`.
+            windows: a tensor of shape (B, n_mels, 3000), or an iterable of tensors of shape (n_mels, 3000) or of
+                encodings.
+            options: one `Options` for all windows, or one for each. `initial_prompt` is the text before each window; if
+                `language` is None, it is detected; if `temperature` has increments, the first one is used. Options
+                about a whole recording or further attempts are refused, unless they have their default or a value that
+                describes what this method does: None for thresholds and `temperature_increment_on_fallback`, False for
+                `condition_on_previous_text`.
 
         Returns:
             A `Decoded` for each window, in their order. Its `encoding` can be given to `decode` again. An encoding that
-            you gave also keeps the decoder's keys and values for the next call, 37 MB for `base` in float32.
+            you passed in also keeps the decoder's keys and values for the next call, 37 MB for `base` in float32.
 
         Raises:
-            AudioFormatError: windows of another shape or type.
-            OptionError: not as many options as windows, what is no `Options`, an option that cannot apply, or an
-                encoding of another model.
-            LanguageError: a language that the model does not have.
+            AudioFormatError: a window has a wrong shape or type.
+            OptionError: there are not as many options as windows, one of them is not an `Options` or has a value that
+                cannot apply, or an encoding was made by another model.
+            LanguageError: the model does not have a language that the options name.
         """
         each_given = each_window(windows)
         count = len(each_given)
