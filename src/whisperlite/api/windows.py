@@ -25,12 +25,12 @@ from whisperlite.transcription.suppression import suppressed_tokens
 Window = TypeVar("Window")
 
 # Options for whole recordings, which `decode` refuses.
-_OF_RECORDINGS = (
+_RECORDING_OPTIONS = (
     *("word_timestamps", "vad_filter", "multilingual", "language_detection_segments", "prompt_reset_on_temperature"),
     *("chunk_length", "chunking", "clip_timestamps", "timeout_s", "max_duration_s"),
 )
 # Options for whole recordings, and their one value that describes what `decode` does anyway.
-_OFF = {
+_ALLOWED_VALUES = {
     "condition_on_previous_text": False,
     "temperature_increment_on_fallback": None,
     "compression_ratio_threshold": None,
@@ -46,9 +46,9 @@ def refuse_options_of_recordings(options: Options) -> None:
         OptionError: one of them was given.
     """
     defaults = Options()
-    for name in (*_OF_RECORDINGS, *_OFF):
+    for name in (*_RECORDING_OPTIONS, *_ALLOWED_VALUES):
         value, default = getattr(options, name), getattr(defaults, name)
-        if value not in (default, _OFF.get(name, default)):
+        if value not in (default, _ALLOWED_VALUES.get(name, default)):
             raise OptionError(f"{name}={value!r} is for whole recordings: leave it out, or transcribe.", option=name)
     if isinstance(options.temperature, tuple) and len(options.temperature) > 1:
         message = f"temperature={options.temperature!r} is several attempts, and decode makes one: give one number."
