@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pytest
 from typing_extensions import Unpack
 
-from whisperlite import OptionsDict, Transcription, Whisper
+from whisperlite import OptionsDict, Transcription
+from whisperlite.api.runtime import Runtime
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
 
@@ -113,14 +114,14 @@ Seen = TypeVar("Seen")
 def watch_engines(monkeypatch: pytest.MonkeyPatch, look: Callable[[Engine], Seen]) -> list[Seen]:
     """What is seen of every engine that a model makes from now on."""
     seen: list[Seen] = []
-    make = Whisper._engine
+    make = Runtime.engine
 
-    def watched(self: Whisper, **arguments: Any) -> Engine:
+    def watched(self: Runtime, **arguments: Any) -> Engine:
         engine = make(self, **arguments)
         seen.append(look(engine))
         return engine
 
-    monkeypatch.setattr(Whisper, "_engine", watched)
+    monkeypatch.setattr(Runtime, "engine", watched)
     return seen
 
 

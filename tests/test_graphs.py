@@ -276,8 +276,8 @@ def test_a_recording_gets_the_same_transcript(
 ) -> None:
     options = {**options, "language": "en", "word_timestamps": True}
     expected = base.transcribe(librivox, **options)
-    monkeypatch.setattr(base, "cuda_graphs", True)
-    monkeypatch.setattr(base, "_spare_engine", SpareEngine())
+    monkeypatch.setattr(base._runtime, "cuda_graphs", True)
+    monkeypatch.setattr(base._runtime, "spare_engine", SpareEngine())
     found = base.transcribe(librivox, **options)
     assert recorders.replayed > 20
     assert [segment.tokens for segment in found.segments] == [segment.tokens for segment in expected.segments]
@@ -341,7 +341,7 @@ def test_an_engine_is_kept_for_the_stream_that_its_memory_is_used_on(monkeypatch
 def test_of_what_overflows_only_the_engine_in_half_precision_is_kept() -> None:
     model = small_whisper(torch.float16, overflows=True, cuda_graphs=True)
     assert model.transcribe(noise(5), **SHORT).warnings
-    [(engine, _)] = model._spare_engine._kept
+    [(engine, _)] = model._runtime.spare_engine._kept
     assert engine._float32_engine is None
 
 
@@ -349,7 +349,7 @@ def test_a_model_that_is_let_go_lets_go_of_what_it_kept(recorders: Recorders) ->
     Replayer().record(lambda: torch.zeros(1))  # the first in a process holds its caller
     model = small_whisper(torch.bfloat16, cuda_graphs=True)
     model.transcribe(noise(70), **SHORT)
-    made, engine = len(recorders.made), weakref.ref(model._spare_engine._kept[0][0])
+    made, engine = len(recorders.made), weakref.ref(model._runtime.spare_engine._kept[0][0])
     gone = weakref.ref(model)
     model.transcribe(noise(70), **SHORT)
     assert len(recorders.made) == made

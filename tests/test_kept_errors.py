@@ -27,7 +27,9 @@ class Made:
     references: list[weakref.ref[Any]] = field(default_factory=list)
 
     def model(self) -> Whisper:
-        return self._watched(small_whisper())
+        model = small_whisper()
+        self._watched(model._runtime)  # which a pool keeps, rather than the model
+        return model
 
     def samples(self) -> Any:
         return self._watched(noise(3.0))

@@ -201,7 +201,7 @@ def test_a_recording_in_half_precision_says_once_that_it_overflowed() -> None:
 def test_threads_that_overflow_together_make_one_network_in_float32() -> None:
     model = small_whisper(torch.float16, overflows=True)
     with ThreadPoolExecutor(4) as threads:
-        first, *others = threads.map(lambda _: model._float32(), range(4))
+        first, *others = threads.map(lambda _: model._runtime.float32(), range(4))
     assert all(other is first for other in others)
 
 
@@ -224,7 +224,7 @@ def test_a_network_that_is_not_finite_in_float32_either_is_a_decoding_error_with
     broken = small_whisper(torch.float32).network
     weights = broken.decoder.norm.weight
     weights[0] = torch.nan
-    model.network = broken
+    model._runtime.network = broken
     with pytest.raises(DecodingError, match="not finite") as caught:
         model.transcribe(NOISE, language="en", beam_size=1, max_new_tokens=5)
     assert caught.value.partial is not None

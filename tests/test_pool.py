@@ -308,7 +308,7 @@ def test_any_number_of_seconds_may_be_waited(model: Whisper, steps: Steps, timeo
     steps.may_go.clear()
     with model.pool() as pool:
         job = pool.submit(SHORT, **QUICK)
-        job._changed = Noting()
+        job._state._changed = Noting()
         assert job.result(timeout).duration == 3.0
     assert waits == [min(float(timeout), 365 * 86400.0)]
 

@@ -45,7 +45,8 @@ from whisperlite import (
     Transcription,
     Whisper,
 )
-from whisperlite.api.crew import Crew
+from whisperlite.api.decoding_thread import DecodingThread
+from whisperlite.api.readers import Readers
 from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import Features
@@ -284,7 +285,7 @@ def test_what_waits_is_looked_at_now_and_then_and_not_at_every_step(
         looks.append(self)
         return False
 
-    monkeypatch.setattr("whisperlite.api.crew.time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr("whisperlite.api.readers.time", SimpleNamespace(monotonic=lambda: 100.0))
     monkeypatch.setattr(Stop, "is_over", property(is_over))
     with model.pool(1) as pool:
         jobs = [pool.submit(SHORT, **QUICK) for _ in range(20)]
@@ -337,17 +338,17 @@ def test_leaving_a_pool_by_an_error_cancels_what_is_left(model: Whisper, steps: 
 def test_an_interrupt_while_a_pool_is_waited_for_cancels_what_is_left(
     model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: Crew) -> None:
+    def interrupt(_: DecodingThread) -> None:
         raise KeyboardInterrupt
 
     steps.may_go.clear()
-    join = Crew.join
-    monkeypatch.setattr(Crew, "join", interrupt)
+    join = DecodingThread.join
+    monkeypatch.setattr(DecodingThread, "join", interrupt)
     pool = model.pool(1)
     with pytest.raises(KeyboardInterrupt), pool:
         jobs = [pool.submit(SHORT, **QUICK) for _ in range(3)]
     steps.may_go.set()
-    join(pool._crew)
+    join(pool._thread)
     for job in jobs:
         with pytest.raises(CancelledError):
             job.result()
@@ -377,7 +378,7 @@ def test_whoever_closes_a_pool_waits_for_it_whatever_his_thread_is_called(model:
 
     thread = threading.Thread(target=close, name="whisperlite-of-mine")
     thread.start()
-    wait_until(lambda: pool._crew.is_closed)
+    wait_until(lambda: pool._readers.is_closed)
     thread.join(0.1)
     assert thread.is_alive()
     steps.may_go.set()
@@ -548,10 +549,10 @@ def test_an_interrupt_in_a_callback_that_is_called_at_once_is_raised(model: Whis
 def test_readers_that_end_before_their_time_do_not_keep_the_pool(
     model: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end(_: Crew) -> bool:
+    def end(_: Readers) -> bool:
         raise SystemExit
 
-    monkeypatch.setattr(Crew, "_read_next", end)
+    monkeypatch.setattr(Readers, "_read_next", end)
     closing = threading.Thread(target=model.pool().close, daemon=True)
     closing.start()
     closing.join(PATIENCE_S)

@@ -24,7 +24,7 @@ from tests.pooled import (
     watch_engines,
 )
 from whisperlite import DeviceError, Job, MemoryExceededError, Options, Transcription, Whisper
-from whisperlite.api.failures import computes, named
+from whisperlite.api.failures import as_typed_error, device_responds
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.lane import Lane
 
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.usefixtures("no_thread_stays")
 @pytest.fixture
 def lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device does not compute any more."""
-    monkeypatch.setattr("whisperlite.api.failures.computes", lambda _: False)
+    monkeypatch.setattr("whisperlite.api.failures.device_responds", lambda _: False)
 
 
 # Which error is which
@@ -61,7 +61,7 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("error", OF_MEMORY, ids=str)
 def test_short_memory_is_told_with_what_to_do(error: Exception) -> None:
-    found = named(error, CPU)
+    found = as_typed_error(error, CPU)
     assert isinstance(found, MemoryExceededError)
     assert isinstance(found, MemoryError)
     assert "batch_size or beam_size, or load a smaller model" in str(found)
@@ -72,20 +72,20 @@ def test_short_memory_is_told_with_what_to_do(error: Exception) -> None:
 def test_torch_says_so_in_these_words() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 50, device="cpu")
-    assert isinstance(named(caught.value, CPU), MemoryExceededError)
+    assert isinstance(as_typed_error(caught.value, CPU), MemoryExceededError)
 
 
 @pytest.mark.parametrize("error", OF_DEVICES, ids=lambda error: type(error).__name__)
 @pytest.mark.usefixtures("lost")
 def test_a_device_that_fails_is_told_from_other_errors(error: Exception) -> None:
-    found = named(error, CPU)
+    found = as_typed_error(error, CPU)
     assert isinstance(found, DeviceError)
     assert "\n" not in str(found)
 
 
 @pytest.mark.parametrize("error", OF_DEVICES, ids=lambda error: type(error).__name__)
 def test_an_error_of_a_device_that_still_computes_is_what_it_is(error: Exception) -> None:
-    assert named(error, CPU) is None
+    assert as_typed_error(error, CPU) is None
 
 
 @pytest.mark.parametrize(("error", "expected"), [(OF_DEVICES[0], False), (OF_MEMORY[0], True)], ids=str)
@@ -95,14 +95,14 @@ def test_a_device_computes_unless_it_fails_for_want_of_more_than_memory(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    assert computes(CPU)
+    assert device_responds(CPU)
     monkeypatch.setattr(torch, "zeros", fail)
-    assert computes(CPU) is expected
+    assert device_responds(CPU) is expected
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the sizes differ"), ValueError("out of memory"), DeviceError("mine")])
 def test_other_errors_are_what_they_are(error: Exception) -> None:
-    assert named(error, CPU) is None
+    assert as_typed_error(error, CPU) is None
 
 
 # Memory
@@ -147,7 +147,7 @@ def test_slots_double_again_after_steps_without_an_error_and_later_each_time(
     model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("whisperlite.api.crew._CALM_STEPS", 4)
+    monkeypatch.setattr("whisperlite.api.decoding_thread._CALM_STEPS", 4)
     expected = model.transcribe(LONG, **QUICK)
     slots: list[int] = []
     with model.pool(3) as pool:
@@ -168,7 +168,7 @@ def test_slots_double_again_after_steps_without_an_error_and_later_each_time(
 def test_as_many_windows_are_decoded_as_there_are_slots_again(
     model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whisperlite.api.crew._CALM_STEPS", 2)
+    monkeypatch.setattr("whisperlite.api.decoding_thread._CALM_STEPS", 2)
     active: set[int] = set()
     lane_step = Lane.step
 

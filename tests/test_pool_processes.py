@@ -18,7 +18,7 @@ import io, os, sys, threading, warnings
 import numpy as np
 from tests.pooled import QUICK, SHORT, LONG, WAV, Upload
 from tests.small_whisper import small_whisper
-from whisperlite.api import crew
+from whisperlite.api import decoding_thread
 from whisperlite.decoding.engine import Engine
 
 model = small_whisper()
@@ -27,7 +27,7 @@ model = small_whisper()
 LEFT_OPEN = (
     BEGINNING
     + """
-crew._STEP_S = 3600.0  # it is not this limit that ends it
+decoding_thread._STEP_S = 3600.0  # it is not this limit that ends it
 pool = model.pool(2)
 long = [pool.submit(np.resize(LONG, 600 * 16000), **QUICK) for _ in range(2)]
 never_comes = threading.Event()
@@ -121,7 +121,7 @@ def wait_for_what_never_comes():
         try:
             call()
         except ValueError as error:
-            say(name, str(error).replace(str(pool._crew.process), "N"))
+            say(name, str(error).replace(str(pool._readers.process), "N"))
     say("done", done.result().duration)
 
 def leave_by_an_error():

@@ -32,14 +32,14 @@ from whisperlite import (
     AudioDecodeError,
     AudioFormatError,
     AudioNotFoundError,
-    Job,
     LanguageError,
     OptionError,
     Pool,
     Transcription,
     Whisper,
 )
-from whisperlite.api.crew import Crew
+from whisperlite.api.job_state import JobState
+from whisperlite.api.readers import Readers
 from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 
@@ -98,38 +98,38 @@ def test_what_cannot_be_iterated_is_refused_at_once(model: Whisper, wrong: Any, 
 
 
 def test_leaving_early_cancels_what_was_handed_in(model: Whisper, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs: list[Job] = []
-    submit = Crew.submit
+    jobs: list[JobState] = []
+    submit = Readers.submit
 
-    def watched(self: Crew, *arguments: Any) -> Job:
+    def watched(self: Readers, *arguments: Any) -> JobState:
         jobs.append(submit(self, *arguments))
         return jobs[-1]
 
-    monkeypatch.setattr(Crew, "submit", watched)
+    monkeypatch.setattr(Readers, "submit", watched)
     with model.pool(1) as pool:
         results = pool.transcribe_many([SHORT] + [LONG] * 20, **QUICK)
         next(results)
         results.close()  # type: ignore[attr-defined]
         assert "whisperlite-feed" not in pool_threads()
         assert len(jobs) > 1
-        assert all(job._token.is_cancelled for job in jobs[1:])
+        assert all(job.token.is_cancelled for job in jobs[1:])
 
 
 def test_leaving_an_interrupted_wait_cancels_the_job_that_was_waited_for(
     model: Whisper, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted: list[Job] = []
+    interrupted: list[JobState] = []
 
-    def interrupt(self: Job, timeout: float | None = None) -> Transcription:  # noqa: ARG001
+    def interrupt(self: JobState) -> Transcription:
         interrupted.append(self)
         raise KeyboardInterrupt
 
     steps.may_go.clear()
     with model.pool(1) as pool:
-        monkeypatch.setattr(Job, "result", interrupt)
+        monkeypatch.setattr(JobState, "awaited", interrupt)
         with pytest.raises(KeyboardInterrupt):
             next(pool.transcribe_many([SHORT], **QUICK))
-        assert interrupted[0]._token.is_cancelled
+        assert interrupted[0].token.is_cancelled
         steps.may_go.set()
 
 
@@ -147,10 +147,10 @@ def test_leaving_while_the_caller_holds_what_is_needed_to_submit_ends(
     model: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the garbage collector closes it in the middle of a submission to the same pool."""
-    live, submitting, submit, join = Live(), threading.Event(), Crew.submit, OwnThread.join
+    live, submitting, submit, join = Live(), threading.Event(), Readers.submit, OwnThread.join
     limits: list[float | None] = []
 
-    def watched(self: Crew, *arguments: Any) -> Job:
+    def watched(self: Readers, *arguments: Any) -> JobState:
         submitting.set()
         return submit(self, *arguments)
 
@@ -161,8 +161,8 @@ def test_leaving_while_the_caller_holds_what_is_needed_to_submit_ends(
     with model.pool(1) as pool:
         results = pool.transcribe_many(live, **QUICK)
         next(results)
-        with monkeypatch.context() as patched, pool._crew._changed:
-            patched.setattr(Crew, "submit", watched)
+        with monkeypatch.context() as patched, pool._readers._changed:
+            patched.setattr(Readers, "submit", watched)
             patched.setattr(OwnThread, "join", limited)
             live.comes.set()
             assert submitting.wait(PATIENCE_S)
@@ -187,7 +187,7 @@ def test_a_source_may_have_a_pool_of_its_own_and_leaving_that_waits(model: Whisp
     results = model.transcribe_many(by_another_pool(), **QUICK)
     with ThreadPoolExecutor(1) as caller:
         found = caller.submit(list, results)
-        wait_until(lambda: bool(pools) and pools[0]._crew.is_closed)
+        wait_until(lambda: bool(pools) and pools[0]._readers.is_closed)
         assert not left.wait(0.2)
         steps.may_go.set()
         assert len(found.result(PATIENCE_S)) == 1

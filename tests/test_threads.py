@@ -22,7 +22,7 @@ from tests.models import Table, small_tokenizer, table_network
 from tests.pooled import watch_engines
 from tests.test_network import random_tokens
 from tests.test_search import ask_for
-from whisperlite.api import whisper
+from whisperlite.api import runtime
 from whisperlite.audio.mel import Samples
 from whisperlite.decoding import threads as module
 from whisperlite.decoding.asks import Greedy
@@ -317,7 +317,7 @@ def test_threads_are_those_of_the_caller_and_not_of_who_iterates(
 ) -> None:
     caller = threading.get_ident()
     given = watch_engines(monkeypatch, lambda engine: engine.cpu_threads)
-    monkeypatch.setattr(whisper, "usable_threads", lambda: 2 if threading.get_ident() == caller else 1)
+    monkeypatch.setattr(runtime, "usable_threads", lambda: 2 if threading.get_ident() == caller else 1)
     segments = model.iter_segments(np.zeros(16000, dtype=np.float32), language="en", max_new_tokens=4)
     with ThreadPoolExecutor(1) as thread:
         thread.submit(list, segments).result()

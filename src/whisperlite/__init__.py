@@ -3,7 +3,7 @@
     import whisperlite
     result = whisperlite.transcribe("talk.mp3")
 
-Importing it is cheap: torch comes in with the first call that needs it.
+Importing it is cheap: torch is imported by the first call that needs it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from whisperlite import forks as _forks  # noqa: F401 - it has to see forks from the beginning on
+from whisperlite import forks as _forks  # noqa: F401 - registers its hook before any fork
 from whisperlite.cancel import CancelToken
 from whisperlite.errors import (
     AudioDecodeError,
@@ -127,7 +127,7 @@ _LAZY = {
 }
 
 
-if not TYPE_CHECKING:  # type checkers would take it for a promise that every name exists
+if not TYPE_CHECKING:  # type checkers would conclude that every name exists
 
     def __getattr__(name: str) -> object:
         if name not in _LAZY:

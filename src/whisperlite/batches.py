@@ -7,14 +7,14 @@ from whisperlite.kinds import checked, integer, optional
 from whisperlite.options import Options
 
 BATCH_SIZE = integer(1, 128)
-_CHUNKS = 8  # of one recording
+_CHUNKS = 8  # chunks of one recording that are decoded together by default
 
 
 def slots_for(options: Options, batch_size: int | None) -> int:
-    """Windows of one recording that are decoded together.
+    """The number of windows of one recording that are decoded together.
 
     Raises:
-        OptionError: a number that cannot be, or one for windows that follow from each other.
+        OptionError: `batch_size` is out of range, or the recording is not cut into chunks.
     """
     slots: int | None = checked("batch_size", batch_size, optional(BATCH_SIZE))
     if slots is not None and not options.is_chunked:

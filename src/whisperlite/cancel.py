@@ -1,4 +1,4 @@
-"""Stopping a transcription: from another thread, or after a time."""
+"""Stop a transcription, from another thread or after a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from whisperlite.errors import CancelledError, OptionError, TimeoutExceededError
 
 
 class CancelToken:
-    """Stops the calls that it was given to, from any thread: `transcribe(…, cancel=token)`, then `token.cancel()`.
+    """Stops the calls that it is passed to, from any thread: `transcribe(…, cancel=token)`, then `token.cancel()`.
 
-    They raise `CancelledError` within one step of the model. A token stays cancelled: use a new one for the next call.
+    The calls raise `CancelledError` within one step of the model. A token stays cancelled: use a new one for the next
+    call.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class CancelToken:
         raise TypeError("A CancelToken works within one process: it cannot be copied or pickled.")
 
     def cancel(self) -> None:
-        """Stop the calls; calling it again does nothing."""
+        """Stop the calls. Cancelling again has no effect."""
         self._is_cancelled = True
 
     @property
@@ -32,34 +33,34 @@ class CancelToken:
 
 
 class LinkedToken(CancelToken):
-    """Ours, which is cancelled also when the caller's is.
+    """An internal token that also counts as cancelled when the caller's token is.
 
     Raises:
-        OptionError: the caller's is something else.
+        OptionError: the caller's token is not a `CancelToken`.
     """
 
-    def __init__(self, theirs: CancelToken | None) -> None:
+    def __init__(self, parent: CancelToken | None) -> None:
         super().__init__()
-        _check(theirs)
-        self._theirs = theirs
+        _check(parent)
+        self._parent = parent
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether one of them is."""
-        return super().is_cancelled or (self._theirs is not None and self._theirs.is_cancelled)
+        """Whether this token or the caller's was cancelled."""
+        return super().is_cancelled or (self._parent is not None and self._parent.is_cancelled)
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """When one call has to stop.
+    """The conditions on which a call has to stop.
 
     Attributes:
         token: the caller's token, or None.
-        timeout_s: the limit that the caller gave, for the message; None: no limit.
-        deadline_s: the end of that time, on the clock of `time.monotonic`.
+        timeout_s: the caller's time limit, for the error message; None: no limit.
+        deadline_s: when the time is up, on the clock of `time.monotonic`.
 
     Raises:
-        OptionError: the token is something else.
+        OptionError: the token is not a `CancelToken`.
     """
 
     token: CancelToken | None = None
@@ -71,7 +72,7 @@ class Stop:
 
     @staticmethod
     def after(timeout_s: float | None, token: CancelToken | None = None) -> Stop:
-        """A limit that starts now."""
+        """A `Stop` whose time limit starts now."""
         return Stop(token, timeout_s, float("inf") if timeout_s is None else time.monotonic() + timeout_s)
 
     @property
@@ -80,11 +81,11 @@ class Stop:
         return (self.token is not None and self.token.is_cancelled) or time.monotonic() >= self.deadline_s
 
     def check(self) -> None:
-        """Go on, or stop.
+        """Raise an error if the call has to stop.
 
         Raises:
             CancelledError: the token was cancelled.
-            TimeoutExceededError: the time is over.
+            TimeoutExceededError: the time limit was exceeded.
         """
         if self.token is not None and self.token.is_cancelled:
             raise CancelledError("It was cancelled. A partial result, if there is one, is in `partial`.")

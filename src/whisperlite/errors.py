@@ -1,27 +1,29 @@
-"""Every error that whisperlite raises on purpose, but for a few of Python's own that the methods of its objects name:
-`ValueError` of what is closed, of another process, or no such dict, `TimeoutError` of a wait that was limited.
+"""Every error that whisperlite raises on purpose.
+
+A few methods also raise built-in errors, as their docstrings say: `ValueError` if an object is closed or belongs to
+another process, or a dict cannot be read, and `TimeoutError` if a wait took too long.
 
     WhisperliteError
-    ├── OptionError (ValueError)                an option's name, type, range or combination
+    ├── OptionError (ValueError)                an option has a wrong name, type, range or combination
     ├── AudioError
     │   ├── AudioNotFoundError (FileNotFoundError)
-    │   ├── AudioDecodeError                    ffmpeg could not read it, or it holds no sound
-    │   ├── AudioTooLongError                   it is longer than `max_duration_s`
-    │   ├── AudioFormatError (ValueError)       samples of a wrong type, shape, rate or value
-    │   └── FFmpegError                         no ffmpeg, or the wrong package named `ffmpeg`
+    │   ├── AudioDecodeError                    ffmpeg could not read the file, or it has no sound
+    │   ├── AudioTooLongError                   the recording is longer than `max_duration_s`
+    │   ├── AudioFormatError (ValueError)       samples have a wrong type, shape, rate or value
+    │   └── FFmpegError                         there is no ffmpeg, or the wrong package named `ffmpeg`
     ├── ModelError
-    │   ├── ModelNotFoundError                  no checkpoint of that name
+    │   ├── ModelNotFoundError                  there is no checkpoint of that name
     │   ├── DownloadError                       the Hub cannot be reached or refuses, or the cache cannot be written
-    │   └── CheckpointError                     a checkpoint that is damaged or is not a Whisper
+    │   └── CheckpointError                     the checkpoint is damaged, or is not a Whisper
     ├── MissingPackageError (ImportError)       an optional package that an option needs is not installed
     ├── CancelledError                          a `CancelToken` was cancelled
-    │   └── TimeoutExceededError (TimeoutError) `timeout_s` was over
+    │   └── TimeoutExceededError (TimeoutError) `timeout_s` was exceeded
     ├── DecodingError                           the network gave no usable answer
     ├── MemoryExceededError (MemoryError)       there is not enough memory to decode, or to read a recording
     ├── DeviceError                             the device failed: nothing more can be computed on it
-    └── LanguageError (ValueError)              a language that Whisper, or this model, does not have
+    └── LanguageError (ValueError)              Whisper, or this model, does not have the language
 
-A message says what was received, what is allowed, and what to do next.
+Messages say what was received, what is allowed, and what to do next.
 """
 
 from __future__ import annotations
@@ -33,14 +35,14 @@ if TYPE_CHECKING:
 
 
 class WhisperliteError(Exception):
-    """The root of all errors that whisperlite raises on purpose."""
+    """The base class of all errors that whisperlite raises on purpose."""
 
 
 class OptionError(WhisperliteError, ValueError):
     """An option has an unknown name, a wrong type or range, or contradicts another.
 
     Attributes:
-        option: its name; None where it is not one option that is wrong.
+        option: the name of the option; None if the error is not about a single option.
     """
 
     def __init__(self, message: str, *, option: str | None = None) -> None:
@@ -49,10 +51,10 @@ class OptionError(WhisperliteError, ValueError):
 
 
 class LanguageError(WhisperliteError, ValueError):
-    """A language that Whisper, or the loaded model, does not have.
+    """Whisper, or the loaded model, does not have the language.
 
     Attributes:
-        option: that named it; None where it is not known.
+        option: the option that named the language; None if it is not known.
     """
 
     def __init__(self, message: str, *, option: str | None = None) -> None:
@@ -68,28 +70,28 @@ class CancelledError(WhisperliteError):
     """A `CancelToken` was cancelled.
 
     Attributes:
-        partial: what there was by then: a prefix of the whole result.
+        partial: the partial result, a prefix of the whole one; None if there is none.
     """
 
     partial: Transcription | None = None
 
 
 class TimeoutExceededError(CancelledError, TimeoutError):
-    """`timeout_s` was over; `partial` is as in `CancelledError`."""
+    """`timeout_s` was exceeded; `partial` is as in `CancelledError`."""
 
 
 class DecodingError(WhisperliteError):
     """The network gave no usable answer: its probabilities are not finite.
 
     Attributes:
-        partial: of a whole recording, what there was by then.
+        partial: the partial result if a whole recording was being transcribed, else None.
     """
 
     partial: Transcription | None = None
 
 
 class MemoryExceededError(WhisperliteError, MemoryError):
-    """There is not enough memory to decode, on the device or the host, or to read a recording."""
+    """There is not enough memory, on the device or the host, to decode or to read a recording."""
 
 
 class DeviceError(WhisperliteError):
@@ -101,7 +103,7 @@ class AudioError(WhisperliteError):
 
 
 class AudioNotFoundError(AudioError, FileNotFoundError):
-    """There is no file at the path."""
+    """There is no audio file at the path."""
 
 
 class AudioDecodeError(AudioError):
@@ -113,11 +115,11 @@ class AudioTooLongError(AudioError):
 
 
 class AudioFormatError(AudioError, ValueError):
-    """Samples of a wrong type, shape, sampling rate or value."""
+    """The samples have a wrong type, shape, sampling rate or value."""
 
 
 class FFmpegError(AudioError):
-    """No ffmpeg binary, or the unrelated package `ffmpeg` in the place of `ffmpeg-python`."""
+    """There is no ffmpeg binary, or the unrelated package `ffmpeg` is installed in place of `ffmpeg-python`."""
 
 
 class ModelError(WhisperliteError):
@@ -125,7 +127,7 @@ class ModelError(WhisperliteError):
 
 
 class ModelNotFoundError(ModelError):
-    """No checkpoint of that name or path."""
+    """There is no checkpoint of that name or path."""
 
 
 class DownloadError(ModelError):

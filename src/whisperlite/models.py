@@ -1,4 +1,4 @@
-"""The public calls about models that are not loaded: which there are, and one format into another."""
+"""The public functions for models that are not loaded: list them, and convert them to another format."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ logger = logging.getLogger("whisperlite")
 
 
 def available_models(*, cache_dir: str | os.PathLike[str] | None = None) -> tuple[ModelInfo, ...]:
-    """Every official name, and every other Whisper of the Hub that is in the cache. The network is not used.
+    """List all official models, and every other Whisper in the Hub's cache, without using the network.
 
     Args:
         cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE).
 
     Raises:
-        OptionError: that is neither text nor a path.
-        ModelError: it is not a valid path.
+        OptionError: `cache_dir` is neither a string nor a path.
+        ModelError: `cache_dir` is not a valid path.
     """
     options = HubOptions.of(None, False, cache_dir, True)
     official = {model.repository for model in PUBLISHED.values()}
@@ -54,23 +54,23 @@ def convert_model(
     local_files_only: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Write a model of any readable format as a folder of safetensors that the Hub's tools can read too.
+    """Write a model of any readable format as a folder of safetensors, which the Hub's own tools can read too.
 
-    Weights of floating point keep their values and their type; integers are written as the float32 numbers that they
-    stand for.
+    Floating-point weights keep their values and their type; quantised integers are written as the float32 numbers that
+    they stand for.
 
     Args:
         source: a name or path, as in `load_model`.
         destination: the folder to write.
         revision, token, cache_dir, local_files_only: as in `load_model`.
-        overwrite: replace the destination if it is the folder of a model and holds nothing else. Otherwise the
+        overwrite: replace the destination if it is the folder of a model and holds nothing else. By default the
             destination must be missing or empty.
 
     Returns:
-        The folder.
+        The destination folder.
 
     Raises:
-        OptionError: the revision or the token is malformed, or a value is of a wrong type.
+        OptionError: the revision or the token is malformed, or an argument has a wrong type.
         ModelError: the source cannot be loaded, as in `load_model`, or the destination is not empty or cannot be
             written.
     """
@@ -78,10 +78,11 @@ def convert_model(
     overwrite = checked("overwrite", overwrite, FLAG)
     _check_destination(folder, overwrite)
     checkpoint = load_checkpoint(source, HubOptions.of(revision, token, cache_dir, local_files_only))
-    said = checkpoint.generation_config
-    if said.alignment_heads is None and (heads := published_heads(official_name(source), checkpoint.dims)) is not None:
-        checkpoint = replace(checkpoint, generation_config=replace(said, alignment_heads=heads))
-    # Loading takes a while, and another program may have written there in the meantime.
+    config = checkpoint.generation_config
+    heads = published_heads(official_name(source), checkpoint.dims) if config.alignment_heads is None else None
+    if heads is not None:
+        checkpoint = replace(checkpoint, generation_config=replace(config, alignment_heads=heads))
+    # Checked again: loading takes a while, and another program may have written there in the meantime.
     if _check_destination(folder, overwrite):
         export_checkpoint(checkpoint, folder)
     else:
@@ -90,7 +91,7 @@ def convert_model(
 
 
 def _check_destination(folder: Path, overwrite: bool) -> bool:
-    """Whether it is missing or empty; otherwise it is a model that may be replaced, or an error is raised."""
+    """Whether a folder is missing or empty. If it is not, raise an error unless it is a model that may be replaced."""
     try:
         if _is_free(folder):
             return True
@@ -112,7 +113,7 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
 
 
 def _others(folder: Path) -> list[str]:
-    """The names of what is no part of a model."""
+    """The names of the files and folders that are not part of a model."""
     return sorted(path.name for path in folder.iterdir() if path.is_dir() or not is_of_a_model(path.name))
 
 
@@ -128,14 +129,14 @@ def _is_free(folder: Path) -> bool:
 
 
 def _replace(folder: Path, checkpoint: Checkpoint) -> None:
-    """The old model goes when the new one is complete."""
+    """Write a model in place of an old one, which is removed once the new one is complete."""
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             old, new = Path(scratch) / "old", Path(scratch) / "new"
             export_checkpoint(checkpoint, new)
             folder.rename(old)
             try:
-                if others := _others(old):  # that came while the new model was written
+                if others := _others(old):  # appeared while the new model was being written
                     raise _would_lose(folder, others)
                 new.rename(folder)
             except (OSError, ModelError):

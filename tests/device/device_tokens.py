@@ -22,6 +22,7 @@ import whisperlite
 from benchmarks.device import other_device
 from tests.conftest import DATA
 from whisperlite import OptionsDict, Transcription
+from whisperlite.api.runtime import Runtime
 from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.decoding.replays import Key, Replays
 from whisperlite.nn.linear import has_fast_product
@@ -135,7 +136,7 @@ def test_graphs_live_as_long_as_they_are_replayed(replaying: whisperlite.Whisper
     begun = [next(waiting)]
     before = replayed.total()
     for _ in range(40):
-        replaying._spare_engine = SpareEngine()  # else the graphs of one call would go on in the next
+        replaying._runtime.spare_engine = SpareEngine()  # else the graphs of one call would go on in the next
         assert tokens(replaying.transcribe(RECORDING, language="en")) == expected
         torch.cuda.empty_cache()
     assert replayed.total() > before
@@ -157,7 +158,7 @@ def test_what_a_call_has_recorded_serves_later_ones_on_other_threads(
     expected = [tokens(replaying.transcribe(RECORDING, **options)) for options in OPTIONS]
     before = replayed.total()
     with monkeypatch.context() as patch:
-        patch.setattr(whisperlite.Whisper, "_engine", None)  # no further one can be made
+        patch.setattr(Runtime, "engine", None)  # no further one can be made
         for options, each in zip(OPTIONS, expected, strict=True):
             with ThreadPoolExecutor(1) as thread:
                 assert (

@@ -537,7 +537,7 @@ def test_it_says_when_the_device_has_failed(model: Whisper, tmp_path: Path, monk
     def fail(_: Engine) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr("whisperlite.api.failures.computes", lambda _: False)
+    monkeypatch.setattr("whisperlite.api.failures.device_responds", lambda _: False)
     with running(model, tmp_path) as service:
         assert service.client.get("/readyz").status_code == 200
         monkeypatch.setattr(Engine, "step", fail)

@@ -512,7 +512,7 @@ def test_what_a_device_fails_is_done_after_the_next_start(
     def fail(_: int) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr("whisperlite.api.failures.computes", lambda _: False)
+    monkeypatch.setattr("whisperlite.api.failures.device_responds", lambda _: False)
     steps.before = fail
     with running(model, tmp_path, webhook_allow_hosts=(receiver.host,)) as service:
         request_id = service.post(WAV, webhook=receiver.url).json()["request_id"]

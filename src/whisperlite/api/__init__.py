@@ -1,4 +1,4 @@
-"""The public calls: load a model, transcribe with it."""
+"""The public interface: load a model, and transcribe with it."""
 
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.job import Job

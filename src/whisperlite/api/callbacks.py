@@ -1,4 +1,4 @@
-"""What is called back."""
+"""Checks of callbacks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from whisperlite.errors import OptionError
 
 
 def check_callable(name: str, callback: object) -> None:
-    """Refuse at once what cannot be called, not when it is called.
+    """Refuse a callback that cannot be called, before it would be called.
 
     Raises:
-        OptionError: it is neither a function nor the like, nor None.
+        OptionError: the callback is neither callable nor None.
     """
     if callback is not None and not callable(callback):
         raise OptionError(f"{name}={callback!r} cannot be called: give a function.", option=name)

@@ -1,31 +1,33 @@
-"""What torch raises where memory is short or a device fails, as errors that say what to do."""
+"""Errors of torch when memory is short or a device fails → errors of whisperlite that say what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from types import FrameType
 from typing import Concatenate, Protocol, TypeVar
 
 import torch
 from typing_extensions import ParamSpec
 
+from whisperlite.api.frames import clear_frames, clears_frames
 from whisperlite.errors import DeviceError, MemoryExceededError, WhisperliteError
 
 DECODING = "decode: give a smaller batch_size or beam_size, or load a smaller model"
 READING = "read a recording: split it, or read fewer recordings at a time"
 
-# torch 2.4 has it for CUDA only. On a CPU and on MPS it is a RuntimeError, and so it is in CUDA's libraries.
+# torch 2.4 defines it for CUDA only. On a CPU, on MPS and in CUDA's libraries it is a RuntimeError with a message.
 _OUT_OF_MEMORY: type[BaseException] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
-# They also lack it, as a rule, where they cannot be initialized.
-_OF_MEMORY = (
+_MEMORY_MESSAGES = (
     *("out of memory", "can't allocate memory", "not enough memory"),
+    # Memory is also what CUDA's libraries usually lack when they cannot be initialized.
     *("STATUS_ALLOC_FAILED", "STATUS_NOT_INITIALIZED"),
 )
-# The device's own errors, in torch 2.8 and later; before, their text tells. Not all of them are its end.
-_OF_DEVICES: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
-_DEVICES = ("CUDA error", "HIP error")
+# Before torch 2.8 errors of a device are told by their message. Not all of them mean that the device has failed.
+_DEVICE_ERRORS: tuple[type[BaseException], ...] = (
+    (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+)
+_DEVICE_MESSAGES = ("CUDA error", "HIP error")
 
 _Y = TypeVar("_Y")
 _R = TypeVar("_R")
@@ -41,52 +43,32 @@ class _OnDevice(Protocol):
 _M = TypeVar("_M", bound=_OnDevice)
 
 
-def named(error: BaseException, device: torch.device, work: str = DECODING) -> MemoryExceededError | DeviceError | None:
-    """What is to be raised for an error of torch, which is its cause; None: that may go as it is.
+def as_typed_error(
+    error: BaseException, device: torch.device, work: str = DECODING
+) -> MemoryExceededError | DeviceError | None:
+    """The whisperlite error to raise in place of a torch error; None if the error should propagate unchanged.
+
+    The torch error becomes its cause.
 
     Args:
-        device: that the work was done on.
-        work: what memory was short for, and what helps.
+        device: the device that the work was done on.
+        work: the work that memory was short for, and what helps.
     """
-    better = None if isinstance(error, WhisperliteError) else _named(error, device, work)
-    if better is not None:
-        better.__cause__ = error
-    return better
+    typed = None if isinstance(error, WhisperliteError) else _classify(error, device, work)
+    if typed is not None:
+        typed.__cause__ = error
+    return typed
 
 
-def forget_frames(error: BaseException) -> None:
-    """Let go of what was in the frames of an error that have ended, as whoever keeps it keeps them.
-
-    As `traceback.clear_frames`, and of what called them too: since Python 3.11 a frame keeps its caller's. A frame that
-    goes on keeps what is in it then; one that ends later is to let go of that itself.
-    """
-    _forget_frames_of(error)
-    if error.__cause__ is not None:
-        _forget_frames_of(error.__cause__)
-
-
-def _forget_frames_of(error: BaseException) -> None:
-    traceback = error.__traceback__
-    while traceback is not None:
-        frame: FrameType | None = traceback.tb_frame
-        while frame is not None:
-            try:
-                frame.clear()
-            except RuntimeError:  # it goes on, and so do those that called it
-                break
-            frame = frame.f_back
-        traceback = traceback.tb_next
-
-
-def again(failure: _Failure) -> _Failure:
-    """The same error, for one more caller."""
+def copy_error(failure: _Failure) -> _Failure:
+    """A copy of an error with the same cause, to raise for one more caller."""
     copy = type(failure)(*failure.args)
     copy.__cause__ = failure.__cause__
     return copy
 
 
-def computes(device: torch.device) -> bool:
-    """Whether a device still works: after an error that it does not recover from, whatever is asked of it fails."""
+def device_responds(device: torch.device) -> bool:
+    """Whether a device still computes. After an error that it cannot recover from, every operation on it fails."""
     try:
         torch.zeros(1, device=device).item()
     except Exception as error:
@@ -94,13 +76,15 @@ def computes(device: torch.device) -> bool:
     return True
 
 
-def _named(error: BaseException, device: torch.device, work: str) -> MemoryExceededError | DeviceError | None:
+def _classify(error: BaseException, device: torch.device, work: str) -> MemoryExceededError | DeviceError | None:
     text = str(error)
     reason = f"{type(error).__name__}: {text.partition(chr(10))[0][:200]}"
     if _is_of_memory(error):
         return MemoryExceededError(f"There is not enough memory to {work} ({reason}).")
-    is_of_device = isinstance(error, _OF_DEVICES) or (isinstance(error, RuntimeError) and text.startswith(_DEVICES))
-    if is_of_device and not computes(device):
+    is_of_device = isinstance(error, _DEVICE_ERRORS) or (
+        isinstance(error, RuntimeError) and text.startswith(_DEVICE_MESSAGES)
+    )
+    if is_of_device and not device_responds(device):
         return DeviceError(
             f"The device failed, and nothing more can be computed on it in this process: start a new one ({reason})."
         )
@@ -108,53 +92,37 @@ def _named(error: BaseException, device: torch.device, work: str) -> MemoryExcee
 
 
 def _is_of_memory(error: BaseException) -> bool:
-    is_told = isinstance(error, RuntimeError) and any(part in str(error) for part in _OF_MEMORY)
-    return is_told or isinstance(error, (MemoryError, _OUT_OF_MEMORY))
+    has_message = isinstance(error, RuntimeError) and any(part in str(error) for part in _MEMORY_MESSAGES)
+    return has_message or isinstance(error, (MemoryError, _OUT_OF_MEMORY))
 
 
 @contextmanager
-def naming_failures(device: torch.device, work: str = DECODING) -> Iterator[None]:
-    """Work whose errors are raised as `named` says."""
+def typed_errors(device: torch.device, work: str = DECODING) -> Iterator[None]:
+    """Raise errors of the enclosed work as `as_typed_error` gives them."""
     try:
         yield
     except Exception as error:
-        better = named(error, device, work)
-        if better is not None or isinstance(error, WhisperliteError):
-            forget_frames(error)  # whoever keeps the error, or tries again, is to find the memory free
-        if better is None:
+        typed = as_typed_error(error, device, work)
+        if typed is not None or isinstance(error, WhisperliteError):
+            clear_frames(error)  # frees memory for a retry, and while the error is kept
+        if typed is None:
             raise
-        raise better from error
+        raise typed from error
 
 
-def naming_failures_of(windows: Generator[_Y, None, _R], device: torch.device) -> Generator[_Y, None, _R]:
-    """The same for work that goes on while somebody iterates."""
-    with naming_failures(device):
+def typed_errors_while_iterating(windows: Generator[_Y, None, _R], device: torch.device) -> Generator[_Y, None, _R]:
+    """Iterate over a generator within `typed_errors`, and return its result."""
+    with typed_errors(device):
         return (yield from windows)
 
 
-def naming_its_failures(method: Callable[Concatenate[_M, _P], _R]) -> Callable[Concatenate[_M, _P], _R]:
-    """The same for a method, whose frame has ended by then, so that the error does not keep what was in it."""
+def raises_typed_errors(method: Callable[Concatenate[_M, _P], _R]) -> Callable[Concatenate[_M, _P], _R]:
+    """Decorate a method to run within `typed_errors`; its frame is cleared too, so that an error keeps no argument."""
 
-    @letting_go
+    @clears_frames
     @wraps(method)
     def call(self: _M, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with naming_failures(self.device):
+        with typed_errors(self.device):
             return method(self, *args, **kwargs)
-
-    return call
-
-
-def letting_go(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """What calls one that may be given a whole recording, so that an error of ours does not keep that."""
-
-    @wraps(function)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return function(*args, **kwargs)
-        except WhisperliteError as error:
-            forget_frames(error)
-            raise
-        finally:
-            del args, kwargs  # this frame goes on
 
     return call

@@ -1,7 +1,7 @@
-"""Memory that was freed goes back to the system.
+"""Returns freed memory to the system.
 
-glibc keeps what is freed between what is not. A pool frees tensors of many sizes at every step; in an hour a process
-then holds half as much again as it uses, and more all the time.
+glibc keeps freed memory that lies between blocks in use. A pool frees tensors of many sizes at every step, so after
+an hour a process holds half as much again as it uses, and more all the time.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _EVERY_S = 5.0
 
 
 class Heap:
-    """Trims the heap of the process, now and then; where the C library cannot, nothing happens."""
+    """Trims the heap of the process every few seconds; does nothing if the C library cannot."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _EVERY_S
         self._has_freed = False
 
     def freed(self) -> None:
-        """To be called whenever something large has been freed: it takes some milliseconds every few seconds."""
+        """Note that something large was freed, and trim if it is time; trimming takes some milliseconds."""
         self._has_freed = True
         self.give_back()
 
     def give_back(self) -> None:
-        """To be called now and then while nothing is freed: what was freed since the last time goes back."""
+        """Trim if it is time and something was freed since the last time; to be called while nothing is freed."""
         now = time.monotonic()
         if self._has_freed and now >= self._next:
             self._next, self._has_freed = now + _EVERY_S, False
@@ -36,7 +36,7 @@ class Heap:
 
 
 def trim() -> bool:
-    """Give back all that is free; whether something was."""
+    """Return all free memory to the system; whether there was any."""
     library = _glibc()
     return library is not None and bool(library.malloc_trim(0))
 
@@ -46,4 +46,4 @@ def _glibc() -> Any:
     if sys.platform != "linux":
         return None
     library = ctypes.CDLL(None)
-    return library if hasattr(library, "malloc_trim") else None  # musl has none
+    return library if hasattr(library, "malloc_trim") else None  # musl has no malloc_trim

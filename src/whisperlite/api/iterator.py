@@ -1,4 +1,4 @@
-"""Segments one by one, while the recording is being transcribed."""
+"""The segments of a recording, one by one while it is being transcribed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from types import TracebackType
 
-from whisperlite.api.failures import forget_frames
+from whisperlite.api.frames import clear_frames
 from whisperlite.cancel import CancelToken
 from whisperlite.errors import CancelledError
 from whisperlite.results import Segment, Transcription
@@ -15,15 +15,15 @@ from whisperlite.transcription.session import Accepted
 
 
 class SegmentIterator(Iterator[Segment]):
-    """Hands out each segment as soon as it is accepted; made by `Whisper.iter_segments`.
+    """Yields each segment as soon as it is accepted; made by `Whisper.iter_segments`.
 
-    Work is done while it is iterated, on the thread that does so. Leaving it, or `close`, ends the work and frees what
-    it held. It is its own context manager. Any thread may use it: one at a time works, and others wait for that.
+    The work is done on the thread that iterates, while it iterates. The iterator is a context manager; leaving it, or
+    `close`, ends the work and frees its memory. Any thread may use it: one of them works, and the others wait.
     """
 
     def __init__(self, windows: Generator[Accepted, None, Transcription], duration: float, token: CancelToken) -> None:
         self._windows, self._token = windows, token
-        self._turn = threading.RLock()  # a signal may close it in the middle of a step
+        self._turn = threading.RLock()  # reentrant: a signal handler may close it in the middle of a step
         self._waiting: deque[Segment] = deque()
         self._result: Transcription | None = None
         self._progress = (0.0, duration)
@@ -55,12 +55,12 @@ class SegmentIterator(Iterator[Segment]):
 
     @property
     def result(self) -> Transcription:
-        """The whole transcription; what is left to do is done first. Segments not yet taken stay to be taken.
+        """The whole transcription. The rest of the recording is transcribed first; its segments can still be iterated.
 
         Raises:
-            ValueError: it was closed or interrupted before the end.
-            CancelledError, DecodingError: what ended it while it was iterated, once more, with its `partial`; any other
-                error that did, too.
+            ValueError: the iterator was closed or interrupted before the end of the recording.
+            CancelledError, DecodingError: the error that ended the iteration, with its `partial`. Any other error that
+                ended it is raised again too.
         """
         while self._next_window() is not None:
             pass
@@ -72,19 +72,19 @@ class SegmentIterator(Iterator[Segment]):
         return self._result
 
     def close(self) -> None:
-        """End the work; segments that were not taken are dropped.
+        """End the work, and drop the segments that have not been iterated.
 
-        A thread that is in the middle of it stops within one step of the model, as at the end; this waits for that.
+        If another thread is working, it stops within one step of the model, as if at the end; this waits for it.
         """
         self._is_closed = True
         self._token.cancel()
         with self._turn:
-            if not self._is_working:  # else the work is this thread's own, and stops when it goes on
+            if not self._is_working:  # else this thread itself is working, and stops when it continues
                 self._windows.close()
             self._waiting.clear()
 
     def _next_window(self) -> Accepted | None:
-        """Transcribe one more window; None where there is none left."""
+        """Transcribe one more window; None if there are no more."""
         with self._turn:
             if self._is_working:
                 raise ValueError("The iterator is in the middle of a step on this thread: let that end first.")
@@ -103,7 +103,7 @@ class SegmentIterator(Iterator[Segment]):
                 self._progress = (self._progress[1],) * 2
             return None
         except Exception as error:
-            forget_frames(error)  # what the work held is not to stay as long as the error
+            clear_frames(error)  # keeping the error must not keep the recording
             if self._is_closed and isinstance(error, CancelledError):
                 return None
             self._error = error

@@ -1,4 +1,4 @@
-"""Load a model, or transcribe at once."""
+"""Load a model, or transcribe in one call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from typing_extensions import Unpack
@@ -31,8 +31,8 @@ from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import N_TEXT_CTX
 from whisperlite.transcription.start import nothing_heard
 
-_MOST_THREADS = 1024  # of some thousands OpenMP does not come back
-# All else than linear layers is in float32 beside "int8", on CUDA in float16.
+_MOST_THREADS = 1024  # with several thousand, OpenMP does not return
+# With "int8", everything but the linear layers is in float32, or on CUDA in float16.
 _COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.float32}
 
 
@@ -51,7 +51,7 @@ def transcribe(
 ) -> Transcription:
     """Transcribe a recording, or translate it into English.
 
-    The model stays loaded for the next call, until a call names another one. `load_model` gives you a model to keep.
+    The model stays loaded until a later call names another one. Use `load_model` for a model that you keep yourself.
 
     Args:
         audio: a path, the bytes of a file, a binary file object, or samples: a numpy array or a tensor, of shape
@@ -59,12 +59,12 @@ def transcribe(
         model: a name or path, as in `load_model`, or a model that it returned.
         device, compute_type: as in `load_model`; not allowed with a loaded model.
         sampling_rate: the sampling rate of samples, in Hz; None: 16000. Files have their own.
-        on_segment: called with each segment when it is accepted, on the calling thread.
-        on_progress: called with the seconds done and the seconds in all, after each window and at the end, where both
-            are the same.
-        cancel: a token that stops the call from another thread. Loading a model is not interrupted.
+        on_segment: a function that is called with each segment when it is accepted, on the calling thread.
+        on_progress: a function that is called with the seconds done and the seconds in all, after each window and at
+            the end, when both are the same.
+        cancel: a token that stops the call from another thread. The loading of a model is not interrupted.
         batch_size: with `chunking="vad"`, how many chunks are decoded together, 1 to 128; None: 8.
-        **options: the fields of `Options`. `timeout_s` does not count the time that loading the model takes.
+        **options: the fields of `Options`. `timeout_s` does not include the time to load the model.
 
     Raises:
         OptionError, LanguageError: an option is wrong; raised before any audio is read.
@@ -75,7 +75,7 @@ def transcribe(
         DecodingError: the network gave no usable answer; `partial` is the partial result.
         MissingPackageError: an option needs a package that is not installed.
     """
-    chosen = make_options(options)  # what is wrong with the options fails before the model is loaded
+    chosen = make_options(options)  # wrong options fail before the model is loaded
     slots_for(chosen, batch_size)
     loaded = _loaded(model, device, compute_type, cancel, chosen)
     return loaded.transcribe(
@@ -104,44 +104,100 @@ def load_model(
 ) -> Whisper:
     """Load a model.
 
-    A name is looked for on this machine first: among installed weights packages, then in the Hub's cache and
-    openai-whisper's. Only what is not found there is downloaded; a branch that is in the cache stays as it was then.
+    A name is looked up on this machine first: among the installed packages of weights, then in the Hub's cache and that
+    of openai-whisper. A model is downloaded only if it is not found there; a branch in the cache is not updated.
 
     Args:
-        name: the path of a folder or file of any format that is read; an official name (`available_models` lists them);
-            or `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
+        name: the path of a folder or file in any readable format; an official name (`available_models` lists them); or
+            `"organisation/repository"` on the Hugging Face Hub. Names and repositories may end in `@revision`.
         device: where the model runs; None or "auto": "cuda" if available, else "cpu".
         compute_type: "float32", "float16", "bfloat16" or "int8"; "auto": float32, on CUDA float16. "int8" rounds the
-            weights of linear layers to 8 bits and, on a CPU, what they are applied to, row by row. If torch has no
-            fast half-precision product for this CPU, float32 is used instead, and a warning says so.
-        revision: a branch, a tag or a commit on the Hub; embedded weights are then not used. None: "main".
+            weights of linear layers to 8 bits and, on a CPU, also their inputs, row by row. If torch has no fast
+            half-precision product for this CPU, float32 is used instead, with a warning.
+        revision: a branch, a tag or a commit on the Hub; installed packages of weights are then not used. None: "main".
         token: the token for gated and private repositories of the Hub; None: the one stored on this machine; False:
             none.
         cache_dir: the folder for downloads; None: the Hub's ($HF_HUB_CACHE), which other programs share.
         local_files_only: never ask the Hub; $HF_HUB_OFFLINE does the same for every call.
         cpu_threads: how many threads torch uses on a CPU, 1 to 1024; None or 0: torch's own number, but no more than
-            the cores that this process may use. If a busy neighbour makes one thread faster for a step of the decoder,
-            one is used.
-        cuda_graphs: record what is called again and again on an NVIDIA GPU as CUDA graphs, and replay it, which is
-            several times as fast. While a graph is recorded, what other threads of the program do with the GPU can
-            fail; so it is only for programs that leave the GPU to whisperlite. Other devices have no graphs, and are
-            used as without. At least torch 2.11 is needed.
+            the cores that this process may use. Steps of the decoder run on one thread while that is faster, as it can
+            be next to a busy process.
+        cuda_graphs: record repeated work on an NVIDIA GPU as CUDA graphs and replay them, which is several times as
+            fast. While a graph is being recorded, work of the program's other threads on the GPU can fail, so use this
+            only if the program leaves the GPU to whisperlite. It needs torch 2.11 or later, and has no effect on other
+            devices.
 
     Raises:
         OptionError: the device, the compute type, the number of threads or `cuda_graphs` cannot be used, or the
             revision or the token is malformed.
-        ModelNotFoundError: there is no such model or revision, or it would have to be downloaded and must not be.
+        ModelNotFoundError: there is no such model or revision, or it is not on this machine and must not be downloaded.
         ModelError: the cache folder cannot be written.
         DownloadError: the Hub cannot be reached or refuses.
         CheckpointError: the files are damaged or not a Whisper.
     """
     hub = HubOptions.of(revision, token, cache_dir, local_files_only)
-    return _read(name, device, compute_type, hub, cpu_threads, cuda_graphs).build()
+    recipe = _Recipe(
+        name=name_of(name),
+        device=device,
+        compute_type=compute_type,
+        revision=hub.revision,
+        cache_dir=hub.cache_dir,
+        local_files_only=hub.local_files_only,
+        cpu_threads=cpu_threads,
+        cuda_graphs=cuda_graphs,
+    )
+    return recipe.read(hub.token).build()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recipe:
+    """The arguments of `load_model`, except the token: a pickle may go anywhere."""
+
+    name: str
+    device: str | torch.device | None
+    compute_type: str
+    revision: str | None = None
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    cpu_threads: int | None = None
+    cuda_graphs: bool = False
+
+    @ending_workers()
+    def load(self) -> Whisper:
+        return self.read().build()
+
+    def read(self, token: str | bool | None = None) -> _Plan:
+        """Check the arguments, and find and read the checkpoint.
+
+        The recipe of the plan means the same in another working directory. It names no device unless one was chosen:
+        the machine that loads the model again may have another one.
+        """
+        chosen = _chosen(self.device)
+        device = _device(chosen)
+        dtype = _dtype(self.compute_type, device)
+        cpu_threads = checked("cpu_threads", self.cpu_threads, optional(integer(0, _MOST_THREADS))) or None
+        cuda_graphs = checked("cuda_graphs", self.cuda_graphs, FLAG)
+        checkpoint = load_checkpoint(self.name, HubOptions(self.revision, token, self.cache_dir, self.local_files_only))
+        contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)
+        if contexts != (WINDOW_FRAMES // 2, N_TEXT_CTX):
+            raise CheckpointError(
+                f"{checkpoint.path} looks at {contexts[0]} positions of audio and {contexts[1]} of text at a time; "
+                f"every Whisper has {WINDOW_FRAMES // 2} and {N_TEXT_CTX}, and its rules count on them."
+            )
+        recipe = replace(
+            self,
+            name=_absolute(self.name),
+            device=None if chosen is None else str(device),
+            cpu_threads=cpu_threads,
+            cuda_graphs=cuda_graphs,
+        )
+        heads = choose_heads(checkpoint.generation_config.alignment_heads, official_name(self.name), checkpoint.dims)
+        return _Plan(checkpoint, recipe, device, dtype, heads)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A model that was found and read. Where the format allows it, its tensors are still in the file."""
+    """A model that was found and read. If the format allows it, its tensors are still in the file."""
 
     checkpoint: Checkpoint
     recipe: _Recipe
@@ -169,84 +225,30 @@ class _Plan:
         )
 
 
-def _read(
-    name: str | os.PathLike[str],
-    device: str | torch.device | None,
-    compute_type: str,
-    hub: HubOptions,
-    cpu_threads: int | None,
-    cuda_graphs: bool,
-) -> _Plan:
-    device = _chosen(device)
-    place = _device(device)
-    dtype = _dtype(compute_type, place)
-    cpu_threads = checked("cpu_threads", cpu_threads, optional(integer(0, _MOST_THREADS))) or None
-    cuda_graphs = checked("cuda_graphs", cuda_graphs, FLAG)
-    checkpoint = load_checkpoint(name, hub)
-    contexts = (checkpoint.dims.n_audio_ctx, checkpoint.dims.n_text_ctx)
-    if contexts != (WINDOW_FRAMES // 2, N_TEXT_CTX):
-        raise CheckpointError(
-            f"{checkpoint.path} looks at {contexts[0]} positions of audio and {contexts[1]} of text at a time; "
-            f"every Whisper has {WINDOW_FRAMES // 2} and {N_TEXT_CTX}, and its rules count on them."
-        )
-    # The token is left out: a pickle may go anywhere. So is a device that was not chosen: there may be another there.
-    recipe = _Recipe(
-        _absolute(name),
-        None if device is None else str(place),
-        compute_type,
-        hub.revision,
-        hub.cache_dir,
-        hub.local_files_only,
-        cpu_threads,
-        cuda_graphs,
-    )
-    heads = choose_heads(checkpoint.generation_config.alignment_heads, official_name(name), checkpoint.dims)
-    return _Plan(checkpoint, recipe, place, dtype, heads)
-
-
 def _absolute(name: str | os.PathLike[str]) -> str:
-    """The name as it is, a path made absolute: it has to mean the same after a change of the working directory."""
+    """A name unchanged, or a path made absolute, so that it means the same in another working directory."""
     path = local_path(name)
-    return name_of(name) if path is None else os.path.abspath(path)  # noqa: PTH100 - links stay: the Hub's cache has them
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """All that is needed to load a model again."""
-
-    name: str
-    device: str | None
-    compute_type: str
-    revision: str | None = None
-    cache_dir: str | None = None
-    local_files_only: bool = False
-    cpu_threads: int | None = None
-    cuda_graphs: bool = False
-
-    def read(self) -> _Plan:
-        hub = HubOptions(self.revision, None, self.cache_dir, self.local_files_only)
-        return _read(self.name, self.device, self.compute_type, hub, self.cpu_threads, self.cuda_graphs)
-
-    @ending_workers()
-    def load(self) -> Whisper:
-        return self.read().build()
+    return name_of(name) if path is None else os.path.abspath(path)  # noqa: PTH100 - keeps the links of the Hub's cache
 
 
 class _LastModel:
-    """The model that `transcribe` loaded last, for its next call."""
+    """The model that `transcribe` loaded last, kept for its next call."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # threads that start together load one model, not one each
+        self._lock = threading.Lock()  # so that threads that start together load one model
         self._recipe: _Recipe | None = None
         self._model: Whisper | None = None
 
     def get(self, recipe: _Recipe) -> Whisper:
-        """The model of this recipe. The one before goes first: there may be no room for two."""
+        """Return the model of a recipe, loading it unless it is the last one.
+
+        The last model is dropped before the next one is built: there may not be enough memory for both.
+        """
         with self._lock:
             if self._model is not None and self._recipe == recipe:
                 return self._model
             with ending_workers():
-                plan = recipe.read()  # if there is no such model, the one before stays
+                plan = recipe.read()  # if there is no such model, the last one stays
                 self._model = None
                 self._model = plan.build()
             self._recipe = recipe
@@ -270,7 +272,8 @@ def _loaded(
         except CancelledError as error:
             error.partial = nothing_heard(options, 0.0, name_of(model))
             raise
-        return _LAST.get(_Recipe(_absolute(model), None if device is None else str(device), compute_type))
+        text = None if device is None else str(device)
+        return _LAST.get(_Recipe(name=_absolute(model), device=text, compute_type=compute_type))
     if device is not None or compute_type != "auto":
         raise OptionError(f"{model!r} is loaded already: give device and compute_type to load_model, not here.")
     return model
@@ -284,14 +287,14 @@ def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        place = torch.device(device)
-        if place.type == "meta":
+        found = torch.device(device)
+        if found.type == "meta":
             raise ValueError("it computes nothing")
-        torch.empty(0, device=place)
+        torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         given = str(device) if isinstance(device, torch.device) else device
         raise OptionError(f"device={given!r} cannot be used: {str(error).splitlines()[0]}", option="device") from error
-    return place
+    return found
 
 
 def _dtype(compute_type: str, device: torch.device) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""What recordings are handed in as: whether it is one or many, and a copy of what its owner may change."""
+"""Recordings as callers give them: whether it is one or many, and copies of what callers may change later."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from whisperlite.errors import OptionError
 
 
 def refuse_one(audios: object) -> None:
-    """Refuse one recording in place of many: iterating over it would give letters, bytes or samples.
+    """Refuse one recording given in place of many: iterating over it would give letters, bytes or samples.
 
     Raises:
-        OptionError: it is one, or cannot be iterated.
+        OptionError: `audios` is one recording, or cannot be iterated.
     """
     if is_one_recording(audios):
         raise OptionError(
@@ -31,7 +31,7 @@ def refuse_one(audios: object) -> None:
 
 
 def is_one_recording(audios: object) -> bool:
-    """Whether it can only be one recording. Rows of samples are many, and so is an array of paths."""
+    """Whether a value can only be one recording. Rows of samples are many recordings, and so is an array of paths."""
     if isinstance(audios, np.ndarray):
         return audios.ndim < 2 and audios.dtype.kind not in "OSU"
     if isinstance(audios, Tensor):
@@ -40,24 +40,24 @@ def is_one_recording(audios: object) -> bool:
 
 
 def as_submitted(audio: AudioSource) -> AudioSource:
-    """What is read later, as it is now: a copy of what its owner may change, and a path that needs no directory."""
+    """A source that can be read later: a copy if its owner may change it, and a path independent of the directory."""
     if not isinstance(audio, (str, os.PathLike)):
         return own_copy(audio)
     path = os.fsdecode(audio)
     try:
-        # Not as `abspath` does, which drops a trailing slash, and ".." behind a link. There is no file named "".
+        # `abspath` would drop a trailing slash, and a ".." that follows a link. There is no file named "".
         return os.path.join(os.getcwd(), path) if path else path  # noqa: PTH109, PTH118
-    except OSError:  # the directory was removed: nothing is in it
+    except OSError:  # the current directory was removed
         return path
 
 
 def own_copy(audio: AudioSource) -> AudioSource:
-    """Samples and bytes as they are now, whatever their owner writes there later; anything else as it is."""
+    """A copy of samples or of a mutable buffer, since their owner may write to them later; anything else unchanged."""
     if isinstance(audio, np.ndarray):
         return audio.copy()
     if isinstance(audio, Tensor):
         return audio.detach().clone()
     if isinstance(audio, memoryview):
-        with suppress(ValueError):  # it was released, which is told where it is read
+        with suppress(ValueError):  # it was released; reading it raises the error
             return audio.tobytes()
     return bytes(audio) if isinstance(audio, bytearray) else audio

@@ -10,17 +10,17 @@ from whisperlite.audio.ffmpeg import OwnThread
 
 
 class FeedThread(OwnThread):
-    """Asks for recordings.
+    """The thread of a `Feed`, which iterates over the caller's recordings.
 
     Attributes:
-        is_asking: it runs the code of whoever gives them, which may wait as it may on any other thread.
+        is_asking: whether the thread runs the caller's iterable, which may wait as on any other thread.
     """
 
     is_asking = False
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """That code."""
+        """While this context is active, the thread runs the caller's code."""
         self.is_asking = True
         try:
             yield
@@ -29,19 +29,20 @@ class FeedThread(OwnThread):
 
 
 def may_wait() -> bool:
-    """Whether the calling thread may wait for a pool: one of our own might wait for itself, or hold what others need.
+    """Whether the calling thread may wait for a pool.
 
-    It may be in the middle of anything, since an iterator that was abandoned is closed by the garbage collector.
+    A thread of whisperlite might wait for itself, or hold a lock that others need. It may be in the middle of anything,
+    because the garbage collector closes abandoned iterators on any thread.
     """
     thread = threading.current_thread()
     return thread.is_asking if isinstance(thread, FeedThread) else not isinstance(thread, OwnThread)
 
 
 def check_may_wait() -> None:
-    """Refuse to wait where that might never end.
+    """Refuse to wait on a thread where the wait might never end.
 
     Raises:
-        RuntimeError: this is a thread of a pool.
+        RuntimeError: the calling thread belongs to a pool.
     """
     if not may_wait():
         raise RuntimeError(

@@ -1,8 +1,8 @@
-"""A loaded model: what can be done with it."""
+"""A loaded model, and its calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -11,42 +11,35 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from whisperlite.api.callbacks import check_callable
-from whisperlite.api.failures import READING, letting_go, naming_failures, naming_failures_of, naming_its_failures
+from whisperlite.api.failures import raises_typed_errors
+from whisperlite.api.frames import clears_frames
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.api.pool import Pool
+from whisperlite.api.runtime import Runtime
 from whisperlite.api.sources import own_copy, refuse_one
-from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.api.windows import as_windows, decode_each, each_window, refuse_options_of_recordings
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import Features
-from whisperlite.audio.speech import check_installed
-from whisperlite.batches import BATCH_SIZE, slots_for
+from whisperlite.batches import BATCH_SIZE
 from whisperlite.cancel import CancelToken, LinkedToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
 from whisperlite.decoding.asks import Decoded, Detect, Detected
 from whisperlite.decoding.encoding import Encoding
-from whisperlite.decoding.engine import Engine
-from whisperlite.decoding.threads import ending_workers, usable_threads
+from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import LanguageError, OptionError, WhisperliteError
 from whisperlite.kinds import checked
-from whisperlite.nn.build import Float32Copy
 from whisperlite.nn.config import Heads, ModelDimensions
-from whisperlite.nn.graphs import stream_of
 from whisperlite.nn.network import Network
 from whisperlite.options import Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.tokenizer import Tokenizer
-from whisperlite.transcription.driver import drive
 from whisperlite.transcription.listening import detection_of, detection_places, finite
-from whisperlite.transcription.recording import Recording
-from whisperlite.transcription.session import Accepted
-from whisperlite.transcription.start import start_recording
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
 
 
 class Recipe(Protocol):
-    """All that is needed to load a model again."""
+    """Everything that is needed to load a model again."""
 
     @property
     def name(self) -> str: ...
@@ -55,19 +48,9 @@ class Recipe(Protocol):
 
 
 class Whisper:
-    """A loaded model. It is never written to: any number of threads may call it at once.
+    """A loaded model; made by `load_model`. Any number of threads may use it at once.
 
-    It pickles as the arguments that it was loaded with, but for the token, and is loaded again where it is unpickled.
-    Made by `load_model`.
-
-    Attributes:
-        network: the encoder and decoder; what is inside is not public.
-        tokenizer: of the checkpoint's own vocabulary.
-        generation_config: what the checkpoint says about its use; it changes no option.
-        alignment_heads: (layer, head) of the cross-attention heads that times of words are read from: the checkpoint's
-            own, those published for its name, or all of the upper half of the layers.
-        cpu_threads: that torch's work runs on, as it was loaded with.
-        cuda_graphs: whether calls are recorded and replayed on CUDA, as it was loaded with.
+    It is pickled as the arguments that it was loaded with, without the token, and loaded again when it is unpickled.
     """
 
     def __init__(
@@ -80,15 +63,16 @@ class Whisper:
         cpu_threads: int | None = None,
         cuda_graphs: bool = False,
     ) -> None:
-        self.network = network
-        self.tokenizer = tokenizer
-        self.generation_config = generation_config
-        self.alignment_heads = tuple(alignment_heads)
-        self.cpu_threads = cpu_threads
-        self.cuda_graphs = cuda_graphs
         self._recipe = recipe
-        self._float32 = Float32Copy(network)
-        self._spare_engine = SpareEngine()
+        self._runtime = Runtime(
+            name=recipe.name,
+            network=network,
+            tokenizer=tokenizer,
+            generation_config=generation_config,
+            alignment_heads=tuple(alignment_heads),
+            cpu_threads=cpu_threads,
+            cuda_graphs=cuda_graphs,
+        )
 
     def __repr__(self) -> str:
         return f"<Whisper {self.name!r} on {self.device} in {str(self.network.dtype).removeprefix('torch.')}>"
@@ -98,30 +82,63 @@ class Whisper:
 
     @property
     def name(self) -> str:
-        """The name or path that it was loaded by."""
-        return self._recipe.name
+        """The name or path that the model was loaded by."""
+        return self._runtime.name
 
     @property
     def dims(self) -> ModelDimensions:
-        """Its shape: layers, widths, mel bands, vocabulary."""
+        """The shape of the network: layers, widths, mel bands, vocabulary."""
         return self.network.dims
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are and its work is done."""
+        """The device that the weights are on, where the work is done."""
         return self.network.device
 
     @property
     def is_multilingual(self) -> bool:
-        """Whether its vocabulary has languages to choose from."""
+        """Whether the vocabulary has languages to choose from."""
         return self.tokenizer.is_multilingual
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Codes of the languages that it knows."""
-        return self.tokenizer.languages or ("en",)
+        """The codes of the languages that the model knows."""
+        return self._runtime.languages
 
-    @letting_go
+    @property
+    def network(self) -> Network:
+        """The encoder and decoder; their inside is not public."""
+        return self._runtime.network
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the checkpoint's own vocabulary."""
+        return self._runtime.tokenizer
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """What the checkpoint says about its use; it changes no option."""
+        return self._runtime.generation_config
+
+    @property
+    def alignment_heads(self) -> tuple[tuple[int, int], ...]:
+        """The cross-attention heads that word times are read from, as (layer, head).
+
+        They are the checkpoint's own, those published for its name, or all heads of the upper half of the layers.
+        """
+        return self._runtime.alignment_heads
+
+    @property
+    def cpu_threads(self) -> int | None:
+        """The number of threads given to `load_model`; None: torch's own number."""
+        return self._runtime.cpu_threads
+
+    @property
+    def cuda_graphs(self) -> bool:
+        """Whether the model was loaded to record and replay CUDA graphs."""
+        return self._runtime.cuda_graphs
+
+    @clears_frames
     def transcribe(
         self,
         audio: AudioSource,
@@ -136,8 +153,8 @@ class Whisper:
         """Transcribe a recording, or translate it into English: `whisperlite.transcribe` with this model."""
         check_callable("on_segment", on_segment)
         check_callable("on_progress", on_progress)
-        windows, _ = self._windows(audio, make_options(options), sampling_rate, cancel, batch_size)
-        with closing(windows):  # also where what is called back raises
+        windows, _ = self._runtime.windows(audio, make_options(options), sampling_rate, cancel, batch_size)
+        with closing(windows):  # also if a callback raises
             while True:
                 try:
                     window = next(windows)
@@ -153,7 +170,7 @@ class Whisper:
             on_progress(result.duration, result.duration)
         return result
 
-    @letting_go
+    @clears_frames
     def iter_segments(
         self,
         audio: AudioSource,
@@ -163,35 +180,39 @@ class Whisper:
         batch_size: int | None = None,
         **options: Unpack[OptionsDict],
     ) -> SegmentIterator:
-        """Transcribe a recording segment by segment: an iterator that hands out each as soon as it is accepted.
+        """Transcribe a recording, and return an iterator that yields each segment as soon as it is accepted.
 
-        The whole recording is read before this returns, since its loudest moment is a part of every window's features;
-        so this is not for live audio. Samples are copied: what becomes of your array later makes no difference. The
-        segments are those of `transcribe`, and `.result` is its result.
+        The whole recording is read before this method returns, because its loudest moment affects the features of every
+        window; so this is not for live audio. Samples are copied, so you may change your array afterwards. The segments
+        are those of `transcribe`, and the iterator's `result` is the result of `transcribe`.
 
         Args:
-            audio, sampling_rate, cancel, batch_size, **options: as in `transcribe`, which says what is raised, here or
-                while iterating.
+            audio, sampling_rate, cancel, batch_size, **options: as in `transcribe`.
+
+        Raises:
+            WhisperliteError: the errors of `transcribe`, raised here or while iterating.
         """
         token = LinkedToken(cancel)
-        windows, duration = self._windows(own_copy(audio), make_options(options), sampling_rate, token, batch_size)
+        windows, duration = self._runtime.windows(
+            own_copy(audio), make_options(options), sampling_rate, token, batch_size
+        )
         return SegmentIterator(windows, duration, token)
 
     def pool(self, batch_size: int = 8, *, recordings: int | None = None) -> Pool:
-        """A pool that transcribes recordings together as they are submitted.
+        """Make a pool, which transcribes recordings together as they are submitted.
 
         Args:
-            batch_size: how many windows are decoded together, 1 to 128. Each takes memory for its encoding and its
-                text: about 90 MB for `base` in float32, more with beam search and where it falls back.
-            recordings: how many recordings are in memory and take turns, window by window, so that none waits for a
-                long one to end. Each takes 115 MB per hour of audio. None: two more than `batch_size`.
+            batch_size: how many windows are decoded together, 1 to 128. Each needs memory for its encoding and its
+                text: about 90 MB for `base` in float32, more with beam search or when a window falls back.
+            recordings: how many recordings are kept in memory and take turns, window by window, so that none waits for
+                a long one to end; at least `batch_size`. Each needs 115 MB per hour of audio. None: `batch_size + 2`.
 
         Raises:
-            OptionError: another batch size, or fewer recordings than that.
+            OptionError: `batch_size` or `recordings` is out of range.
         """
         slots = checked("batch_size", batch_size, BATCH_SIZE)
-        self._spare_engine.drop()  # its memory may be needed
-        return Pool(self, self._engine(slots=slots), recordings)
+        self._runtime.spare_engine.drop()  # its memory may be needed
+        return Pool(self._runtime, self._runtime.engine(slots=slots), recordings)
 
     def transcribe_many(
         self,
@@ -203,24 +224,25 @@ class Whisper:
     ) -> Iterator[Transcription | WhisperliteError]:
         """Transcribe many recordings together, faster than one after the other.
 
-        On a CPU, in float32 and in int8, each gets the text, tokens and times that it gets alone.
+        On a CPU, in float32 and in int8, each recording gets the text, tokens and times that it gets alone.
 
         Args:
-            audios: the recordings, each as `transcribe` takes it; each row of a two-dimensional array is one. They are
-                requested as there is room, on a separate thread, so that an iterable that waits for its next item does
-                not hold up results. If you leave the iteration while the iterable blocks, that thread lives until the
-                iterable continues. Arrays are copied, so that you can reuse them when the next one is requested.
+            audios: the recordings, each in a form that `transcribe` accepts; each row of a two-dimensional array is a
+                recording. They are requested as there is room, on a separate thread, so that an iterable that waits for
+                its next item does not hold up results. If you leave the iteration while the iterable blocks, that
+                thread lives until the iterable continues. Arrays are copied, so you can reuse an array when the next
+                recording is requested.
             batch_size: as in `pool`.
-            sampling_rate, **options: as in `transcribe`, for all of them.
+            sampling_rate, **options: as in `transcribe`; they apply to all recordings.
 
         Yields:
-            A transcription for each, in their order; for one that failed the error in its place.
+            The transcription of each recording, in their order, or the error if it failed.
 
         Raises:
-            OptionError, LanguageError, MissingPackageError: of the options, before any audio is read. OptionError also
-                for one recording in place of many.
+            OptionError, LanguageError, MissingPackageError: an option is wrong, or one recording was given in place of
+                many (`OptionError`); raised before any audio is read.
             DeviceError: the device failed, which ends the iteration. So does any error that is not whisperlite's, such
-                as one of the iterable, after the results before it.
+                as one raised by the iterable, after the results before it.
         """
         chosen = make_options(options)
         self.check_options(chosen)
@@ -233,7 +255,7 @@ class Whisper:
 
         return results()
 
-    @naming_its_failures
+    @raises_typed_errors
     @ending_workers()
     def detect_language(
         self,
@@ -247,20 +269,22 @@ class Whisper:
         timeout_s: float | None = None,
         max_duration_s: float | None = None,
     ) -> LanguageDetection:
-        """Which language is spoken: in the first 30 seconds, or in as many windows as `language_detection_segments`.
+        """Detect the spoken language, in the first 30 seconds or in up to `language_detection_segments` windows.
 
-        The whole recording is read all the same: its loudest moment is a part of every window's features.
+        The whole recording is read nevertheless, because its loudest moment affects the features of every window.
 
         Args:
             audio, sampling_rate, cancel, allowed_languages, language_detection_segments, language_detection_threshold,
-                timeout_s, max_duration_s: as in `transcribe`. The probabilities are of all languages, whichever are
-                allowed; of several windows, the mean.
+                timeout_s, max_duration_s: as in `transcribe`.
+
+        Returns:
+            The language, and the probabilities of all languages, allowed or not; for several windows, their mean.
 
         Raises:
             OptionError: an option has a wrong value.
-            LanguageError: the model is English-only, or does not have a language that is allowed.
+            LanguageError: the model is English-only, or does not have one of the allowed languages.
             AudioError: the audio cannot be read.
-            CancelledError, TimeoutExceededError: there is no partial result.
+            CancelledError, TimeoutExceededError: `cancel` or `timeout_s` stopped the call; there is no partial result.
             DecodingError: the network gave no usable answer.
         """
         if not self.is_multilingual:
@@ -278,7 +302,7 @@ class Whisper:
         sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=chosen.max_duration_s)
         features = Features(sound.samples, self.dims.n_mels, check=stop.check)
         features.find_floor()
-        engine, found = self._engine(), detection_of(chosen)
+        engine, found = self._runtime.engine(), detection_of(chosen)
         for seek in detection_places([(0, features.content_frames)], chosen):
             stop.check()
             (answer,) = engine.run([Detect(features.detection_window(seek))])
@@ -288,75 +312,61 @@ class Whisper:
         return LanguageDetection(*found.decision, found.probabilities)
 
     def check_options(self, options: Options) -> None:
-        """Refuse what this model does not have; every method does so itself, before any audio is read.
+        """Raise an error if this model cannot follow the options; every method does so before it reads any audio.
 
         Raises:
-            LanguageError: a language that it does not have.
-            OptionError: ids that its vocabulary does not have, or what is no `Options`.
-            MissingPackageError: an extra that is not installed.
+            LanguageError: the model does not have a language that the options name.
+            OptionError: the vocabulary does not have a token id that the options name, or `options` is not an
+                `Options`.
+            MissingPackageError: an option needs a package that is not installed.
         """
-        if not isinstance(options, Options):
-            raise OptionError(f"{options!r} is no Options: give one, such as Options(beam_size=1).", option="options")
-        if options.language is not None and self.is_multilingual:
-            self.tokenizer.language_token(options.language)
-        for code in (options.detectable_languages or ()) if self.is_multilingual else ():
-            if code not in self.languages:
-                known = ", ".join(self.languages)
-                message = (
-                    f"allowed_languages holds {code!r}, which this model does not have. Its languages are: {known}."
-                )
-                raise LanguageError(message, option="allowed_languages")
-        if options.vad is not None:
-            check_installed()
-        prompt = options.initial_prompt if isinstance(options.initial_prompt, tuple) else ()
-        for name, ids in (("suppress_tokens", options.suppressed_ids), ("initial_prompt", prompt)):
-            foreign = sorted(token for token in ids if token >= self.dims.n_vocab)
-            if foreign:
-                last = self.dims.n_vocab - 1
-                message = f"{name} holds {foreign[0]}, but the ids of this model end at {last}."
-                raise OptionError(message, option=name)
+        self._runtime.check_options(options)
 
-    @naming_its_failures
+    @raises_typed_errors
     @ending_workers()
     def encode(self, windows: Iterable[Tensor] | Tensor) -> list[Encoding]:
         """Run the encoder on log-mel windows.
 
         Args:
-            windows: (B, n_mels, 3000), or an iterable of (n_mels, 3000), of any floating-point type: log-mel features
-                as `log_mel_spectrogram` gives them, about -1 to 1. Arrays of numpy are taken too.
+            windows: log-mel features, as `log_mel_spectrogram` returns them, about -1 to 1: a tensor of shape
+                (B, n_mels, 3000), or an iterable of tensors of shape (n_mels, 3000), of any floating-point type. Numpy
+                arrays are accepted too.
 
         Returns:
-            An `Encoding` each, whose `hidden` is (1500, n_audio_state); `decode` takes them in place of windows. To
-            train something on `hidden`, use `hidden.clone()`: torch does not train on what was made for inference.
+            An `Encoding` for each window, whose `hidden` has the shape (1500, n_audio_state); `decode` accepts it in
+            place of the window. To train something on `hidden`, use `hidden.clone()`: torch cannot train on tensors
+            that were made in inference mode.
 
         Raises:
-            AudioFormatError: windows of another shape or type.
+            AudioFormatError: a window has a wrong shape or type.
         """
-        return self._engine().encode(as_windows(each_window(windows), self.dims))
+        return self._runtime.engine().encode(as_windows(each_window(windows), self.dims))
 
-    @naming_its_failures
+    @raises_typed_errors
     @ending_workers()
     def decode(
         self, windows: Iterable[Tensor | Encoding] | Tensor, options: Options | Sequence[Options] | None = None
     ) -> list[Decoded]:
-        """Decode log-mel windows as one batch: one attempt each, without the policy of a whole recording.
+        """Decode log-mel windows as one batch, with one attempt at each, and no policy for a whole recording.
 
         Args:
-            windows: (B, n_mels, 3000), or an iterable of (n_mels, 3000) or of encodings.
-            options: for all, or one each. `initial_prompt` is the text before each window, language None is detected,
-                and of a temperature with increments the first is used. Options about a whole recording or further
-                attempts are refused unless they have their default or say what holds here: None for a threshold and for
-                `temperature_increment_on_fallback`, False for `condition_on_previous_text`.
+            windows: a tensor of shape (B, n_mels, 3000), or an iterable of tensors of shape (n_mels, 3000) or of
+                encodings.
+            options: one `Options` for all windows, or one for each. `initial_prompt` is the text before each window; if
+                `language` is None, it is detected; if `temperature` has increments, the first one is used. Options
+                about a whole recording or further attempts are refused, unless they have their default or a value that
+                describes what this method does: None for thresholds and `temperature_increment_on_fallback`, False for
+                `condition_on_previous_text`.
 
         Returns:
             A `Decoded` for each window, in their order. Its `encoding` can be given to `decode` again. An encoding that
-            you gave also keeps the decoder's keys and values for the next call, 37 MB for `base` in float32.
+            you passed in also keeps the decoder's keys and values for the next call, 37 MB for `base` in float32.
 
         Raises:
-            AudioFormatError: windows of another shape or type.
-            OptionError: not as many options as windows, what is no `Options`, an option that cannot apply, or an
-                encoding of another model.
-            LanguageError: a language that the model does not have.
+            AudioFormatError: a window has a wrong shape or type.
+            OptionError: there are not as many options as windows, one of them is not an `Options` or has a value that
+                cannot apply, or an encoding was made by another model.
+            LanguageError: the model does not have a language that the options name.
         """
         each_given = each_window(windows)
         count = len(each_given)
@@ -367,9 +377,9 @@ class Whisper:
         for each in chosen:
             self.check_options(each)
             refuse_options_of_recordings(each)
-        engine = self._engine(slots=max(min(count, _MOST_SLOTS), 1))
+        engine = self._runtime.engine(slots=max(min(count, _MOST_SLOTS), 1))
         given = [window if isinstance(window, Encoding) else None for window in each_given]
-        if any(encoding is not None and not self._made(encoding) for encoding in given):
+        if any(encoding is not None and not self._runtime.made(encoding) for encoding in given):
             raise OptionError("An encoding was made by another model; each model reads only its own.")
         lacking = [window for window in each_given if not isinstance(window, Encoding)]
         fresh = iter(engine.encode(as_windows(lacking, self.dims)))
@@ -378,87 +388,3 @@ class Whisper:
             if answer.encoding is not encoding:
                 answer.encoding.forget_cross()
         return answers
-
-    def _windows(
-        self,
-        audio: AudioSource,
-        options: Options,
-        sampling_rate: int | None,
-        cancel: CancelToken | None,
-        batch_size: int | None,
-    ) -> tuple[Generator[Accepted, None, Transcription], float]:
-        """The windows of a recording as they are accepted, then its transcription; and its duration in seconds."""
-        self.check_options(options)
-        slots = slots_for(options, batch_size)
-        stop = Stop.after(options.timeout_s, cancel)
-        recording, duration = self._recording(audio, options, sampling_rate, stop)
-        threads = self._usable_threads()  # of the caller's thread, which need not be the one that iterates
-        return naming_failures_of(self._driven(recording, slots, threads), self.device), duration
-
-    def _driven(self, recording: Recording, slots: int, threads: int) -> Generator[Accepted, None, Transcription]:
-        """As `drive`, with the engine of an earlier call, if there is one that it can use."""
-        stream = stream_of(self.device)
-        engine = self._spare_engine.take(slots, self.device) or self._engine(slots=slots, cpu_threads=threads)
-        result = yield from drive(recording, engine)
-        self._spare_engine.keep(engine, stream)
-        return result
-
-    def _recording(
-        self, audio: AudioSource, options: Options, sampling_rate: int | None, stop: Stop
-    ) -> tuple[Recording, float]:
-        """A recording that is ready to be driven, and its duration in seconds."""
-        with naming_failures(self.device, READING):
-            return start_recording(
-                audio,
-                options,
-                self.tokenizer,
-                n_mels=self.dims.n_mels,
-                sampling_rate=sampling_rate,
-                model=self.name,
-                warnings=self._warnings(options),
-                stop=stop,
-            )
-
-    def _warnings(self, options: Options) -> tuple[str, ...]:
-        """What this model does not do well."""
-        found = []
-        if options.task == "translate" and self._is_distilled:
-            found.append("task='translate': this model was not trained to translate; expect the spoken language.")
-        elif options.task == "translate" and options.word_timestamps and self.is_multilingual:
-            found.append(
-                "task='translate': words of a translation have no times of their own; those given are guesses."
-            )
-        own = self.generation_config.alignment_heads
-        if options.word_timestamps and own and set(own) != set(self.alignment_heads):
-            found.append(
-                "The checkpoint's alignment_heads are of layers that it does not have; others give the times of words."
-            )
-        return tuple(found)
-
-    @property
-    def _is_distilled(self) -> bool:
-        """Whether the decoder was cut down, as turbo's and Distil-Whisper's, and tuned on transcription only."""
-        return self.is_multilingual and self.dims.n_text_layer < self.dims.n_audio_layer
-
-    def _engine(self, *, slots: int = 1, cpu_threads: int | None = None) -> Engine:
-        is_half = self.network.dtype != torch.float32
-        return Engine(
-            self.network,
-            self.tokenizer,
-            slots=slots,
-            heads=self.alignment_heads,
-            in_float32=self._float32 if is_half else None,
-            cpu_threads=cpu_threads or self._usable_threads(),
-            graphs=self.cuda_graphs,
-        )
-
-    def _usable_threads(self) -> int:
-        """To be asked for on the caller's thread: a new one begins with whatever a step has set at the moment."""
-        return self.cpu_threads or usable_threads()
-
-    def _made(self, encoding: Encoding) -> bool:
-        """Whether an encoding is of this network, or of the same in float32."""
-        return any(
-            network is not None and encoding.belongs_to(network.decoder)
-            for network in (self.network, self._float32.made)
-        )

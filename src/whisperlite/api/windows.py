@@ -1,4 +1,4 @@
-"""Windows that are decoded once each, without the policy of a whole recording."""
+"""Single windows, decoded once each, without the policy of a whole recording: the parts of `encode` and `decode`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from whisperlite.transcription.suppression import suppressed_tokens
 
 Window = TypeVar("Window")
 
-# Options that belong to a whole recording: `decode`, which makes one attempt at each window, refuses them.
-_OF_RECORDINGS = (
+# Options for whole recordings, which `decode` refuses.
+_RECORDING_OPTIONS = (
     *("word_timestamps", "vad_filter", "multilingual", "language_detection_segments", "prompt_reset_on_temperature"),
     *("chunk_length", "chunking", "clip_timestamps", "timeout_s", "max_duration_s"),
 )
-# The same, but for the value that says what `decode` does anyway.
-_OFF = {
+# Options for whole recordings, and their one value that describes what `decode` does anyway.
+_ALLOWED_VALUES = {
     "condition_on_previous_text": False,
     "temperature_increment_on_fallback": None,
     "compression_ratio_threshold": None,
@@ -40,15 +40,15 @@ _OFF = {
 
 
 def refuse_options_of_recordings(options: Options) -> None:
-    """An option that cannot apply to single windows is refused, never ignored.
+    """Refuse options that cannot apply to single windows, rather than ignore them.
 
     Raises:
-        OptionError: one of them.
+        OptionError: one of them was given.
     """
     defaults = Options()
-    for name in (*_OF_RECORDINGS, *_OFF):
+    for name in (*_RECORDING_OPTIONS, *_ALLOWED_VALUES):
         value, default = getattr(options, name), getattr(defaults, name)
-        if value not in (default, _OFF.get(name, default)):
+        if value not in (default, _ALLOWED_VALUES.get(name, default)):
             raise OptionError(f"{name}={value!r} is for whole recordings: leave it out, or transcribe.", option=name)
     if isinstance(options.temperature, tuple) and len(options.temperature) > 1:
         message = f"temperature={options.temperature!r} is several attempts, and decode makes one: give one number."
@@ -56,10 +56,10 @@ def refuse_options_of_recordings(options: Options) -> None:
 
 
 def each_window(windows: Iterable[Window]) -> list[Window]:
-    """What was given for `encode` or `decode`, one by one.
+    """The windows given to `encode` or `decode`, as a list.
 
     Raises:
-        AudioFormatError: it cannot be iterated.
+        AudioFormatError: `windows` cannot be iterated.
     """
     if isinstance(windows, (str, bytes, Mapping)) or not hasattr(windows, "__iter__"):
         raise AudioFormatError(f"{type(windows).__name__} is no sequence of windows: give (n_mels, 3000) tensors.")
@@ -69,10 +69,10 @@ def each_window(windows: Iterable[Window]) -> list[Window]:
 
 
 def as_windows(windows: Iterable[Tensor], dims: ModelDimensions) -> list[LazyMel]:
-    """Features (n_mels, 3000) each, as an engine takes them.
+    """Check features of shape (n_mels, 3000) each, and return them in the form that an engine takes.
 
     Raises:
-        AudioFormatError: windows of another shape or type.
+        AudioFormatError: a window has a wrong shape or type.
     """
     expected = (dims.n_mels, WINDOW_FRAMES)
     found: list[LazyMel] = []
@@ -86,7 +86,7 @@ def as_windows(windows: Iterable[Tensor], dims: ModelDimensions) -> list[LazyMel
 
 def _dense(window: Any) -> Tensor:
     if isinstance(window, np.ndarray) and window.dtype.name in ("float16", "float32", "float64"):
-        return torch.tensor(window)  # a copy: torch warns of arrays that are read-only
+        return torch.tensor(window)  # a copy: torch warns about read-only arrays
     if not isinstance(window, Tensor):
         raise AudioFormatError(f"A window is a tensor of floats, (n_mels, 3000), and got {type(window).__name__}.")
     if not window.is_floating_point() or window.layout != torch.strided or window.is_meta:
@@ -97,7 +97,7 @@ def _dense(window: Any) -> Tensor:
 
 
 def decode_each(encodings: Sequence[Encoding], options: Sequence[Options], engine: Engine) -> list[Decoded]:
-    """One attempt at each window, together; each with options of its own."""
+    """Decode windows together, with one attempt at each, and options for each."""
     answers = engine.run([_ask(*each, engine) for each in zip(encodings, options, strict=True)])
     decoded: list[Decoded] = []
     for answer in answers:
