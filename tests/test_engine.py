@@ -294,6 +294,16 @@ def test_windows_that_are_admitted_together_are_encoded_together_but_on_a_cpu(
     assert batches == expected
 
 
+def test_on_a_cpu_a_step_encodes_one_window_so_that_the_others_go_on() -> None:
+    network, batches = counted(table_network(Table(SMALL.n_vocab, seed=0)))
+    engine = Engine(network, SMALL, slots=3)
+    for window in range(3):
+        engine.submit(ask_for(window, Greedy(), SMALL))
+    for count in range(1, 4):
+        engine.step()
+        assert len(batches) == count
+
+
 def test_on_a_cpu_a_window_is_encoded_the_same_to_the_bit_alone_and_among_others() -> None:
     network, tokenizer = talkative_network("base")
     windows = [as_window(random_mel(network.dims, seed)) for seed in range(3)]

@@ -67,7 +67,8 @@ def _measure(path: str, compute_type: str, slots: int, threads: int) -> dict[str
     ask = _endless(model, path)
     for _ in range(slots):
         engine.submit(ask)
-    engine.step()  # admits them all
+    while engine._waiting:  # one is admitted in each step
+        engine.step()
     (lane,) = engine._lanes.values()
     for _ in range(_WARM_STEPS):
         engine.step()

@@ -97,6 +97,8 @@ class Decoded:
         truncated: the token limit came before the end.
         encoding: the window's encoding, for the next request about it.
         in_float32: half precision gave numbers that are not finite, and the window was run again in float32.
+        language: code of the language that it was decoded in, as given or detected; None in the answers of an engine,
+            which knows only the prompt.
     """
 
     tokens: tuple[int, ...]
@@ -108,6 +110,7 @@ class Decoded:
     truncated: bool
     encoding: Encoding
     in_float32: bool = False
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,11 @@ class WindowEncoder:
             ]
         return encodings
 
+    @property
+    def is_one_by_one(self) -> bool:
+        """Whether several windows take as long together as one after the other."""
+        return at_once(_MOST_AT_ONCE, self._network.device.type) == 1
+
     def _encode(self, windows: Sequence[Tensor]) -> list[Tensor]:
         mel = torch.stack([_to_device(window, self._network.device) for window in windows]).to(self._network.dtype)
         hidden = self._replayed(mel)

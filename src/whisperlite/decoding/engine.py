@@ -166,13 +166,18 @@ class Engine:
         """Let waiting requests into their lanes, in their order, and answer those that need no slot at once.
 
         The latter are limited too: a `Detect` leaves an encoding, which waits until its `Decode` gets a slot. No
-        further encoding is made while as many wait as there are slots.
+        further encoding is made while as many wait as there are slots. On a CPU, a step makes one encoding, so that the
+        windows that are being decoded go on in between, and what is cancelled ends after one encoding.
         """
         admitted: list[tuple[int, Ask]] = []
         waiting: deque[tuple[int, Ask]] = deque()
         decoding = sum(len(lane.slots) for lane in self._lanes.values())
         others = 0
+        is_encoded = False
         for ticket, ask in self._waiting:
+            if ask.encoding is None and is_encoded and self._encoder.is_one_by_one:
+                waiting.append((ticket, ask))
+                continue
             if isinstance(ask, Decode):
                 fits = decoding < self.slots
                 decoding += fits
@@ -180,6 +185,7 @@ class Engine:
                 held = 0 if ask.encoding is not None else sum(each.encoding is not None for _, each in waiting)
                 fits = others + held < self.slots
                 others += fits
+            is_encoded = is_encoded or (fits and ask.encoding is None)
             (admitted if fits else waiting).append((ticket, ask))
         self._waiting = waiting
         self._ensure_lanes(Counter(ask.strategy.queries for _, ask in admitted if isinstance(ask, Decode)))
