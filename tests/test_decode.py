@@ -18,6 +18,7 @@ from whisperlite import (
     AudioTooLongError,
     CancelledError,
     CancelToken,
+    DecodingError,
     LanguageError,
     OptionError,
     Options,
@@ -38,6 +39,23 @@ def test_an_answer_keeps_no_more_than_what_the_encoder_gave(model: Whisper) -> N
     answers = model.decode(WINDOWS, options)
     assert [keeps_cross(answer.encoding) for answer in answers] == [False, False]
     assert model.decode([answers[0].encoding], options)[0].tokens == answers[0].tokens
+
+
+def test_an_answer_says_its_language(model: Whisper) -> None:
+    given, detected = model.decode(WINDOWS, [Options(language="german"), Options(allowed_languages=["fr"])])
+    assert (given.language, detected.language) == ("de", "fr")
+
+
+def test_the_language_of_an_english_model_is_english(tiny_en: Whisper) -> None:
+    [answer] = tiny_en.decode(WINDOWS[:1], Options(beam_size=1, max_new_tokens=4))
+    assert answer.language == "en"
+
+
+@pytest.mark.parametrize("language", ["en", None])
+def test_a_window_that_is_not_finite_is_an_error_that_names_it(model: Whisper, language: str | None) -> None:
+    windows = torch.stack([WINDOWS[0], torch.full_like(WINDOWS[0], torch.nan)])
+    with pytest.raises(DecodingError, match="not finite"):
+        model.decode(windows, Options(language=language, beam_size=1, max_new_tokens=4))
 
 
 def test_an_encoding_that_was_given_keeps_what_the_next_call_needs(model: Whisper) -> None:

@@ -359,14 +359,16 @@ class Whisper:
                 `condition_on_previous_text`.
 
         Returns:
-            A `Decoded` for each window, in their order. Its `encoding` can be given to `decode` again. An encoding that
-            you passed in also keeps the decoder's keys and values for the next call, 37 MB for `base` in float32.
+            A `Decoded` for each window, in their order. Its `language` is the one given or detected, and its
+            `encoding` can be given to `decode` again. An encoding that you passed in also keeps the decoder's keys and
+            values for the next call, 37 MB for `base` in float32.
 
         Raises:
             AudioFormatError: a window has a wrong shape or type.
             OptionError: there are not as many options as windows, one of them is not an `Options` or has a value that
                 cannot apply, or an encoding was made by another model.
             LanguageError: the model does not have a language that the options name.
+            DecodingError: the probabilities of a window are not finite.
         """
         each_given = each_window(windows)
         count = len(each_given)

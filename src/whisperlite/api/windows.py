@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +15,7 @@ from whisperlite.audio.mel import WINDOW_FRAMES
 from whisperlite.decoding.asks import Decode, Decoded, Detect, Detected, LazyMel
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import Engine, as_window
-from whisperlite.errors import AudioFormatError, OptionError
+from whisperlite.errors import AudioFormatError, DecodingError, OptionError
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.options import Options
 from whisperlite.transcription.fallback import attempt
@@ -97,23 +99,40 @@ def _dense(window: Any) -> Tensor:
 
 
 def decode_each(encodings: Sequence[Encoding], options: Sequence[Options], engine: Engine) -> list[Decoded]:
-    """Decode windows together, with one attempt at each, and options for each."""
-    answers = engine.run([_ask(*each, engine) for each in zip(encodings, options, strict=True)])
+    """Decode windows together, with one attempt at each, and options for each.
+
+    Raises:
+        DecodingError: the probabilities of a window are not finite.
+    """
+    languages = [_language(*each, engine) for each in zip(encodings, options, strict=True)]
+    answers = engine.run([_ask(*each, engine) for each in zip(encodings, options, languages, strict=True)])
     decoded: list[Decoded] = []
-    for answer in answers:
+    for index, (answer, language) in enumerate(zip(answers, languages, strict=True)):
         assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
-        decoded.append(answer)
+        if not math.isfinite(answer.avg_logprob):
+            raise DecodingError(
+                f"The probabilities of window {index} are not finite. Features belong in about [-1, 1]; in float16 or "
+                "bfloat16, try compute_type='float32'."
+            )
+        decoded.append(replace(answer, language=language))
     return decoded
 
 
-def _ask(encoding: Encoding, options: Options, engine: Engine) -> Decode:
-    tokenizer, language = engine.tokenizer, options.language
-    if language is None and tokenizer.is_multilingual:
-        (answer,) = engine.run([Detect(encoding.window, encoding)])
-        assert isinstance(answer, Detected), "a Detect is answered by a Detected"
-        language, _ = likeliest(among(finite(answer.probabilities), options.detectable_languages))
+def _language(encoding: Encoding, options: Options, engine: Engine) -> str:
+    """The language to decode a window in: the one given, or the most probable one."""
+    if not engine.tokenizer.is_multilingual:
+        return "en"
+    if options.language is not None:
+        return options.language
+    (answer,) = engine.run([Detect(encoding.window, encoding)])
+    assert isinstance(answer, Detected), "a Detect is answered by a Detected"
+    return likeliest(among(finite(answer.probabilities), options.detectable_languages))[0]
+
+
+def _ask(encoding: Encoding, options: Options, language: str, engine: Engine) -> Decode:
+    tokenizer = engine.tokenizer
     history = History(options, tokenizer, Prompts.of(options, tokenizer))
-    prompt = history.prompt(language or "en", options.prefix)
+    prompt = history.prompt(language, options.prefix)
     return attempt(
         encoding.window,
         prompt,
