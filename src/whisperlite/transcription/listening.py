@@ -190,7 +190,7 @@ class LanguageTracker:
 
 
 def detection_of(options: Options) -> Detection:
-    """With nothing heard yet."""
+    """Return the detection that the options describe, without windows."""
     return Detection(options.detectable_languages, options.language_detection_threshold)
 
 

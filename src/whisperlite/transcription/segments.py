@@ -62,10 +62,10 @@ def cut_window(
 
     Args:
         tokens: the window's output.
-        n_frames: content of the window, in frames.
-        timestamps: their ids.
-        is_final: there is no next window: a text that is left ends with the content. Differs: the reference encodes
-            what is left for itself.
+        n_frames: the window's content, in frames.
+        timestamps: the ids of timestamps.
+        is_final: whether this is the last window, so that text without an end time ends with the content. Differs: the
+            reference decodes it again, in a window of its own.
 
     Returns:
         The pieces, and the number of frames to move on by. An unfinished last segment is left to the next window, which
@@ -98,5 +98,5 @@ def cut_window(
 
 
 def ends_alone(tokens: Sequence[int], timestamps: range) -> bool:
-    """Whether the output ends in one timestamp after text: no speech follows in the window."""
+    """Whether the output ends with a single timestamp after text, which says that no speech follows in the window."""
     return [token in timestamps for token in tokens[-2:]] == [False, True]

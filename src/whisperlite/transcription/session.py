@@ -262,10 +262,10 @@ class _Session:
         span = replace(outcome.span, n_frames=found.n_frames, language=found.language)
         return replace((yield from self._decode(span)), is_cut=True)
 
-    def _decode(self, place: WindowSpan) -> _Steps[Outcome]:
+    def _decode(self, span: WindowSpan) -> _Steps[Outcome]:
         """Decode at rising temperatures until an attempt passes; if none does, choose the best."""
-        window = self.features.window(place.seek, place.n_frames)
-        prompt, text_until = self._prompt(place.language), self._text_until(place)
+        window = self.features.window(span.seek, span.n_frames)
+        prompt, text_until = self._prompt(span.language), self._text_until(span)
         encoding = self.languages.take_encoding(window)
         tried: list[Decoded] = []
         failures: list[tuple[str, ...]] = []
@@ -276,7 +276,7 @@ class _Session:
                 temperature,
                 self.options,
                 suppressed=self.suppressed,
-                seed=(self.options.seed, place.seek, rung),
+                seed=(self.options.seed, span.seek, rung),
                 encoding=encoding,
                 text_until=text_until,
             )
@@ -289,19 +289,19 @@ class _Session:
             if not failures[-1]:
                 break
         chosen = len(tried) - 1 if not failures[-1] else best_attempt(tried, self.options)
-        self.record.tried(place, tried, failures, chosen)
+        self.record.tried(span, tried, failures, chosen)
         tokens, timestamps = tried[chosen].tokens, self.tokenizer.timestamps
         is_final = text_until > 0 and not tried[chosen].truncated
-        pieces, moved = cut_window(tokens, n_frames=place.n_frames, timestamps=timestamps, is_final=is_final)
+        pieces, moved = cut_window(tokens, n_frames=span.n_frames, timestamps=timestamps, is_final=is_final)
         return Outcome(
-            span=place,
+            span=span,
             decoded=tried[chosen],
             last_temperature=tried[-1].temperature,
             has_failed=bool(failures[-1]),
             encoding=tried[-1].encoding,
             pieces=pieces,
-            moved=min(moved, place.n_frames),
-            is_complete=ends_alone(tokens, timestamps) or (is_final and moved == place.n_frames),
+            moved=min(moved, span.n_frames),
+            is_complete=ends_alone(tokens, timestamps) or (is_final and moved == span.n_frames),
         )
 
     def _text_until(self, span: WindowSpan) -> float:

@@ -10,7 +10,10 @@ _NUMERALS = r"[\d%‰$€£¥₹¢]"
 
 
 def suppressed_tokens(options: Options, tokenizer: Tokenizer) -> frozenset[int]:
-    """The ids of `suppress_tokens`, -1 replaced by the non-speech set, `suppress_regex` and `suppress_numerals`."""
+    """Return the ids that `suppress_tokens`, `suppress_regex` and `suppress_numerals` select.
+
+    In `suppress_tokens`, -1 stands for the non-speech tokens.
+    """
     given = options.suppressed_ids
     ids = frozenset(token for token in given if token >= 0)
     if -1 in given:
