@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.server
 import io
 import os
 import signal
@@ -11,9 +12,10 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import numpy.typing as npt
@@ -448,6 +450,54 @@ def test_what_a_stream_raises_beside_that_is_what_it_is(error: BaseException) ->
 
     with pytest.raises(type(error)):
         load_audio(Upload(b"", fail))
+
+
+@pytest.fixture
+def cutting_server(media: Path) -> Iterator[str]:
+    """An address that announces all of `speech.mp3` and closes after so many bytes as its path says."""
+
+    class Cutting(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = (media / "speech.mp3").read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: int(self.path[1:])])
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Cutting) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_that_was_cut_off_is_an_error(media: Path, cutting_server: str) -> None:
+    content = (media / "speech.mp3").read_bytes()
+    with urlopen(f"{cutting_server}/{len(content)}") as whole:
+        np.testing.assert_array_equal(read_audio(whole).samples, read_audio(content).samples)
+    with urlopen(f"{cutting_server}/5000") as cut:
+        with pytest.raises(AudioDecodeError, match=f"{len(content) - 5000} bytes are missing.*cut off"):
+            read_audio(cut)
+
+
+@pytest.mark.parametrize("length", [100, None, "100"])
+def test_the_length_that_another_file_object_states_is_its_own(media: Path, length: object) -> None:
+    """GridFS's files have a `length` that does not shrink."""
+    file = Upload((media / "speech.wav").read_bytes())
+    file.length = length  # type: ignore[attr-defined]
+    assert read_audio(file).duration == SECONDS
+
+
+def test_bytes_that_urllib3_still_waits_for_are_missing(media: Path) -> None:
+    file = Upload((media / "speech.wav").read_bytes())
+    file.length_remaining = 7  # type: ignore[attr-defined]
+    with pytest.raises(AudioDecodeError, match="7 bytes are missing"):
+        read_audio(file)
 
 
 def test_a_rate_given_with_a_file_is_refused(media: Path) -> None:

@@ -174,7 +174,18 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
             raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
         except OSError as error:
             raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
+        if missing := _undelivered_bytes(file):
+            raise AudioDecodeError(f"{name}: {missing} bytes are missing, the download was cut off: try again")
         return _decode(path, path.stat().st_size, name, check, most_samples)
+
+
+def _undelivered_bytes(file: object) -> int:
+    """The bytes that an HTTP response announced and did not deliver, which its `read` passes over in silence."""
+    http = sys.modules.get("http.client")  # whoever holds a response has it
+    if http is not None and isinstance(file, http.HTTPResponse):
+        return int(file.length or 0)
+    remaining = getattr(file, "length_remaining", None)  # of urllib3, and so of `requests.get(…, stream=True).raw`
+    return remaining if isinstance(remaining, int) else 0
 
 
 def _next_bytes(file: BinaryIO, name: str) -> bytes:
