@@ -452,6 +452,73 @@ def test_what_a_stream_raises_beside_that_is_what_it_is(error: BaseException) ->
         load_audio(Upload(b"", fail))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes that do not block are a POSIX thing")
+@pytest.mark.parametrize("buffering", [0, -1], ids=["raw", "buffered"])
+def test_a_non_blocking_pipe_that_is_behind_is_an_error(media: Path, buffering: int) -> None:
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.write(writable, (media / "speech.mp3").read_bytes()[:5000])
+    message = "non-blocking and has nothing to read yet"
+    with os.fdopen(readable, "rb", buffering) as pipe, pytest.raises(AudioDecodeError, match=message):
+        read_audio(pipe)  # type: ignore[arg-type]
+    os.close(writable)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes that do not block are a POSIX thing")
+@pytest.mark.parametrize("buffering", [0, -1], ids=["raw", "buffered"])
+def test_a_non_blocking_pipe_that_has_all_is_read(media: Path, buffering: int) -> None:
+    content = (media / "speech.mp3").read_bytes()
+    assert len(content) < 1 << 16  # which a pipe holds
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.write(writable, content)
+    os.close(writable)
+    with os.fdopen(readable, "rb", buffering) as pipe:
+        samples = read_audio(pipe).samples  # type: ignore[arg-type]
+    np.testing.assert_array_equal(samples, read_audio(content).samples)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [bytearray, memoryview, lambda part: memoryview(part[::-1])[::-1], lambda part: np.frombuffer(part, np.uint8)],
+    ids=["bytearray", "memoryview", "reversed", "numpy"],
+)
+def test_read_may_return_whatever_holds_bytes(media: Path, wrap: Callable[[bytes], Any]) -> None:
+    class Wrapping(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> Any:
+            return wrap(super().read(min(size or 0, 5000)))
+
+    content = (media / "speech.mp3").read_bytes()
+    np.testing.assert_array_equal(read_audio(Wrapping(content)).samples, read_audio(content).samples)
+
+
+@pytest.mark.parametrize("found", [5, "", np.array(["now"], "datetime64")], ids=["number", "text", "dates"])
+def test_what_read_returns_in_place_of_bytes_is_refused(found: Any) -> None:
+    class Strange:
+        def read(self, _size: int) -> Any:
+            return found
+
+    with pytest.raises(AudioFormatError, match="gives no bytes"):
+        read_audio(Strange())  # type: ignore[arg-type]
+
+
+def test_a_read_that_takes_no_size_is_told_of() -> None:
+    class All:
+        def read(self) -> bytes:
+            return b"RIFF"
+
+    with pytest.raises(AudioFormatError, match=r"takes no size: give what `read\(\)` returns"):
+        read_audio(All())  # type: ignore[arg-type]
+
+
+def test_a_type_error_within_read_is_that_of_a_broken_stream() -> None:
+    def fail() -> None:
+        raise TypeError("of something else")
+
+    with pytest.raises(AudioDecodeError, match="could not be read: TypeError: of something else"):
+        read_audio(Upload(b"", fail))
+
+
 @pytest.fixture
 def cutting_server(media: Path) -> Iterator[str]:
     """An address that announces all of `speech.mp3` and closes after so many bytes as its path says."""
@@ -480,9 +547,9 @@ def test_a_download_that_was_cut_off_is_an_error(media: Path, cutting_server: st
     content = (media / "speech.mp3").read_bytes()
     with urlopen(f"{cutting_server}/{len(content)}") as whole:
         np.testing.assert_array_equal(read_audio(whole).samples, read_audio(content).samples)
-    with urlopen(f"{cutting_server}/5000") as cut:
-        with pytest.raises(AudioDecodeError, match=f"{len(content) - 5000} bytes are missing.*cut off"):
-            read_audio(cut)
+    missing = f"{len(content) - 5000} bytes are missing.*cut off"
+    with urlopen(f"{cutting_server}/5000") as cut, pytest.raises(AudioDecodeError, match=missing):
+        read_audio(cut)
 
 
 @pytest.mark.parametrize("length", [100, None, "100"])

@@ -15,6 +15,7 @@ import stat
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
                         check()
         except WhisperliteError:  # of `check`: one of its errors is a TimeoutError, and so an OSError
             raise
-        except (TypeError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
         except OSError as error:
             raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
@@ -193,16 +194,41 @@ def _next_bytes(file: BinaryIO, name: str) -> bytes:
     size = 1 << 20
     try:
         # Of this class alone: others, and those made from it, may have no more than `read`.
-        found: Any = file.read1(size) if type(file) is io.BufferedReader else file.read(size)
+        if type(file) is io.BufferedReader:
+            # `read1` gives nothing both at the end and where a non-blocking stream has nothing yet, which `read` tells
+            # apart. A terminal would have to be ended twice.
+            found: Any = file.read1(size) or (b"" if file.isatty() else file.read(1))
+        else:
+            found = file.read(size)
     except (WhisperliteError, MemoryError, UnicodeDecodeError):
         raise
     except Exception as error:  # whatever a broken stream raises: EOFError of gzip, HTTPException of http.client
+        if isinstance(error, TypeError) and not _takes_size(file.read):
+            raise AudioFormatError(f"{name} has a `read` that takes no size: give what `read()` returns") from error
         raise AudioDecodeError(f"{name} could not be read: {type(error).__name__}: {error}") from error
     if inspect.iscoroutine(found):
         found.close()
         raise AudioFormatError("the file object given is asynchronous: give what `await file.read()` returns")
-    content: bytes = found
-    return content
+    if found is None:
+        raise AudioDecodeError(f"{name} is non-blocking and has nothing to read yet: make it blocking, or give bytes")
+    return found if isinstance(found, bytes) else _as_bytes(found, name)
+
+
+def _takes_size(read: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(read).bind(1)
+    except TypeError:
+        return False
+    except ValueError:  # it is written in C, and has no signature to look at
+        pass
+    return True
+
+
+def _as_bytes(found: object, name: str) -> bytes:
+    try:
+        return memoryview(found).tobytes()  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
 
 
 def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
