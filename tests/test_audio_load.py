@@ -124,6 +124,15 @@ def test_a_file_object_is_read_from_its_current_position(media: Path) -> None:
     np.testing.assert_array_equal(read_audio(file).samples, read_audio(media / "speech.wav").samples)
 
 
+def test_a_file_object_at_its_end_says_to_rewind_it(media: Path) -> None:
+    file = io.BytesIO()
+    file.write((media / "speech.wav").read_bytes())
+    with pytest.raises(AudioDecodeError, match=rf"nothing follows its position, byte {file.tell()}: seek\(0\)"):
+        read_audio(file)
+    with pytest.raises(AudioDecodeError, match="empty, 0 bytes"):
+        read_audio(io.BytesIO())
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a POSIX thing")
 def test_a_named_pipe_is_read_to_its_end(media: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"

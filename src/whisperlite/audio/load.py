@@ -16,7 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -175,9 +175,20 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
             raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
         except OSError as error:
             raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
+        if path.stat().st_size == 0 and (position := _position(file)) > 0:
+            raise AudioDecodeError(f"{name}: nothing follows its position, byte {position}: seek(0) first?")
         if missing := _undelivered_bytes(file):
             raise AudioDecodeError(f"{name}: {missing} bytes are missing, the download was cut off: try again")
         return _decode(path, path.stat().st_size, name, check, most_samples)
+
+
+def _position(file: BinaryIO) -> int:
+    """How far a file object has been read; 0 where it does not say."""
+    with suppress(Exception):  # as in `read`, a broken stream raises whatever it likes
+        position: object = file.tell()
+        if isinstance(position, int):
+            return position
+    return 0
 
 
 def _undelivered_bytes(file: object) -> int:
