@@ -343,9 +343,40 @@ def test_whatever_length_it_says_instead(tmp_path: Path, size: int) -> None:
     assert read.samples.shape == read_audio(content).samples.shape
 
 
-def test_a_wav_that_is_cut_is_told_of(tmp_path: Path) -> None:
-    content = signal_wav(tmp_path / "source.wav").read_bytes()
+@pytest.mark.parametrize("form", ["wav", "caf"])
+@pytest.mark.parametrize("title", ["", "data \u00e9\u00e9", "x" * 6001], ids=["plain", "data", "long"])
+def test_a_file_written_to_a_pipe_gives_no_warning_whatever_its_tags(tmp_path: Path, form: str, title: str) -> None:
+    source = signal_wav(tmp_path / "source.wav")
+    piped = run_ffmpeg("-i", source, "-metadata", f"title={title}", "-f", form, "-")
+    if form == "wav":
+        at = piped.rindex(b"data\xff\xff\xff\xff")
+        piped = piped[: at + 4] + 0x7FFFF000.to_bytes(4, "little") + piped[at + 8 :]  # as SoX has it
+    read = read_audio(piped)
+    assert read.warnings == ()
+    np.testing.assert_array_equal(read.samples, reference_samples(source))
+
+
+@pytest.mark.parametrize("title", ["", "data \u00e9\u00e9", "da"], ids=["plain", "data", "odd"])
+def test_a_wav_that_is_cut_is_told_of(tmp_path: Path, title: str) -> None:
+    run_ffmpeg("-i", signal_wav(tmp_path / "source.wav"), "-metadata", f"title={title}", tmp_path / "talk.wav")
+    content = (tmp_path / "talk.wav").read_bytes()
+    assert read_audio(content).warnings == ()
     assert read_audio(content[: len(content) // 2]).warnings != ()
+
+
+@pytest.mark.parametrize("size", [0x7FFEFFFF, 0x80000001, 2_600_000_000, 0xFFFEFFFF])
+def test_a_wav_that_is_cut_is_told_of_if_it_was_large(tmp_path: Path, size: int) -> None:
+    content = signal_wav(tmp_path / "source.wav").read_bytes()
+    at = content.index(b"data") + 4
+    assert read_audio(content[:at] + size.to_bytes(4, "little") + content[at + 4 : -1001]).warnings != ()
+
+
+def test_a_wav_of_nothing_but_chunks_does_not_keep_anybody_busy(tmp_path: Path) -> None:
+    path = tmp_path / "chunks.wav"
+    with path.open("wb") as file:
+        file.write(b"RIFF\xff\xff\xff\x7fWAVE")
+        file.truncate(1 << 33)  # zeros, which take no space on the disk
+    assert not ffmpeg._is_unsized(path)
 
 
 def test_recordings_behind_each_other_in_one_file_are_one(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -263,18 +263,44 @@ _DURATION = re.compile(r"  Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?\d+\
 _STREAM = re.compile(r"  Stream #0:\d+\S*: (\w+): ")
 
 
-_LEAST_UNSIZED = 0x7FFF0000  # bytes that programs say when they write to a pipe, and do not know how many will come
+_MOST_CHUNKS = 1000  # that are looked at: a file made to harm has any number
 
 
 def _is_unsized(path: Path) -> bool:
-    """Whether the header of a wav says no length. ffmpeg itself takes only 0 and the largest number for none."""
+    """Whether a wav or caf states no length of its sound, as those written to a pipe.
+
+    ffmpeg knows this only of a wav that states 0 or the largest number.
+    """
     try:
         with path.open("rb") as file:
-            head = file.read(1 << 12)
+            kind = file.read(12)
+            if kind[:4] == b"RIFF":
+                size = _size_of_data(file, first=12, width=4, order="little", is_padded=True)
+                # What programs write when they do not know: a number up to 64 KiB below 2 or 4 GiB, or 2 GiB.
+                return size is not None and (0x7FFF0000 <= size <= 0x80000000 or size >= 0xFFFF0000)
+            if kind[:4] == b"caff":
+                return _size_of_data(file, first=8, width=8, order="big", is_padded=False) == (1 << 64) - 1
     except OSError:  # which ffmpeg has told of
-        return False
-    at = head.find(b"data")
-    return head[:4] == b"RIFF" and at >= 0 and int.from_bytes(head[at + 4 : at + 8], "little") >= _LEAST_UNSIZED
+        pass
+    return False
+
+
+def _size_of_data(
+    file: BinaryIO, first: int, *, width: int, order: Literal["little", "big"], is_padded: bool
+) -> int | None:
+    """What the chunk `data` states as its size, in the chunks from the byte `first` on; None if none is found."""
+    at, length = first, file.seek(0, os.SEEK_END)
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        header = file.read(4 + width)
+        size = int.from_bytes(header[4:], order)
+        if header[:4] == b"data" and len(header) == 4 + width:
+            return size
+        at += len(header) + size
+        at += at % 2 if is_padded else 0
+        if at >= length:
+            return None
+    return None
 
 
 def _read_log(log: str, returncode: int, *, unsized: bool = False) -> Report:
