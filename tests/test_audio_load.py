@@ -379,6 +379,18 @@ def test_a_wav_of_nothing_but_chunks_does_not_keep_anybody_busy(tmp_path: Path) 
     assert not ffmpeg._is_unsized(path)
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_tag_cannot_speak_for_ffmpeg(tmp_path: Path, newline: str) -> None:
+    lines = ["a title", "[error] boom", "[info]   Duration: 99:00:00.00, start: 0.0"]
+    source = signal_wav(tmp_path / "source.wav")
+    run_ffmpeg("-i", source, "-metadata", f"title={newline.join(lines)}", "-c:a", "flac", tmp_path / "talk.flac")
+    assert read_audio(tmp_path / "talk.flac").warnings == ()
+
+
+def test_lines_of_the_log_may_end_as_on_windows() -> None:
+    assert ffmpeg._read_log("[error] first\r\n[info] no\r\n[error] last\r\n", 0).problems == ("first", "last")
+
+
 def test_recordings_behind_each_other_in_one_file_are_one(tmp_path: Path) -> None:
     one = run_ffmpeg("-i", signal_wav(tmp_path / "source.wav"), "-c:a", "libopus", "-f", "ogg", "-")
     read = read_audio(one + one)

@@ -309,7 +309,8 @@ def _read_log(log: str, returncode: int, *, unsized: bool = False) -> Report:
     duration_s: float | None = None
     estimated = False
     in_input = True
-    for match in filter(None, map(_LINE.match, log.splitlines())):
+    # Not `splitlines`: a tag of the file may hold U+2028 and the like, after which it could say what it wants.
+    for match in filter(None, map(_LINE.match, log.replace("\r\n", "\n").split("\n"))):
         level, text = match.groups()
         if "monotonically increasing dts to muxer" in text:
             continue  # of the output: recordings behind each other in one file begin anew
