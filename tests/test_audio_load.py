@@ -6,6 +6,7 @@ import gzip
 import http.server
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -427,6 +428,38 @@ def test_sound_shorter_than_its_pictures_gives_no_warning(tmp_path: Path) -> Non
     audio = read_audio(tmp_path / "film.mp4")
     assert audio.duration == pytest.approx(SECONDS, abs=0.1)
     assert audio.warnings == ()
+
+
+def film(folder: Path, name: str, *, pictures_s: float = 12.0, before: str = "", options: str = "") -> Path:
+    """A video with 12 s of sound; `before` the sound and in the end come options of ffmpeg."""
+    pictures = ["-f", "lavfi", "-i", f"testsrc=d={pictures_s}:s=64x64:r=5"]
+    source = signal_wav(folder / "source.wav", seconds=12)
+    run_ffmpeg(*pictures, *before.split(), "-i", source, "-ar", "44100", *options.split(), folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["film.flv", "film.mkv"])
+def test_sound_that_a_cut_video_lacks_is_told_of(tmp_path: Path, name: str) -> None:
+    content = film(tmp_path, name).read_bytes()
+    assert read_audio(content).warnings == ()
+    warnings = read_audio(content[: len(content) // 2]).warnings
+    assert any(re.search(r"its header says 12\.\d\d s, \d\.\d\d s could be decoded of the sound", w) for w in warnings)
+
+
+def test_sound_much_shorter_than_the_pictures_is_told_of(tmp_path: Path) -> None:
+    (warning,) = read_audio(film(tmp_path, "film.mp4", pictures_s=20)).warnings
+    assert "its header says 20.00 s, 12.00 s could be decoded of the sound" in warning
+
+
+def test_a_gap_is_told_of_where_packets_have_times(tmp_path: Path) -> None:
+    source = signal_wav(tmp_path / "source.wav", seconds=6)
+    with_gap = "aselect='not(between(t,2,4))'"
+    run_ffmpeg("-i", source, "-af", with_gap, "-c:a", "aac", "-f", "mp4", tmp_path / "gap.m4a")
+    (warning,) = read_audio(tmp_path / "gap.m4a").warnings
+    assert "ended early or has gaps: its header says 6.0" in warning
+    command = warning[warning.index("`ffmpeg ") + 8 : warning.rindex("`")]
+    run_ffmpeg(*command.replace("FILE.wav", str(tmp_path / "whole.wav")).replace("FILE", f"{tmp_path}/gap.m4a").split())
+    assert read_audio(tmp_path / "whole.wav").duration == pytest.approx(6.0, abs=0.1)
 
 
 @pytest.mark.parametrize(

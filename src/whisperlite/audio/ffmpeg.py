@@ -47,12 +47,24 @@ GET_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file states about itself before any of it is decoded."""
+
+    duration_s: float | None = None  # of the longest stream; None if none is stated, or it is an estimate
+    is_one_track: bool = False  # the file contains no other streams, so the duration is that of its sound
+    has_timestamps: bool = False  # so that there may be gaps between packets
+    n_tracks: int = 0  # streams of sound
+    track: int = 0  # the one that was decoded, counted from 0
+    track_start_s: float = 0.0  # how much later than the file it begins
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one run of ffmpeg said."""
 
     returncode: int
     problems: tuple[str, ...]  # errors, and warnings of damaged packets, without ffmpeg's prefixes
-    header_duration_s: float | None  # as the file states it; None where it states none, or not that of its sound
+    contents: Contents
 
     def says(self, text: str) -> bool:
         return any(text in problem for problem in self.problems)
@@ -258,11 +270,6 @@ def _feed(pipe: IO[bytes] | None, content: memoryview) -> None:
         pass  # ffmpeg stopped reading: its exit status and report say why
 
 
-_LINE = re.compile(r"(?:\[[^\]]* @ \w+\] )*\[(\w+)\] (.*)")
-_DURATION = re.compile(r"  Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?\d+\.\d+))?")
-_STREAM = re.compile(r"  Stream #0:\d+\S*: (\w+): ")
-
-
 _MOST_CHUNKS = 1000  # that are looked at: a file made to harm has any number
 
 
@@ -303,28 +310,64 @@ def _size_of_data(
     return None
 
 
+_LINE = re.compile(r"(?:\[[^\]]* @ \w+\] )*\[(\w+)\] (.*)")
+_INPUT = re.compile(r"Input #0, ([^ ]+), from ")
+_DURATION = re.compile(r"  Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?\d+\.\d+))?")
+_STREAM = re.compile(r"  Stream #(0:\d+)\S*: (\w+): ")
+_STREAM_START = re.compile(r", start (-?\d+\.\d+)")
+_MAPPED = re.compile(r"  Stream #(0:\d+) -> #0:0 ")
+_WITH_TIMESTAMPS = {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "webm"}
+
+
 def _read_log(log: str, returncode: int, *, unsized: bool = False) -> Report:
-    problems: list[str] = []
-    streams: list[str] = []
-    duration_s: float | None = None
-    estimated = False
-    in_input = True
     # Not `splitlines`: a tag of the file may hold U+2028 and the like, after which it could say what it wants.
-    for match in filter(None, map(_LINE.match, log.replace("\r\n", "\n").split("\n"))):
-        level, text = match.groups()
-        if "monotonically increasing dts to muxer" in text:
-            continue  # of the output: recordings behind each other in one file begin anew
-        if level in ("error", "fatal", "panic") or (level == "warning" and "corrupt" in text.lower()):
-            problems.append(text)
-        estimated |= text.startswith("Estimating duration")
-        unsized |= text.startswith("Ignoring maximum wav data size")
-        in_input &= not text.startswith("Output #")
-        if (found := _DURATION.match(text)) and in_input:
-            hours, minutes, seconds, start = found.groups()
-            duration_s = 3600 * int(hours) + 60 * int(minutes) + float(seconds) - max(0.0, float(start or 0))
-        if (found := _STREAM.match(text)) and in_input and "(attached pic)" not in text:
-            streams.append(found.group(1))
-    if unsized:  # a wav written to a pipe has no length in its header; ffmpeg then calls its last packet corrupt
+    lines = [match.groups() for match in map(_LINE.match, log.replace("\r\n", "\n").split("\n")) if match]
+    return Report(returncode, tuple(_problems(lines, unsized)), _contents([text for _, text in lines]))
+
+
+def _problems(lines: list[tuple[str, ...]], unsized: bool) -> list[str]:
+    problems = [
+        text
+        for level, text in lines
+        if (level in ("error", "fatal", "panic") or (level == "warning" and "corrupt" in text.lower()))
+        and "monotonically increasing dts to muxer" not in text  # of recordings behind each other in one file
+    ]
+    # A wav written to a pipe has no length in its header; ffmpeg then calls its last packet corrupt.
+    if unsized or any(text.startswith("Ignoring maximum wav data size") for _, text in lines):
         problems = [problem for problem in problems if "corrupt" not in problem.lower()]
-    known = streams == ["Audio"] and not estimated
-    return Report(returncode, tuple(problems), duration_s if known else None)
+    return problems
+
+
+def _contents(texts: list[str]) -> Contents:
+    streams: list[str] = []
+    starts_s: dict[str, float] = {}  # of the streams of sound, in order, by their numbers
+    duration_s: float | None = None
+    start_s = 0.0
+    format_names: set[str] = set()
+    mapped = ""
+    for text in texts:
+        if text.startswith("Output #"):
+            break
+        if found := _INPUT.match(text):
+            format_names = set(found.group(1).split(","))
+        elif found := _DURATION.match(text):
+            hours, minutes, seconds, start = found.groups()
+            start_s = float(start or 0)
+            duration_s = 3600 * int(hours) + 60 * int(minutes) + float(seconds) - max(0.0, start_s)
+        elif found := _MAPPED.match(text):
+            mapped = found.group(1)
+        elif (found := _STREAM.match(text)) and "(attached pic)" not in text:
+            number, kind = found.groups()
+            streams.append(kind)
+            if kind == "Audio":
+                stream_start = _STREAM_START.search(text)
+                starts_s[number] = float(stream_start.group(1)) if stream_start else start_s
+    estimated = any(text.startswith("Estimating duration") for text in texts)
+    return Contents(
+        duration_s=None if estimated else duration_s,
+        is_one_track=streams == ["Audio"],
+        has_timestamps=not format_names.isdisjoint(_WITH_TIMESTAMPS),
+        n_tracks=len(starts_s),
+        track=list(starts_s).index(mapped) if mapped in starts_s else 0,
+        track_start_s=max(0.0, starts_s.get(mapped, start_s) - start_s),
+    )

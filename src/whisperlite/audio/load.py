@@ -15,7 +15,7 @@ import stat
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,16 +250,30 @@ def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples:
         return Audio(samples)  # too long; it was not read to its end
     if len(samples) == 0:
         raise AudioDecodeError(f"{name}: {_why_silent(report)}")
-    found: list[str] = []
+    return Audio(samples, tuple(_warnings(path, report, len(samples) / SAMPLE_RATE)))
+
+
+_FILL_GAPS = "`ffmpeg -i FILE -af aresample=async=1:first_pts=0 FILE.wav` fills gaps with silence"
+
+
+def _warnings(path: Path, report: ffmpeg.Report, duration_s: float) -> Iterator[str]:
     if report.problems or report.returncode != 0:
-        found.append(f"parts of the recording may be missing or damaged; ffmpeg reported: {report.summary}")
-    duration_s, promised_s = len(samples) / SAMPLE_RATE, report.header_duration_s
-    # Encoders round durations to a packet, and some count their own delay in.
-    if promised_s is not None and duration_s < promised_s - 0.5 - 0.001 * promised_s:
-        found.append(f"the file ended early: its header says {promised_s:.2f} s, {duration_s:.2f} s could be decoded")
+        yield f"parts of the recording may be missing or damaged; ffmpeg reported: {report.summary}"
+    contents = report.contents
+    if contents.duration_s is not None:
+        missing_s = contents.duration_s - contents.track_start_s - duration_s
+        found = f"its header says {contents.duration_s:.2f} s, {duration_s:.2f} s could be decoded"
+        # Encoders round durations to a packet, and some count their own delay in.
+        if contents.is_one_track and missing_s > 0.5 + 0.001 * contents.duration_s:
+            if contents.has_timestamps:
+                yield f"the file ended early or has gaps: {found}; times after a gap are too early, and {_FILL_GAPS}"
+            else:
+                yield f"the file ended early: {found}"
+        # Sound may be shorter than the pictures, as its author wanted it.
+        elif not contents.is_one_track and missing_s > max(5.0, 0.1 * contents.duration_s):
+            yield f"the sound ends before the file, begins late or has gaps: {found} of the sound; {_FILL_GAPS}"
     if _is_cut_ogg(path):
-        found.append("the file ended early: its last Ogg page is incomplete")
-    return Audio(samples, tuple(found))
+        yield "the file ended early: its last Ogg page is incomplete"
 
 
 def _is_cut_ogg(path: Path) -> bool:
