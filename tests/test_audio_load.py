@@ -446,6 +446,22 @@ def test_sound_that_a_cut_video_lacks_is_told_of(tmp_path: Path, name: str) -> N
     assert any(re.search(r"its header says 12\.\d\d s, \d\.\d\d s could be decoded of the sound", w) for w in warnings)
 
 
+@pytest.mark.parametrize("name", ["two.mkv", "two.ts", "two.mp4"])
+@pytest.mark.parametrize("stereo", [0, 1])
+def test_of_several_sound_tracks_the_one_that_was_transcribed_is_named(tmp_path: Path, name: str, stereo: int) -> None:
+    source = signal_wav(tmp_path / "source.wav")
+    tones = ["-f", "lavfi", "-i", f"sine=600:d={SECONDS}:r=48000"]
+    channels = ["-ac:a:0", "2" if stereo == 0 else "1", "-ac:a:1", "2" if stereo == 1 else "1"]
+    tracks = ["-map", "0:a", "-map", "1:a", "-disposition:a", "0"]
+    run_ffmpeg("-i", source, *tones, *tracks, *channels, "-c:a", "aac", "-ar", "48000", tmp_path / name)
+    audio = read_audio(tmp_path / name)
+    (warning,) = audio.warnings
+    found = re.match("the file has 2 sound tracks, and (0:a:[01]) was transcribed", warning)
+    assert found
+    run_ffmpeg("-i", tmp_path / name, "-map", found[1], "-ac", "1", "-ar", "16000", tmp_path / "one.wav")
+    np.testing.assert_array_equal(audio.samples, reference_samples(tmp_path / "one.wav"))
+
+
 def test_sound_much_shorter_than_the_pictures_is_told_of(tmp_path: Path) -> None:
     (warning,) = read_audio(film(tmp_path, "film.mp4", pictures_s=20)).warnings
     assert "its header says 20.00 s, 12.00 s could be decoded of the sound" in warning

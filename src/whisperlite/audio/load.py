@@ -272,6 +272,11 @@ def _warnings(path: Path, report: ffmpeg.Report, duration_s: float) -> Iterator[
         # Sound may be shorter than the pictures, as its author wanted it.
         elif not contents.is_one_track and missing_s > max(5.0, 0.1 * contents.duration_s):
             yield f"the sound ends before the file, begins late or has gaps: {found} of the sound; {_FILL_GAPS}"
+    if contents.n_tracks > 1:
+        yield (
+            f"the file has {contents.n_tracks} sound tracks, and 0:a:{contents.track} was transcribed; "
+            "for another one: `ffmpeg -i FILE -map 0:a:N FILE.wav`"
+        )
     if _is_cut_ogg(path):
         yield "the file ended early: its last Ogg page is incomplete"
 
