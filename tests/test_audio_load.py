@@ -462,6 +462,18 @@ def test_of_several_sound_tracks_the_one_that_was_transcribed_is_named(tmp_path:
     np.testing.assert_array_equal(audio.samples, reference_samples(tmp_path / "one.wav"))
 
 
+@pytest.mark.parametrize("name", ["late.mp4", "late.ts"])
+def test_sound_that_begins_late_is_told_of(tmp_path: Path, name: str) -> None:
+    """Versions of ffmpeg differ in whether they tell, and by how much encoders delay it."""
+    late = film(tmp_path, name, pictures_s=14, before="-itsoffset 2", options="-c:a aac")
+    command = [ffmpeg.find_binary(), "-nostdin", "-i", str(late)]
+    shown = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stderr
+    warnings = read_audio(late).warnings
+    if re.search(rb"Audio: .*, start ", shown):
+        assert re.match(r"the sound begins (1\.9\d|2\.0\d) s after the file", warnings[0])
+    assert read_audio(film(tmp_path, f"even.{name}", options="-c:a aac")).warnings == ()
+
+
 def test_sound_much_shorter_than_the_pictures_is_told_of(tmp_path: Path) -> None:
     (warning,) = read_audio(film(tmp_path, "film.mp4", pictures_s=20)).warnings
     assert "its header says 20.00 s, 12.00 s could be decoded of the sound" in warning

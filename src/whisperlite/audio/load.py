@@ -253,6 +253,7 @@ def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples:
     return Audio(samples, tuple(_warnings(path, report, len(samples) / SAMPLE_RATE)))
 
 
+_NOTABLE_DELAY_S = 0.1
 _FILL_GAPS = "`ffmpeg -i FILE -af aresample=async=1:first_pts=0 FILE.wav` fills gaps with silence"
 
 
@@ -272,6 +273,11 @@ def _warnings(path: Path, report: ffmpeg.Report, duration_s: float) -> Iterator[
         # Sound may be shorter than the pictures, as its author wanted it.
         elif not contents.is_one_track and missing_s > max(5.0, 0.1 * contents.duration_s):
             yield f"the sound ends before the file, begins late or has gaps: {found} of the sound; {_FILL_GAPS}"
+    if contents.track_start_s > _NOTABLE_DELAY_S:
+        yield (
+            f"the sound begins {contents.track_start_s:.2f} s after the file, and by so much all times are too early; "
+            f"{_FILL_GAPS}"
+        )
     if contents.n_tracks > 1:
         yield (
             f"the file has {contents.n_tracks} sound tracks, and 0:a:{contents.track} was transcribed; "
