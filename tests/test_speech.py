@@ -24,9 +24,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisperlite.audio import speech
+from whisperlite.audio import silero
 from whisperlite.audio.mel import Samples
-from whisperlite.audio.speech import check_installed, find_speech, spans_and_pauses, speech_probabilities
+from whisperlite.audio.silero import check_installed
+from whisperlite.audio.speech import find_speech, spans_and_pauses, speech_probabilities
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
 from whisperlite.vad_options import VadOptions
 
@@ -84,7 +85,7 @@ def test_the_length_of_a_chunk_changes_nothing(
     chunk_frames: int, librivox: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = speech_probabilities(librivox[: 5 * RATE])
-    monkeypatch.setattr(speech, "_CHUNK_FRAMES", chunk_frames)
+    monkeypatch.setattr("whisperlite.audio.speech._CHUNK_FRAMES", chunk_frames)
     assert np.abs(speech_probabilities(librivox[: 5 * RATE]) - expected).max() < 1e-5
 
 
@@ -100,7 +101,7 @@ def test_samples_that_may_not_be_written_to_are_taken(librivox: Samples) -> None
 
 def test_the_users_default_type_device_and_autocast_change_nothing(librivox: Samples) -> None:
     expected = speech_probabilities(librivox)
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
     torch.set_default_dtype(torch.float64)
     torch.set_default_device("meta")
     try:
@@ -109,14 +110,14 @@ def test_the_users_default_type_device_and_autocast_change_nothing(librivox: Sam
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
-        speech._network.cache_clear()
+        silero.load_silero.cache_clear()
     assert (found == expected).all()
 
 
 def test_nothing_of_the_process_is_changed_and_the_package_is_not_imported(librivox: Samples) -> None:
     torch.manual_seed(0)
     random.seed(0)
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
     before = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state().tolist(), random.getstate()
     find_speech(librivox, VadOptions())
     after = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state().tolist(), random.getstate()
@@ -127,7 +128,7 @@ def test_nothing_of_the_process_is_changed_and_the_package_is_not_imported(libri
 def test_threads_do_not_disturb_each_other(librivox: Samples) -> None:
     parts = [librivox[start * RATE : (start + 6) * RATE] for start in range(16)]
     expected = [speech_probabilities(part) for part in parts]
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(speech_probabilities, parts))
     assert all((one == other).all() for one, other in zip(found, expected, strict=True))
@@ -319,9 +320,9 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: silero-vad\nVersion: 9.0\n")
     (tmp_path / "silero_vad" / "data").mkdir(parents=True)
     monkeypatch.syspath_prepend(str(tmp_path))
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
     yield tmp_path
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
 
 
 def test_an_installed_package_is_found() -> None:
@@ -329,8 +330,8 @@ def test_an_installed_package_is_found() -> None:
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech, "_DISTRIBUTION", "silero-vad-that-is-not-there")
-    speech._network.cache_clear()
+    monkeypatch.setattr(silero, "_DISTRIBUTION", "silero-vad-that-is-not-there")
+    silero.load_silero.cache_clear()
     with pytest.raises(MissingPackageError, match=r"pip install 'whisperlite\[vad\]'") as caught:
         check_installed()
     assert isinstance(caught.value, ImportError)

