@@ -25,6 +25,7 @@ import torch
 
 from tests.pooled import Upload, wait_until
 from whisperlite.audio import ffmpeg
+from whisperlite.audio.containers import is_unsized
 from whisperlite.audio.load import Audio, load_audio, read_audio
 from whisperlite.errors import (
     AudioDecodeError,
@@ -377,7 +378,7 @@ def test_a_wav_of_nothing_but_chunks_does_not_keep_anybody_busy(tmp_path: Path) 
     with path.open("wb") as file:
         file.write(b"RIFF\xff\xff\xff\x7fWAVE")
         file.truncate(1 << 33)  # zeros, which take no space on the disk
-    assert not ffmpeg._is_unsized(path)
+    assert not is_unsized(path)
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
@@ -573,7 +574,7 @@ def test_a_non_blocking_pipe_that_is_behind_is_an_error(media: Path, buffering: 
     os.write(writable, (media / "speech.mp3").read_bytes()[:5000])
     message = "non-blocking and has nothing to read yet"
     with os.fdopen(readable, "rb", buffering) as pipe, pytest.raises(AudioDecodeError, match=message):
-        read_audio(pipe)  # type: ignore[arg-type]
+        read_audio(pipe)
     os.close(writable)
 
 
@@ -587,7 +588,7 @@ def test_a_non_blocking_pipe_that_has_all_is_read(media: Path, buffering: int) -
     os.write(writable, content)
     os.close(writable)
     with os.fdopen(readable, "rb", buffering) as pipe:
-        samples = read_audio(pipe).samples  # type: ignore[arg-type]
+        samples = read_audio(pipe).samples
     np.testing.assert_array_equal(samples, read_audio(content).samples)
 
 

@@ -46,11 +46,11 @@ from whisperlite import (
     Whisper,
 )
 from whisperlite.api.crew import Crew
-from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import Features
 from whisperlite.cancel import Stop
 from whisperlite.decoding.engine import Engine
+from whisperlite.own_threads import OwnThread
 
 
 @pytest.fixture(scope="module")

@@ -40,8 +40,8 @@ from whisperlite import (
     Whisper,
 )
 from whisperlite.api.crew import Crew
-from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
+from whisperlite.own_threads import OwnThread
 
 pytestmark = pytest.mark.usefixtures("threads_end")
 

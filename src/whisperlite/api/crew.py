@@ -17,13 +17,13 @@ from weakref import WeakSet
 from whisperlite.api.failures import again, forget_frames, named
 from whisperlite.api.heap import Heap, trim
 from whisperlite.api.job import Job, check_process
-from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.cancel import Stop
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.threads import ending_workers, release_workers
 from whisperlite.errors import DeviceError, MemoryExceededError
 from whisperlite.options import Options
+from whisperlite.own_threads import OwnThread
 from whisperlite.results import Transcription
 from whisperlite.transcription.driver import Driver, Events
 from whisperlite.transcription.recording import Recording

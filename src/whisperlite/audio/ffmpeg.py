@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,12 +17,14 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
+from whisperlite.audio.containers import is_unsized
 from whisperlite.errors import FFmpegError
+from whisperlite.own_threads import OwnThread
 
 try:
     import resource
@@ -104,7 +105,7 @@ def decode_file(
     content, log, returncode = _run(command, check=check, most_bytes=most_bytes)
     samples = np.frombuffer(content, dtype="<i2", count=len(content) // 2).astype(np.int16, copy=False)
     log = log.replace(os.fsencode(url).decode(errors="replace"), path.name)
-    return samples, _read_log(log, returncode, unsized=_is_unsized(path))
+    return samples, _read_log(log, returncode, unsized=is_unsized(path))
 
 
 def resample(
@@ -223,13 +224,6 @@ def _run(
     return output, log.decode(errors="replace"), process.returncode
 
 
-class OwnThread(threading.Thread):
-    """A thread of ours, which keeps no program alive. Its class tells it from the threads of others, not its name."""
-
-    def __init__(self, name: str, work: Callable[..., object], *arguments: Any) -> None:
-        super().__init__(target=work, args=arguments, name=f"whisperlite-{name}", daemon=True)
-
-
 def _limit(pid: int) -> None:
     """A file made to harm takes no more memory than this, where the system has such limits."""
     if resource is None or not hasattr(resource, "prlimit"):
@@ -268,46 +262,6 @@ def _feed(pipe: IO[bytes] | None, content: memoryview) -> None:
             pipe.write(content)
     except (BrokenPipeError, OSError):
         pass  # ffmpeg stopped reading: its exit status and report say why
-
-
-_MOST_CHUNKS = 1000  # that are looked at: a file made to harm has any number
-
-
-def _is_unsized(path: Path) -> bool:
-    """Whether a wav or caf states no length of its sound, as those written to a pipe.
-
-    ffmpeg knows this only of a wav that states 0 or the largest number.
-    """
-    try:
-        with path.open("rb") as file:
-            kind = file.read(12)
-            if kind[:4] == b"RIFF":
-                size = _size_of_data(file, first=12, width=4, order="little", is_padded=True)
-                # What programs write when they do not know: a number up to 64 KiB below 2 or 4 GiB, or 2 GiB.
-                return size is not None and (0x7FFF0000 <= size <= 0x80000000 or size >= 0xFFFF0000)
-            if kind[:4] == b"caff":
-                return _size_of_data(file, first=8, width=8, order="big", is_padded=False) == (1 << 64) - 1
-    except OSError:  # which ffmpeg has told of
-        pass
-    return False
-
-
-def _size_of_data(
-    file: BinaryIO, first: int, *, width: int, order: Literal["little", "big"], is_padded: bool
-) -> int | None:
-    """What the chunk `data` states as its size, in the chunks from the byte `first` on; None if none is found."""
-    at, length = first, file.seek(0, os.SEEK_END)
-    for _ in range(_MOST_CHUNKS):
-        file.seek(at)
-        header = file.read(4 + width)
-        size = int.from_bytes(header[4:], order)
-        if header[:4] == b"data" and len(header) == 4 + width:
-            return size
-        at += len(header) + size
-        at += at % 2 if is_padded else 0
-        if at >= length:
-            return None
-    return None
 
 
 _LINE = re.compile(r"(?:\[[^\]]* @ \w+\] )*\[(\w+)\] (.*)")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import io
 import math
-import operator
 import os
 import stat
 import sys
@@ -25,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from whisperlite.audio import ffmpeg
+from whisperlite.audio.arrays import SAMPLE_RATE, as_float32, is_tensor, read_array, tensor_to_array
+from whisperlite.audio.containers import is_cut_ogg
 from whisperlite.errors import (
     AudioDecodeError,
     AudioFormatError,
@@ -35,11 +36,6 @@ from whisperlite.errors import (
 
 if TYPE_CHECKING:
     import torch
-    from typing_extensions import TypeIs
-
-SAMPLE_RATE = 16_000
-MAX_CHANNELS = 32
-RATES = range(1_000, 768_001)
 
 # A string at run time: spelled out it would need torch, which is imported only when the user has done so already.
 AudioSource: TypeAlias = (
@@ -114,9 +110,9 @@ def read_audio(
 
 def _read(source: AudioSource, sampling_rate: int | None, check: ffmpeg.Check, most_samples: int | None) -> Audio:
     if isinstance(source, np.ndarray):
-        return _from_array(source, sampling_rate, check)
-    if _is_tensor(source):
-        return _from_array(_tensor_to_array(source), sampling_rate, check)
+        return Audio(*read_array(source, sampling_rate, check))
+    if is_tensor(source):
+        return Audio(*read_array(tensor_to_array(source), sampling_rate, check))
     if sampling_rate is not None:
         raise AudioFormatError(
             f"sampling_rate={sampling_rate!r} was given with a file, which carries its own rate: leave it out"
@@ -283,23 +279,8 @@ def _warnings(path: Path, report: ffmpeg.Report, duration_s: float) -> Iterator[
             f"the file has {contents.n_tracks} sound tracks, and 0:a:{contents.track} was transcribed; "
             "for another one: `ffmpeg -i FILE -map 0:a:N FILE.wav`"
         )
-    if _is_cut_ogg(path):
+    if is_cut_ogg(path):
         yield "the file ended early: its last Ogg page is incomplete"
-
-
-def _is_cut_ogg(path: Path) -> bool:
-    """Whether bytes of the last page are missing (RFC 3533, section 6), which ffmpeg passes over in silence."""
-    header_size, largest_page = 27, 27 + 255 + 255 * 255
-    with path.open("rb") as file:
-        if file.read(4) != b"OggS":
-            return False
-        file.seek(max(0, file.seek(0, io.SEEK_END) - largest_page))
-        tail = file.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if len(page) < header_size:
-        return True
-    lacing = page[header_size : header_size + page[26]]
-    return len(page) < header_size + page[26] + sum(lacing)
 
 
 def _why_silent(report: ffmpeg.Report) -> str:
@@ -310,112 +291,3 @@ def _why_silent(report: ffmpeg.Report) -> str:
     if report.returncode == 0:
         return "there is an audio stream in it, but not one sample: the recording is empty or its header is damaged"
     return f"ffmpeg cannot read it as audio: {report.summary}"
-
-
-def _is_tensor(source: object) -> TypeIs[torch.Tensor]:
-    # Who holds a tensor has imported torch; nobody else should wait for that import.
-    return "torch" in sys.modules and isinstance(source, sys.modules["torch"].Tensor)
-
-
-def _tensor_to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    tensor = tensor.detach()
-    if str(tensor.dtype) == "torch.bfloat16":  # which numpy does not have
-        tensor = tensor.float()
-    try:
-        return np.asarray(tensor.cpu().resolve_conj().resolve_neg().numpy())
-    except (TypeError, RuntimeError, NotImplementedError) as error:
-        raise AudioFormatError(f"samples cannot be taken from this tensor, give a dense one: {error}") from error
-
-
-# Full scale and zero of the integer formats.
-_INTEGERS = {"int16": (32768.0, 0.0), "int32": (2147483648.0, 0.0), "uint8": (128.0, 128.0)}
-_FLOATS = ("float16", "float32", "float64")
-
-
-def _from_array(samples: npt.NDArray[Any], sampling_rate: int | None, check: ffmpeg.Check) -> Audio:
-    rate = _checked_rate(sampling_rate)
-    if np.ma.is_masked(samples):
-        raise AudioFormatError("samples that are masked have no value: fill them first")
-    samples = np.asarray(samples)  # not a matrix, which has two dimensions whatever becomes of it
-    _check_form(samples)
-    found: tuple[str, ...] = ()
-    if samples.dtype.name in _FLOATS and (peak := _checked_peak(samples)) > 2.0:
-        found = (f"samples reach {peak:g}, where [-1, 1] is full scale: divide them by the full scale of their format",)
-    mono = _to_mono(samples)
-    if rate != SAMPLE_RATE:
-        mono = ffmpeg.resample(as_float32(mono), rate, SAMPLE_RATE, check)
-        if len(mono) == 0:
-            raise AudioDecodeError(f"samples of shape {samples.shape} at {rate} Hz are too short to resample")
-    return Audio(mono, found)
-
-
-def _checked_rate(sampling_rate: int | None) -> int:
-    if sampling_rate is None:
-        return SAMPLE_RATE
-    try:
-        rate = operator.index(sampling_rate)
-    except TypeError:
-        rate = 0
-    if isinstance(sampling_rate, bool) or rate not in RATES:
-        raise AudioFormatError(
-            f"sampling_rate={sampling_rate!r}: give a whole number of Hz from {RATES[0]} to {RATES[-1]}"
-        )
-    return rate
-
-
-def _check_form(samples: npt.NDArray[Any]) -> None:
-    name, shape = samples.dtype.name, samples.shape
-    if name not in _INTEGERS and name not in _FLOATS:
-        raise AudioFormatError(f"samples of type {name}: give one of {', '.join([*_FLOATS, *_INTEGERS])}")
-    if len(shape) not in (1, 2):
-        raise AudioFormatError(f"samples of shape {shape}: give (samples,), (channels, samples) or (samples, channels)")
-    if samples.size == 0:
-        raise AudioDecodeError(f"samples of shape {shape}: there is no sound in an empty array")
-    if len(shape) == 2 and min(shape) > MAX_CHANNELS:
-        raise AudioFormatError(
-            f"samples of shape {shape} would be {min(shape)} channels: at most {MAX_CHANNELS} are taken"
-        )
-
-
-def _checked_peak(samples: npt.NDArray[Any]) -> float:
-    """The largest magnitude, without a temporary array of the recording's size."""
-    with np.errstate(invalid="ignore"):
-        peak = max(abs(float(samples.min())), abs(float(samples.max())))  # NaN if one sample is
-    limit = float(np.finfo(np.float32).max)
-    if not peak <= limit:
-        wrong = np.argwhere(~(np.abs(samples.astype(np.float64)) <= limit))
-        place = tuple(wrong[0].tolist())
-        raise AudioFormatError(
-            f"samples[{', '.join(map(str, place))}] is {float(samples[place])} ({len(wrong)} of {samples.size} samples "
-            "are not finite float32 numbers): remove or replace them"
-        )
-    return peak
-
-
-def _to_mono(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16] | npt.NDArray[np.float32]:
-    """(n,) int16 where that is what mono samples are, float32 in [-1, 1] otherwise; no copy where none is needed."""
-    name = samples.dtype.name
-    if 1 in samples.shape:
-        samples = samples.reshape(-1)
-    if samples.ndim == 1 and name == "int16":
-        return np.ascontiguousarray(samples, dtype=np.int16)
-    if samples.ndim == 2:
-        channels = int(samples.shape[0] > samples.shape[1])  # the axis, of equal ones the first
-        samples = samples.mean(axis=channels, dtype=np.result_type(samples.dtype, np.float32))
-    if name in _FLOATS:
-        with np.errstate(under="ignore"):  # of samples that are too small for float32, whatever the program has set
-            return np.ascontiguousarray(samples, dtype=np.float32)
-    scale, zero = _INTEGERS[name]
-    scaled: npt.NDArray[np.float32] = samples.astype(np.float32)
-    scaled -= np.float32(zero)
-    scaled /= np.float32(scale)
-    return scaled
-
-
-def as_float32(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Samples as floats in [-1, 1]; no copy where they are, so it may be the caller's array, and read-only."""
-    if samples.dtype == np.float32:
-        return samples.astype(np.float32, copy=False)
-    scaled: npt.NDArray[np.float32] = samples.astype(np.float32)
-    scaled /= np.float32(32768)
-    return scaled

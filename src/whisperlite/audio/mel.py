@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisperlite.audio.load import SAMPLE_RATE, as_float32
+from whisperlite.audio.arrays import SAMPLE_RATE, as_float32
 from whisperlite.errors import AudioFormatError, OptionError
 
 N_FFT = 400  # 25 ms

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisperlite.audio.load import SAMPLE_RATE
+from whisperlite.audio.arrays import SAMPLE_RATE
 from whisperlite.audio.mel import Samples, as_tensor
 from whisperlite.audio.silero import load_silero
 from whisperlite.errors import DecodingError
