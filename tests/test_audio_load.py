@@ -819,7 +819,7 @@ def test_a_lower_limit_of_memory_stays() -> None:
 
     with subprocess.Popen(["sleep", "60"]) as process:
         resource.prlimit(process.pid, resource.RLIMIT_AS, (1 << 30, 2 << 30))
-        ffmpeg._limit(process.pid)
+        ffmpeg._limit_memory(process.pid)
         assert resource.prlimit(process.pid, resource.RLIMIT_AS) == (1 << 30, 1 << 30)
         process.kill()
 
@@ -870,7 +870,7 @@ def test_an_interrupt_before_anything_was_read_ends_it_too(tmp_path: Path, monke
         if len(begun) == 2:  # the first one lists the demuxers
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ffmpeg, "_limit", interrupt)
+    monkeypatch.setattr(ffmpeg, "_limit_memory", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_audio(b"anything")
     assert_gone(*begun)

@@ -33,18 +33,18 @@ except ImportError:  # not a Unix
 
 # Demuxers that open further files or addresses named inside the file they read. A recording is one file: a playlist
 # must not be able to make us read another one. The protocol whitelist closes the network; this closes the disk.
-PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
-SCRIPTS = {"avisynth", "vapoursynth"}
-_OPENS_OTHERS = PLAYLISTS | SCRIPTS
+_PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
+_SCRIPTS = {"avisynth", "vapoursynth"}
+_REFUSED_DEMUXERS = _PLAYLISTS | _SCRIPTS
 
 Check = Callable[[], None] | None
-_CHECKED_EVERY_S = 0.02
+_CHECK_INTERVAL_S = 0.02
 _NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # on Windows, where a program without a console would open one
-_LOG = 1 << 20  # bytes of what it says, at the beginning and at the end
-_MEMORY = 4 << 30  # bytes of addresses for ffmpeg; it takes 0.3 GB for a long recording on many cores
-_STACK = 16 << 20  # bytes of addresses for each thread, within that; some systems allow far more
+_LOG_BYTES = 1 << 20  # bytes of what it says, at the beginning and at the end
+_MEMORY_BYTES = 4 << 30  # bytes of addresses for ffmpeg; it takes 0.3 GB for a long recording on many cores
+_STACK_BYTES = 16 << 20  # bytes of addresses for each thread, within that; some systems allow far more
 
-GET_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 'whisperlite[ffmpeg]'"
+INSTALL_FFMPEG = "install ffmpeg with the system's package manager, or: pip install 'whisperlite[ffmpeg]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def find_binary() -> str:
     try:
         return str(import_module("imageio_ffmpeg").get_ffmpeg_exe())
     except (ImportError, RuntimeError, OSError) as error:
-        raise FFmpegError(f"no ffmpeg was found, and audio files are read with it: {GET_FFMPEG}") from error
+        raise FFmpegError(f"no ffmpeg was found, and audio files are read with it: {INSTALL_FFMPEG}") from error
 
 
 def _ffmpeg_python() -> ModuleType:
@@ -167,9 +167,9 @@ def _single_file_demuxers(binary: str) -> str:
     rows = [line.split() for line in content.decode(errors="replace").splitlines()]
     entries = [set(row[1].split(",")) for row in rows if len(row) > 1 and row[0] in ("D", "DE")]
     # One name of an entry allows all of it: ffmpeg's once was called "hls,applehttp".
-    names = {name for entry in entries if not entry & _OPENS_OTHERS for name in entry}
+    names = {name for entry in entries if not entry & _REFUSED_DEMUXERS for name in entry}
     if "wav" not in names:
-        raise FFmpegError(f"{binary} does not work as ffmpeg (it lists no demuxers): {GET_FFMPEG}")
+        raise FFmpegError(f"{binary} does not work as ffmpeg (it lists no demuxers): {INSTALL_FFMPEG}")
     return ",".join(sorted(names))
 
 
@@ -195,21 +195,21 @@ def _run(
             start_new_session=True,
         )
     except OSError as error:
-        hint = f": {GET_FFMPEG}" if isinstance(error, (FileNotFoundError, PermissionError)) else ""
+        hint = f": {INSTALL_FFMPEG}" if isinstance(error, (FileNotFoundError, PermissionError)) else ""
         raise FFmpegError(f"{command[0]} could not be run ({error}){hint}") from error
     log = bytearray()
     output = bytearray()
     reader = OwnThread("ffmpeg", _drain, process.stdout, output, most_bytes)
-    threads = [reader, OwnThread("ffmpeg", _drain_ends, process.stderr, log)]
+    threads = [reader, OwnThread("ffmpeg", _drain_both_ends, process.stderr, log)]
     if content is not None:
         threads.append(OwnThread("ffmpeg", _feed, process.stdin, content))
     with process:
         try:  # around all that follows: an interrupt may come at any moment, and `with` would wait for the whole file
-            _limit(process.pid)
+            _limit_memory(process.pid)
             for thread in threads:
                 thread.start()
             while reader.is_alive():
-                reader.join(_CHECKED_EVERY_S)  # Windows hears of no Ctrl-C while it waits for ever
+                reader.join(_CHECK_INTERVAL_S)  # Windows hears of no Ctrl-C while it waits for ever
                 if check is not None:
                     check()
             if most_bytes is not None and len(output) > most_bytes:
@@ -224,15 +224,15 @@ def _run(
     return output, log.decode(errors="replace"), process.returncode
 
 
-def _limit(pid: int) -> None:
+def _limit_memory(pid: int) -> None:
     """A file made to harm takes no more memory than this, where the system has such limits."""
     if resource is None or not hasattr(resource, "prlimit"):
         return
     with suppress(OSError):  # it has ended already, or limits are not for us to set
         set_before = resource.prlimit(pid, resource.RLIMIT_AS)
         stack, _ = resource.getrlimit(resource.RLIMIT_STACK)  # of addresses, for each of its threads
-        more = 0 if stack == resource.RLIM_INFINITY else max(stack - _STACK, 0) * (3 * (os.cpu_count() or 1) + 16)
-        least = min([_MEMORY + more, *(limit for limit in set_before if limit != resource.RLIM_INFINITY)])
+        more = 0 if stack == resource.RLIM_INFINITY else max(stack - _STACK_BYTES, 0) * (3 * (os.cpu_count() or 1) + 16)
+        least = min([_MEMORY_BYTES + more, *(limit for limit in set_before if limit != resource.RLIM_INFINITY)])
         resource.prlimit(pid, resource.RLIMIT_AS, (least, least))
 
 
@@ -242,17 +242,17 @@ def _drain(pipe: IO[bytes] | None, buffer: bytearray, most_bytes: int | None = N
         buffer += chunk
 
 
-def _drain_ends(pipe: IO[bytes] | None, buffer: bytearray) -> None:
+def _drain_both_ends(pipe: IO[bytes] | None, buffer: bytearray) -> None:
     """Read all, and keep the beginning and the end: a file made to harm has ffmpeg say more than it holds itself."""
     assert pipe is not None
     end = bytearray()
     while chunk := pipe.read(1 << 16):
-        room = max(_LOG - len(buffer), 0)
+        room = max(_LOG_BYTES - len(buffer), 0)
         buffer += chunk[:room]
         end += chunk[room:]
-        if len(end) > 2 * _LOG:
-            del end[:-_LOG]
-    buffer += end[-_LOG:]
+        if len(end) > 2 * _LOG_BYTES:
+            del end[:-_LOG_BYTES]
+    buffer += end[-_LOG_BYTES:]
 
 
 def _feed(pipe: IO[bytes] | None, content: memoryview) -> None:

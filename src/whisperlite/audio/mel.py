@@ -63,10 +63,10 @@ class Features:
     def find_floor(self) -> float:
         """The smallest log10 power that is told apart. Who asks first makes the first pass: at the latest a window."""
         if self._floor is None:
-            self._floor = self._highest() - _DYNAMIC_RANGE
+            self._floor = self._highest_log_power() - _DYNAMIC_RANGE
         return self._floor
 
-    def _highest(self) -> float:
+    def _highest_log_power(self) -> float:
         total = self.content_frames + WINDOW_FRAMES
         peak = -math.inf
         for start in range(0, total, _CHUNK_FRAMES):

@@ -63,7 +63,7 @@ def find_speech(samples: Samples, options: VadOptions, *, check: Callable[[], No
         DecodingError: its probabilities are not finite, from samples far beyond full scale.
     """
     probabilities = speech_probabilities(samples, check=check)
-    listen_again(samples, probabilities, options.threshold)
+    raise_onsets(samples, probabilities, options.threshold)
     spans, pauses = spans_and_pauses(probabilities, len(samples), options)
     return Speech(_seconds(spans), _seconds(pauses))
 
@@ -97,7 +97,7 @@ def speech_probabilities(samples: Samples, *, check: Callable[[], None] | None =
 _LONG_SILENCE, _WARM_UP, _DOUBTFUL = 312, 125, 62
 
 
-def listen_again(samples: Samples, probabilities: npt.NDArray[np.float32], threshold: float) -> None:
+def raise_onsets(samples: Samples, probabilities: npt.NDArray[np.float32], threshold: float) -> None:
     """Where speech begins after a long silence, hear the time just before it once more, with a fresh memory.
 
     A long tone or noise dulls the network: the first second of what follows may stay below the threshold. Probabilities
@@ -138,7 +138,7 @@ def spans_and_pauses(
 def _spans(found: list[_Stretch], n_samples: int, options: VadOptions) -> list[Span]:
     """As silero-vad's `get_speech_timestamps_from_probs`.
 
-    Differs where speech is divided: see `_divided`. Differs where the padding of two spans meets: they become one,
+    Differs where speech is divided: see `_split`. Differs where the padding of two spans meets: they become one,
     as there is nothing between them, unless that would be longer than `max_speech_duration_s`.
     """
     padding = options.speech_pad_ms * _SAMPLES_PER_MS
@@ -147,8 +147,8 @@ def _spans(found: list[_Stretch], n_samples: int, options: VadOptions) -> list[S
     if most < math.inf:
         # Whole frames, and one at the least, where padding leaves nothing of the limit.
         limit = max(int(most - 2 * padding) // _FRAME_SAMPLES, 1) * _FRAME_SAMPLES
-        pieces = [piece for speech in found for piece in _divided(speech, limit)]
-    return _joined(_padded(pieces, padding, n_samples), most)
+        pieces = [piece for speech in found for piece in _split(speech, limit)]
+    return _merge(_pad(pieces, padding, n_samples), most)
 
 
 def _pauses(found: list[_Stretch], n_samples: int) -> list[Span]:
@@ -157,10 +157,10 @@ def _pauses(found: list[_Stretch], n_samples: int) -> list[Span]:
     for stretch in found:
         pauses += [(at, stretch.start), *stretch.pauses]
         at = stretch.end
-    return _long_enough([*pauses, (at, n_samples)])
+    return _without_short([*pauses, (at, n_samples)])
 
 
-def _long_enough(pauses: list[Span]) -> list[Span]:
+def _without_short(pauses: list[Span]) -> list[Span]:
     return [pause for pause in pauses if pause[1] - pause[0] > _LEAST_PAUSE]
 
 
@@ -207,7 +207,7 @@ def _find_stretches(probabilities: npt.NDArray[np.floating], n_samples: int, opt
     return [stretch for stretch in found if stretch.end - stretch.start > least]
 
 
-def _divided(speech: _Stretch, limit: int) -> list[Span]:
+def _split(speech: _Stretch, limit: int) -> list[Span]:
     """Pieces of at most `limit` samples: cut at the longest pause among those that begin within the limit, which falls
     away, or at the limit where there is none.
 
@@ -215,7 +215,7 @@ def _divided(speech: _Stretch, limit: int) -> list[Span]:
     ends in time, pauses are remembered after a cut, and a cut amid speech loses neither a frame nor a short rest.
     """
     pieces: list[Span] = []
-    pauses = _long_enough(speech.pauses)
+    pauses = _without_short(speech.pauses)
     starts = [start for start, _ in pauses]
     start = speech.start
     while speech.end - start > limit:
@@ -227,7 +227,7 @@ def _divided(speech: _Stretch, limit: int) -> list[Span]:
     return [*pieces, (start, speech.end)] if start < speech.end else pieces
 
 
-def _padded(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
+def _pad(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
     """Wider on either side by `padding`, but by no more than half of what lies between two of them."""
     shares = [min(padding, (second[0] - first[1]) // 2) for first, second in pairwise(spans)]
     return [
@@ -236,7 +236,7 @@ def _padded(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
     ]
 
 
-def _joined(spans: list[Span], most: float) -> list[Span]:
+def _merge(spans: list[Span], most: float) -> list[Span]:
     """Those that touch made one, unless longer than `most`."""
     joined: list[Span] = []
     for start, end in spans:
