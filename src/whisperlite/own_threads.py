@@ -1,4 +1,4 @@
-"""The threads that whisperlite starts, told from those of its callers."""
+"""The class of the threads that whisperlite starts, by which they are distinguished from the caller's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class OwnThread(threading.Thread):
-    """A thread of ours, which keeps no program alive. Its class tells it from the threads of others, not its name."""
+    """A daemon thread started by whisperlite. It is recognised by this class, not by its name."""
 
     def __init__(self, name: str, work: Callable[..., object], *arguments: Any) -> None:
         super().__init__(target=work, args=arguments, name=f"whisperlite-{name}", daemon=True)

@@ -1,4 +1,4 @@
-"""Samples that the caller holds, as a numpy array or a torch tensor → mono samples at 16 kHz."""
+"""Samples in a numpy array or a torch tensor → mono samples at 16 kHz."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RATES = range(1_000, 768_001)
 
 
 def is_tensor(source: object) -> TypeIs[torch.Tensor]:
-    # Who holds a tensor has imported torch; nobody else should wait for that import.
+    # A caller who has a tensor has imported torch; nobody else should wait for that import.
     return "torch" in sys.modules and isinstance(source, sys.modules["torch"].Tensor)
 
 
 def tensor_to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     tensor = tensor.detach()
-    if str(tensor.dtype) == "torch.bfloat16":  # which numpy does not have
+    if str(tensor.dtype) == "torch.bfloat16":  # numpy has no such type
         tensor = tensor.float()
     try:
         return np.asarray(tensor.cpu().resolve_conj().resolve_neg().numpy())
@@ -36,7 +36,7 @@ def tensor_to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
         raise AudioFormatError(f"samples cannot be taken from this tensor, give a dense one: {error}") from error
 
 
-# Full scale and zero of the integer formats.
+# Full scale and zero point of the integer formats.
 _INTEGERS = {"int16": (32768.0, 0.0), "int32": (2147483648.0, 0.0), "uint8": (128.0, 128.0)}
 _FLOATS = ("float16", "float32", "float64")
 
@@ -47,7 +47,7 @@ def read_array(
     """Check samples and convert them to mono at 16 kHz.
 
     Returns:
-        Samples (n,), int16 or float32 in [-1, 1], not a copy if they have this form already; and warnings.
+        Samples (n,), int16 or float32 in [-1, 1], not copied if they have this form already; and warnings.
 
     Raises:
         AudioFormatError: samples of a wrong type, shape, rate or value.
@@ -57,7 +57,7 @@ def read_array(
     rate = _checked_rate(sampling_rate)
     if np.ma.is_masked(samples):
         raise AudioFormatError("samples that are masked have no value: fill them first")
-    samples = np.asarray(samples)  # not a matrix, which has two dimensions whatever becomes of it
+    samples = np.asarray(samples)  # not a matrix, which keeps two dimensions in every operation
     _check_form(samples)
     found: tuple[str, ...] = ()
     if samples.dtype.name in _FLOATS and (peak := _checked_peak(samples)) > 2.0:
@@ -99,9 +99,9 @@ def _check_form(samples: npt.NDArray[Any]) -> None:
 
 
 def _checked_peak(samples: npt.NDArray[Any]) -> float:
-    """The largest magnitude, without a temporary array of the recording's size."""
+    """Return the largest magnitude, without a large temporary array, and refuse samples that are not finite."""
     with np.errstate(invalid="ignore"):
-        peak = max(abs(float(samples.min())), abs(float(samples.max())))  # NaN if one sample is
+        peak = max(abs(float(samples.min())), abs(float(samples.max())))  # NaN if any sample is
     limit = float(np.finfo(np.float32).max)
     if not peak <= limit:
         wrong = np.argwhere(~(np.abs(samples.astype(np.float64)) <= limit))
@@ -114,17 +114,17 @@ def _checked_peak(samples: npt.NDArray[Any]) -> float:
 
 
 def _to_mono(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16] | npt.NDArray[np.float32]:
-    """(n,) int16 where that is what mono samples are, float32 in [-1, 1] otherwise; no copy where none is needed."""
+    """Average channels → (n,), int16 if mono samples are int16, else float32 in [-1, 1]; copied only if needed."""
     name = samples.dtype.name
     if 1 in samples.shape:
         samples = samples.reshape(-1)
     if samples.ndim == 1 and name == "int16":
         return np.ascontiguousarray(samples, dtype=np.int16)
     if samples.ndim == 2:
-        channels = int(samples.shape[0] > samples.shape[1])  # the axis, of equal ones the first
+        channels = int(samples.shape[0] > samples.shape[1])  # their axis, the first if both are equally long
         samples = samples.mean(axis=channels, dtype=np.result_type(samples.dtype, np.float32))
     if name in _FLOATS:
-        with np.errstate(under="ignore"):  # of samples that are too small for float32, whatever the program has set
+        with np.errstate(under="ignore"):  # tiny samples become 0, whatever the program has set
             return np.ascontiguousarray(samples, dtype=np.float32)
     scale, zero = _INTEGERS[name]
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32)
@@ -134,7 +134,7 @@ def _to_mono(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16] | npt.NDArray[n
 
 
 def as_float32(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Samples as floats in [-1, 1]; no copy where they are, so it may be the caller's array, and read-only."""
+    """Samples as float32 in [-1, 1]. Floats are not copied, so it may be the caller's array, and read-only."""
     if samples.dtype == np.float32:
         return samples.astype(np.float32, copy=False)
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32)

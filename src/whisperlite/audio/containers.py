@@ -6,24 +6,24 @@ import io
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-_MOST_CHUNKS = 1000  # that are looked at: a file made to harm has any number
+_MOST_CHUNKS = 1000  # that are searched; a malicious file may have any number
 
 
 def is_unsized(path: Path) -> bool:
-    """Whether a wav or caf states no length of its sound, as those written to a pipe.
+    """Whether a wav or caf does not state how long its sound is, as is usual for files written to a pipe.
 
-    ffmpeg knows this only of a wav that states 0 or the largest number.
+    ffmpeg itself recognises only wavs that state 0 or the largest number.
     """
     try:
         with path.open("rb") as file:
             kind = file.read(12)
             if kind[:4] == b"RIFF":
                 size = _size_of_data(file, first=12, width=4, order="little", is_padded=True)
-                # What programs write when they do not know: a number up to 64 KiB below 2 or 4 GiB, or 2 GiB.
+                # Writers that do not know the size state one within 64 KiB below 2 or 4 GiB, or 2 GiB.
                 return size is not None and (0x7FFF0000 <= size <= 0x80000000 or size >= 0xFFFF0000)
             if kind[:4] == b"caff":
                 return _size_of_data(file, first=8, width=8, order="big", is_padded=False) == (1 << 64) - 1
-    except OSError:  # which ffmpeg has told of
+    except OSError:  # ffmpeg has reported it
         pass
     return False
 
@@ -31,7 +31,7 @@ def is_unsized(path: Path) -> bool:
 def _size_of_data(
     file: BinaryIO, first: int, *, width: int, order: Literal["little", "big"], is_padded: bool
 ) -> int | None:
-    """What the chunk `data` states as its size, in the chunks from the byte `first` on; None if none is found."""
+    """The size stated by the `data` chunk, searched for among the chunks from byte `first` on; None if not found."""
     at, length = first, file.seek(0, io.SEEK_END)
     for _ in range(_MOST_CHUNKS):
         file.seek(at)
@@ -47,7 +47,7 @@ def _size_of_data(
 
 
 def is_cut_ogg(path: Path) -> bool:
-    """Whether bytes of the last page are missing (RFC 3533, section 6), which ffmpeg passes over in silence."""
+    """Whether bytes of an Ogg file's last page (RFC 3533, section 6) are missing, which ffmpeg does not report."""
     header_size, largest_page = 27, 27 + 255 + 255 * 255
     with path.open("rb") as file:
         if file.read(4) != b"OggS":

@@ -1,7 +1,7 @@
-"""Anything that holds sound → mono samples at 16 kHz.
+"""Any source of sound → mono samples at 16 kHz.
 
 In: a path, the bytes of a media file, a binary file object, a numpy array or a torch tensor. Out: an `Audio`, with
-warnings about what of it was damaged, or an error that says what to do. Files are decoded by ffmpeg (`ffmpeg.py`).
+warnings about damaged or missing parts, or an error that says what to do. Files are decoded by ffmpeg (`ffmpeg.py`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from whisperlite.errors import (
 if TYPE_CHECKING:
     import torch
 
-# A string at run time: spelled out it would need torch, which is imported only when the user has done so already.
+# A string, because evaluating it would import torch, which a caller without tensors does not need.
 AudioSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any] | torch.Tensor"
 )
@@ -47,8 +47,8 @@ AudioSource: TypeAlias = (
 class Audio:
     """One recording: mono, 16 kHz."""
 
-    # int16 as ffmpeg delivers it, which is half the memory of float32 and loses nothing: a sample is value / 32768.
-    # float32 in [-1, 1] where the user gave samples.
+    # int16 as decoded by ffmpeg, where a sample is value / 32768: half the memory of float32, and lossless.
+    # float32 in [-1, 1] if the user passed samples.
     samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]
     warnings: tuple[str, ...] = ()
 
@@ -59,24 +59,24 @@ class Audio:
 
 
 def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.NDArray[np.float32]:
-    """Read a recording as Whisper takes it: mono, 16 kHz.
+    """Read a recording as mono samples at 16 kHz, which is what Whisper takes.
 
     Args:
         source: the path of a media file (a file name, never an address); the content of one, as bytes or as a binary
             file object, which is read from its current position; or samples, as a numpy array or a torch tensor on
             any device: float16, float32 or float64 in [-1, 1], int16, int32 or uint8 in their full range, of shape
             (samples,), (channels, samples) or (samples, channels). The shorter axis is taken for the channels, at
-            most 32, and they are averaged.
-        sampling_rate: of samples, in Hz, 1000 to 768000; 16000 if not given. Files carry their own.
+            most 32, which are averaged.
+        sampling_rate: the rate of samples, in Hz, 1000 to 768000; 16000 if not given. Files state their own.
 
     Returns:
-        Samples (n,), float32 in [-1, 1]. Of a file, exactly those of openai-whisper's `load_audio` with the same
-        ffmpeg. An array that has this form already is returned itself, not a copy. A recording of which a part was
-        damaged or missing gives a `UserWarning`.
+        Samples (n,), float32 in [-1, 1]. For a file, they are exactly those of openai-whisper's `load_audio` with the
+        same ffmpeg. An array that has this form already is returned as it is, not copied. If parts of the recording
+        are damaged or missing, a `UserWarning` is issued.
 
     Raises:
         AudioNotFoundError: there is no such file.
-        AudioDecodeError: there is no sound in it, or it cannot be read, whatever the `read` of a file object raised.
+        AudioDecodeError: there is no sound in it, or it cannot be read; or `read` of a file object raised any error.
         AudioFormatError: samples of a wrong type, shape, rate or value, or a source of another type.
         FFmpegError: ffmpeg is needed and missing.
     """
@@ -93,12 +93,12 @@ def read_audio(
     check: ffmpeg.Check = None,
     max_duration_s: float | None = None,
 ) -> Audio:
-    """Like `load_audio`, with the warnings as values and a file's samples in the int16 that ffmpeg gives.
+    """Like `load_audio`, but return warnings as values, and a file's samples as ffmpeg's int16.
 
-    `check` is called while it works; where it raises, ffmpeg is killed and temporary files are removed. A recording
-    longer than `max_duration_s` raises an `AudioTooLongError`, a file as soon as so much of it has been read.
+    `check` is called while reading; if it raises, ffmpeg is killed and temporary files are removed. A recording longer
+    than `max_duration_s` raises an `AudioTooLongError`, for a file as soon as more than that has been decoded.
     """
-    # Of large numbers the product may be infinite.
+    # The product may overflow to infinity.
     most_samples = None if max_duration_s is None else math.floor(min(max_duration_s * SAMPLE_RATE, sys.maxsize))
     audio = _read(source, sampling_rate, check, most_samples)
     if max_duration_s is not None and audio.duration > max_duration_s:
@@ -143,7 +143,7 @@ def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audi
         raise AudioNotFoundError(f"there is no file {path!r}{hint}") from error
     if stat.S_ISDIR(status.st_mode):
         raise AudioDecodeError(f"{path!r} is a directory: give the path of one media file in it")
-    # A pipe or a device, in which ffmpeg could not seek; or what only this process has under such a name.
+    # In a pipe or a device ffmpeg could not seek, and to its process a name like /dev/stdin means another file.
     if not stat.S_ISREG(status.st_mode) or path.startswith(("/dev/", "/proc/")):
         try:
             with Path(path).open("rb") as pipe:
@@ -156,7 +156,7 @@ def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audi
 
 
 def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
-    """Through a temporary file, since formats such as m4a need seeking, which a pipe to ffmpeg could not give."""
+    """Decode content through a temporary file: formats such as m4a need seeking, which a pipe does not allow."""
     with ExitStack() as held:
         try:
             path = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="whisperlite-")), "audio")
@@ -165,7 +165,7 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
                     copy.write(chunk)
                     if check is not None:
                         check()
-        except WhisperliteError:  # of `check`: one of its errors is a TimeoutError, and so an OSError
+        except WhisperliteError:  # raised by `check`: one of its errors is a TimeoutError, and so an OSError
             raise
         except UnicodeDecodeError as error:
             raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
@@ -179,8 +179,8 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
 
 
 def _position(file: BinaryIO) -> int:
-    """How far a file object has been read; 0 where it does not say."""
-    with suppress(Exception):  # as in `read`, a broken stream raises whatever it likes
+    """The current position of a file object; 0 if it has none."""
+    with suppress(Exception):  # a broken stream may raise anything
         position: object = file.tell()
         if isinstance(position, int):
             return position
@@ -188,28 +188,29 @@ def _position(file: BinaryIO) -> int:
 
 
 def _undelivered_bytes(file: object) -> int:
-    """The bytes that an HTTP response announced and did not deliver, which its `read` passes over in silence."""
-    http = sys.modules.get("http.client")  # whoever holds a response has it
+    """The number of bytes that an HTTP response announced but did not deliver; its `read` does not report them."""
+    http = sys.modules.get("http.client")  # imported by anyone who has a response
     if http is not None and isinstance(file, http.HTTPResponse):
         return int(file.length or 0)
-    remaining = getattr(file, "length_remaining", None)  # of urllib3, and so of `requests.get(…, stream=True).raw`
+    remaining = getattr(file, "length_remaining", None)  # urllib3's, and so that of `requests.get(…, stream=True).raw`
     return remaining if isinstance(remaining, int) else 0
 
 
 def _next_bytes(file: BinaryIO, name: str) -> bytes:
-    """Of a pipe what is there, and not as much as was asked for: who waits for that cannot be stopped."""
+    """Read only what a pipe has available: waiting for the full size could not be interrupted."""
     size = 1 << 20
     try:
-        # Of this class alone: others, and those made from it, may have no more than `read`.
+        # Only for this very class: others, and its subclasses, may implement only `read`.
         if type(file) is io.BufferedReader:
-            # `read1` gives nothing both at the end and where a non-blocking stream has nothing yet, which `read` tells
-            # apart. A terminal would have to be ended twice.
+            # `read1` returns b"" both at the end and if a non-blocking stream has nothing yet; `read` returns None in
+            # the latter case. On a terminal, it would ask the user to end the input twice.
             found: Any = file.read1(size) or (b"" if file.isatty() else file.read(1))
         else:
             found = file.read(size)
     except (WhisperliteError, MemoryError, UnicodeDecodeError):
         raise
-    except Exception as error:  # whatever a broken stream raises: EOFError of gzip, HTTPException of http.client
+    # A broken stream may raise anything, such as gzip's EOFError or http.client's HTTPException.
+    except Exception as error:
         if isinstance(error, TypeError) and not _takes_size(file.read):
             raise AudioFormatError(f"{name} has a `read` that takes no size: give what `read()` returns") from error
         raise AudioDecodeError(f"{name} could not be read: {type(error).__name__}: {error}") from error
@@ -226,7 +227,7 @@ def _takes_size(read: Callable[..., object]) -> bool:
         inspect.signature(read).bind(1)
     except TypeError:
         return False
-    except ValueError:  # it is written in C, and has no signature to look at
+    except ValueError:  # written in C, without a signature
         pass
     return True
 
@@ -243,7 +244,7 @@ def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples:
         raise AudioDecodeError(f"{name}: empty, 0 bytes")
     samples, report = ffmpeg.decode_file(path, SAMPLE_RATE, check, most_samples)
     if most_samples is not None and len(samples) > most_samples:
-        return Audio(samples)  # too long; it was not read to its end
+        return Audio(samples)  # too long, and not read to its end
     if len(samples) == 0:
         raise AudioDecodeError(f"{name}: {_why_silent(report)}")
     return Audio(samples, tuple(_warnings(path, report, len(samples) / SAMPLE_RATE)))
@@ -260,13 +261,13 @@ def _warnings(path: Path, report: ffmpeg.Report, duration_s: float) -> Iterator[
     if contents.duration_s is not None:
         missing_s = contents.duration_s - contents.track_start_s - duration_s
         found = f"its header says {contents.duration_s:.2f} s, {duration_s:.2f} s could be decoded"
-        # Encoders round durations to a packet, and some count their own delay in.
+        # Encoders round durations to a packet, and some include their own delay.
         if contents.is_one_track and missing_s > 0.5 + 0.001 * contents.duration_s:
             if contents.has_timestamps:
                 yield f"the file ended early or has gaps: {found}; times after a gap are too early, and {_FILL_GAPS}"
             else:
                 yield f"the file ended early: {found}"
-        # Sound may be shorter than the pictures, as its author wanted it.
+        # Sound may be shorter than the pictures on purpose.
         elif not contents.is_one_track and missing_s > max(5.0, 0.1 * contents.duration_s):
             yield f"the sound ends before the file, begins late or has gaps: {found} of the sound; {_FILL_GAPS}"
     if contents.track_start_s > _NOTABLE_DELAY_S:

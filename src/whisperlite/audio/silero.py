@@ -1,6 +1,6 @@
-"""The network of Silero VAD: frames of 32 ms → the probability of speech in each, and its weights from their package.
+"""The Silero VAD network: frames of 32 ms → the probability of speech in each.
 
-Of the package `silero-vad` only the file of weights is read; decision 0004 says why.
+Its weights are read from the package `silero-vad`, whose code is not run; decision 0004 says why.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ State = tuple[Tensor, Tensor]  # of the LSTM, each (1, 1, 128)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Silero:
-    """Silero VAD 6 at 16 kHz: a spectrum, four convolutions, an LSTM. It holds weights and nothing else."""
+    """Silero VAD 6 at 16 kHz: a spectrum, four convolutions, an LSTM. It has no state of its own."""
 
     weights: dict[str, Tensor]
 
@@ -35,14 +35,14 @@ class Silero:
         return zeros, zeros
 
     def __call__(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
-        """Successive frames (n, 576) → their probabilities (n,), and the state to go on from."""
+        """Successive frames (n, 576) → their probabilities (n,), and the state for the next frames."""
         weights = self.weights
         mirrored = F.pad(frames[:, None], (0, 64), mode="reflect")
         real, imaginary = F.conv1d(mirrored, weights["stft.weight"], stride=128).chunk(2, dim=1)
         x = (real.square() + imaginary.square()).sqrt()  # (n, 129, 4)
         for name, stride in _STRIDES.items():
             x = F.conv1d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride=stride, padding=1).relu()
-        # x: (n, 128, 1). The frames were a batch so far; to the LSTM they are a sequence.
+        # x: (n, 128, 1). So far the frames were a batch; for the LSTM they are a sequence.
         parameters = [weights[f"lstm.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         hidden, *state_after = torch.lstm(x.permute(0, 2, 1), state, parameters, True, 1, 0.0, False, False, False)
         last = F.linear(hidden.squeeze(1).relu(), weights["last.weight"], weights["last.bias"])
@@ -53,8 +53,8 @@ _DISTRIBUTION = "silero-vad"
 _WEIGHTS = "silero_vad/data/silero_vad.jit"
 _SHA256 = "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720"
 _INSTALL = "pip install 'whisperlite[vad]'"
-# The file is a zip archive, with the numbers of each tensor in an entry of its own, `data/2` and on in this order. Of
-# the rest, the TorchScript in it and the network for 8 kHz, nothing is looked at.
+# The file is a zip archive with an entry for each tensor's numbers, from `data/2` on in this order. The rest
+# (TorchScript and the network for 8 kHz) is ignored.
 _FIRST_ENTRY = 2
 _SHAPES = {
     "stft.weight": (258, 1, 256),
@@ -76,18 +76,18 @@ _SHAPES = {
 
 
 def check_installed() -> None:
-    """Find out before any audio is read whether speech can be told.
+    """Check, before any audio is read, that speech can be found.
 
     Raises:
         MissingPackageError: silero-vad is not installed.
-        CheckpointError: its weights are damaged, or those of another version.
+        CheckpointError: its weights are damaged, or of another version.
     """
     load_silero()
 
 
 @cache
 def load_silero() -> Silero:
-    """Loaded once, and shared by all threads."""
+    """Load the network. It is loaded once, and shared by all threads."""
     path = _weights_file()
     try:
         content = path.read_bytes()
@@ -111,7 +111,7 @@ def load_silero() -> Silero:
 
 
 def _weights_file() -> Path:
-    """Found by its place in the installed distribution, which is not imported."""
+    """Find the file in the installed distribution, without importing the package."""
     try:
         distribution = metadata.distribution(_DISTRIBUTION)
     except metadata.PackageNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Voice activity: samples → where there is speech.
+"""Voice activity detection: samples → spans of speech.
 
-In: the samples of a recording. Out: spans in seconds. Silero VAD gives each frame of 32 ms a probability of speech,
-and spans are made of these.
+In: the samples of a recording. Out: spans in seconds. They are derived from Silero VAD's probability of speech in each
+frame of 32 ms.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from whisperlite.errors import DecodingError
 from whisperlite.vad_options import VadOptions
 
 _FRAME_SAMPLES = 512  # 32 ms
-_CONTEXT_SAMPLES = 64  # the end of the frame before, which the network hears as well
-_CHUNK_FRAMES = 1875  # a minute: about 60 MB at work
+_CONTEXT_SAMPLES = 64  # the end of the frame before, which is part of the network's input
+_CHUNK_FRAMES = 1875  # a minute, which takes about 60 MB
 _SAMPLES_PER_MS = SAMPLE_RATE // 1000
-_LEAST_PAUSE = 98 * _SAMPLES_PER_MS  # that speech can be divided at: `min_silence_at_max_speech` of silero-vad
+_LEAST_PAUSE = 98 * _SAMPLES_PER_MS  # at which speech may be split; silero-vad's `min_silence_at_max_speech`
 
 Span = tuple[int, int]  # start, end
 Spans = list[tuple[float, float]]
@@ -36,13 +36,13 @@ Spans = list[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Where there is speech, in seconds, ascending.
+    """Spans of speech and pauses, in seconds, ascending.
 
     Attributes:
-        spans: (start, end), inside the recording. They do not overlap, and touch only where speech longer than
-            `max_speech_duration_s` was divided.
-        pauses: (start, end) where nobody speaks, of a tenth of a second or more. Unlike spans they are not padded, and
-            pauses that are too short to end a span are among them.
+        spans: (start, end) of speech, within the recording. They do not overlap, and touch only where speech longer
+            than `max_speech_duration_s` was split.
+        pauses: (start, end) without speech, of a tenth of a second or more. Unlike spans they are not padded, and they
+            include pauses that are too short to end a span.
     """
 
     spans: Spans
@@ -50,17 +50,17 @@ class Speech:
 
 
 def find_speech(samples: Samples, options: VadOptions, *, check: Callable[[], None] | None = None) -> Speech:
-    """Where there is speech.
+    """Find the speech in a recording.
 
     Args:
         samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,).
         options: what counts as speech.
-        check: called before each minute of the recording; what it raises ends the work.
+        check: called before each minute of the recording; an error that it raises propagates.
 
     Raises:
         MissingPackageError: silero-vad is not installed.
-        CheckpointError: its weights are damaged, or those of another version.
-        DecodingError: its probabilities are not finite, from samples far beyond full scale.
+        CheckpointError: its weights are damaged, or of another version.
+        DecodingError: probabilities are not finite, because samples are far beyond full scale.
     """
     probabilities = speech_probabilities(samples, check=check)
     raise_onsets(samples, probabilities, options.threshold)
@@ -73,7 +73,7 @@ def _seconds(spans: list[Span]) -> Spans:
 
 
 def speech_probabilities(samples: Samples, *, check: Callable[[], None] | None = None) -> npt.NDArray[np.float32]:
-    """The probability of speech in each frame of 32 ms, (⌈n_samples / 512⌉,); silence fills up the last frame."""
+    """Compute the probability of speech in each frame of 32 ms, (⌈n_samples / 512⌉,); the last is padded with 0."""
     network = load_silero()
     n_frames = -(-len(samples) // _FRAME_SAMPLES)
     probabilities = np.zeros(n_frames, dtype=np.float32)
@@ -82,7 +82,7 @@ def speech_probabilities(samples: Samples, *, check: Callable[[], None] | None =
         if check is not None:
             check()
         end = min(start + _CHUNK_FRAMES, n_frames)
-        # The user's autocast would have the network compute in bfloat16.
+        # The user's autocast would run the network in bfloat16.
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             chunk, state = network(_frames(samples, start, end), state)
         if not chunk.isfinite().all():
@@ -93,15 +93,15 @@ def speech_probabilities(samples: Samples, *, check: Callable[[], None] | None =
     return probabilities
 
 
-# Frames of 32 ms: no speech for 10 s; 4 s before it begins again, of which the last 2 s count.
+# In frames of 32 ms: 10 s without speech; the 4 s before it begins again are heard again, and the last 2 s count.
 _LONG_SILENCE, _WARM_UP, _DOUBTFUL = 312, 125, 62
 
 
 def raise_onsets(samples: Samples, probabilities: npt.NDArray[np.float32], threshold: float) -> None:
-    """Where speech begins after a long silence, hear the time just before it once more, with a fresh memory.
+    """Where speech begins after a long silence, run the network again on the time just before, from its initial state.
 
-    A long tone or noise dulls the network: the first second of what follows may stay below the threshold. Probabilities
-    are raised in place, never lowered. Differs: silero-vad does not do this.
+    After a long tone or noise, the first second of speech may stay below the threshold. Probabilities are raised in
+    place, never lowered. Differs: silero-vad does not do this.
     """
     spoken = np.flatnonzero(probabilities >= threshold)
     gaps = np.diff(spoken, prepend=-1)
@@ -114,7 +114,7 @@ def raise_onsets(samples: Samples, probabilities: npt.NDArray[np.float32], thres
 
 
 def _frames(samples: Samples, start: int, end: int) -> Tensor:
-    """Frames [start, end), each after its context, (end - start, 576) in float32; zeros where there is no sample."""
+    """Frames [start, end), each preceded by its context, (end - start, 576) in float32; 0 outside the recording."""
     first = start * _FRAME_SAMPLES - _CONTEXT_SAMPLES
     part = samples[max(first, 0) : end * _FRAME_SAMPLES]
     scaled = as_tensor(part)
@@ -130,29 +130,29 @@ def _frames(samples: Samples, start: int, end: int) -> Tensor:
 def spans_and_pauses(
     probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions
 ) -> tuple[list[Span], list[Span]]:
-    """What `Speech` holds, in samples, from the probabilities of frames."""
+    """Derive the spans and pauses of `Speech`, in samples, from the probabilities of frames."""
     found = _find_stretches(probabilities, n_samples, options)
     return _spans(found, n_samples, options), _pauses(found, n_samples)
 
 
 def _spans(found: list[_Stretch], n_samples: int, options: VadOptions) -> list[Span]:
-    """As silero-vad's `get_speech_timestamps_from_probs`.
+    """Return spans as silero-vad's `get_speech_timestamps_from_probs` does.
 
-    Differs where speech is divided: see `_split`. Differs where the padding of two spans meets: they become one,
-    as there is nothing between them, unless that would be longer than `max_speech_duration_s`.
+    Differs in how long speech is split: see `_split`. Differs if the padding of two spans meets: they are merged, since
+    nothing is between them, unless the result would be longer than `max_speech_duration_s`.
     """
     padding = options.speech_pad_ms * _SAMPLES_PER_MS
     most = options.max_speech_duration_s * SAMPLE_RATE
     pieces = [(speech.start, speech.end) for speech in found]
     if most < math.inf:
-        # Whole frames, and one at the least, where padding leaves nothing of the limit.
+        # In whole frames; at least one, even if padding takes up all of the limit.
         limit = max(int(most - 2 * padding) // _FRAME_SAMPLES, 1) * _FRAME_SAMPLES
         pieces = [piece for speech in found for piece in _split(speech, limit)]
     return _merge(_pad(pieces, padding, n_samples), most)
 
 
 def _pauses(found: list[_Stretch], n_samples: int) -> list[Span]:
-    """From one sound of speech to the next, short or long."""
+    """Return all pauses longer than `_LEAST_PAUSE`, within stretches of speech and between them."""
     pauses, at = [], 0
     for stretch in found:
         pauses += [(at, stretch.start), *stretch.pauses]
@@ -166,7 +166,7 @@ def _without_short(pauses: list[Span]) -> list[Span]:
 
 @dataclass(slots=True)
 class _Stretch:
-    """From one long pause to the next, in samples, with the shorter pauses in it."""
+    """Speech between two pauses that are long enough to end it, in samples, with the shorter pauses in it."""
 
     start: int
     end: int
@@ -174,12 +174,12 @@ class _Stretch:
 
 
 def _find_stretches(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[_Stretch]:
-    """Speech begins at a frame that reaches `threshold`, and ends at one below `neg_threshold` if it has not come back
-    when a later frame, `least_pause_ms` or more behind, is below it too.
+    """Find stretches of speech, leaving out those shorter than `min_speech_duration_ms`.
 
-    What is shorter than `min_speech_duration_ms` is none.
+    Speech begins at a frame that reaches `threshold`. It ends at a frame below `neg_threshold` if no frame reaches
+    `threshold` before a frame `least_pause_ms` or more later is below `neg_threshold` too.
 
-    Differs for a `threshold` under 0.01, where that of silero-vad for the end would be above that for the beginning.
+    Differs for a `threshold` under 0.01, for which silero-vad's `neg_threshold` would be higher than `threshold`.
     """
     threshold, neg_threshold = options.threshold, options.neg_threshold
     if neg_threshold is None:
@@ -208,11 +208,13 @@ def _find_stretches(probabilities: npt.NDArray[np.floating], n_samples: int, opt
 
 
 def _split(speech: _Stretch, limit: int) -> list[Span]:
-    """Pieces of at most `limit` samples: cut at the longest pause among those that begin within the limit, which falls
-    away, or at the limit where there is none.
+    """Split speech into pieces of at most `limit` samples.
 
-    Differs from silero-vad, which divides while it does not yet know where speech ends: nothing is divided that a pause
-    ends in time, pauses are remembered after a cut, and a cut amid speech loses neither a frame nor a short rest.
+    The cut is at the longest of the pauses that begin within the limit, which is left out, or at the limit if there is
+    none.
+
+    Differs from silero-vad, which splits before it knows where speech ends: speech that ends in time is not split,
+    pauses are still known after a cut, and a cut within speech loses neither a frame nor a short remainder.
     """
     pieces: list[Span] = []
     pauses = _without_short(speech.pauses)
@@ -228,7 +230,7 @@ def _split(speech: _Stretch, limit: int) -> list[Span]:
 
 
 def _pad(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
-    """Wider on either side by `padding`, but by no more than half of what lies between two of them."""
+    """Extend spans by `padding` on both sides, but by no more than half of the gap between two of them."""
     shares = [min(padding, (second[0] - first[1]) // 2) for first, second in pairwise(spans)]
     return [
         (max(start - before, 0), min(end + after, n_samples))
@@ -237,7 +239,7 @@ def _pad(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
 
 
 def _merge(spans: list[Span], most: float) -> list[Span]:
-    """Those that touch made one, unless longer than `most`."""
+    """Merge spans that touch, unless the result would be longer than `most`."""
     joined: list[Span] = []
     for start, end in spans:
         if joined and joined[-1][1] == start and end - joined[-1][0] <= most:
