@@ -1,4 +1,4 @@
-"""Sound in: every source and container, what is damaged, what is refused, and what ffmpeg may touch."""
+"""Reading audio: every kind of source and container, damaged files, refused ones, and what ffmpeg may access."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run_ffmpeg(*arguments: str | Path) -> bytes:
 
 
 def signal_wav(path: Path, seconds: float = SECONDS) -> Path:
-    """Two different tones with rising loudness: no two moments and no two channels are alike."""
+    """Write two channels of different tones with rising loudness: no two moments are alike."""
     formulas = "0.4*sin(2*PI*(300+200*t)*t)*(0.2+t/4)|0.3*sin(2*PI*700*t)"
     run_ffmpeg("-f", "lavfi", "-i", f"aevalsrc='{formulas}':s=48000:d={seconds}", path)
     return path
@@ -70,7 +70,7 @@ def signal_wav(path: Path, seconds: float = SECONDS) -> Path:
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a file of each kind in MEDIA, and some without sound."""
+    """A folder with a file of each kind in MEDIA, and some files without sound."""
     folder = tmp_path_factory.mktemp("media")
     source = signal_wav(folder / "source.wav")
     pictures = ["-f", "lavfi", "-i", f"testsrc=d={SECONDS}:s=64x64:r=5"]
@@ -84,7 +84,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reference_samples(path: Path) -> npt.NDArray[np.int16]:
-    """What openai-whisper's `load_audio` runs."""
+    """Decode with the command that openai-whisper's `load_audio` runs."""
     options = "-f s16le -ac 1 -acodec pcm_s16le -ar 16000 -"
     content = run_ffmpeg("-threads", "0", "-i", path, *options.split())
     return np.frombuffer(content, np.int16)
@@ -166,7 +166,7 @@ def test_an_asynchronous_file_says_what_to_give_instead() -> None:
 
 
 def test_what_comes_slowly_can_be_stopped() -> None:
-    """A buffered file waits until it has all that it was asked for."""
+    """`read` of a buffered file waits until it has all the bytes that were requested."""
     read: list[int] = []
 
     class Slow(io.RawIOBase):
@@ -308,7 +308,7 @@ def test_the_warning_says_how_much_is_missing(tmp_path: Path) -> None:
 
 
 def test_damage_in_the_middle_is_reported_as_ffmpeg_does_and_the_rest_is_decoded(tmp_path: Path) -> None:
-    """Some versions of ffmpeg pass over it in silence."""
+    """Some versions of ffmpeg do not report such damage."""
     run_ffmpeg("-i", signal_wav(tmp_path / "source.wav", seconds=6), tmp_path / "talk.flac")
     content = bytearray((tmp_path / "talk.flac").read_bytes())
     middle = len(content) // 2
@@ -337,7 +337,7 @@ def test_a_wav_written_to_a_pipe_has_no_length_and_no_warning(tmp_path: Path) ->
 
 @pytest.mark.parametrize("size", [0x7FFF0000, 0x7FFFFFFF, 0x80000000, 0xFFFF0000])
 def test_whatever_length_it_says_instead(tmp_path: Path, size: int) -> None:
-    """Programs differ in what they write where they do not know it."""
+    """Programs differ in the size that they write if they do not know it."""
     content = signal_wav(tmp_path / "source.wav").read_bytes()
     at = content.index(b"data") + 4
     read = read_audio(content[:at] + size.to_bytes(4, "little") + content[at + 4 :])
@@ -352,7 +352,7 @@ def test_a_file_written_to_a_pipe_gives_no_warning_whatever_its_tags(tmp_path: P
     piped = run_ffmpeg("-i", source, "-metadata", f"title={title}", "-f", form, "-")
     if form == "wav":
         at = piped.rindex(b"data\xff\xff\xff\xff")
-        piped = piped[: at + 4] + 0x7FFFF000.to_bytes(4, "little") + piped[at + 8 :]  # as SoX has it
+        piped = piped[: at + 4] + 0x7FFFF000.to_bytes(4, "little") + piped[at + 8 :]  # as SoX does
     read = read_audio(piped)
     assert read.warnings == ()
     np.testing.assert_array_equal(read.samples, reference_samples(source))
@@ -377,7 +377,7 @@ def test_a_wav_of_nothing_but_chunks_does_not_keep_anybody_busy(tmp_path: Path) 
     path = tmp_path / "chunks.wav"
     with path.open("wb") as file:
         file.write(b"RIFF\xff\xff\xff\x7fWAVE")
-        file.truncate(1 << 33)  # zeros, which take no space on the disk
+        file.truncate(1 << 33)  # a hole, which takes no space on the disk
     assert not is_unsized(path)
 
 
@@ -432,7 +432,7 @@ def test_sound_shorter_than_its_pictures_gives_no_warning(tmp_path: Path) -> Non
 
 
 def film(folder: Path, name: str, *, pictures_s: float = 12.0, before: str = "", options: str = "") -> Path:
-    """A video with 12 s of sound; `before` the sound and in the end come options of ffmpeg."""
+    """Write a video with 12 s of sound; `before` are options for the sound as input, `options` for the output."""
     pictures = ["-f", "lavfi", "-i", f"testsrc=d={pictures_s}:s=64x64:r=5"]
     source = signal_wav(folder / "source.wav", seconds=12)
     run_ffmpeg(*pictures, *before.split(), "-i", source, "-ar", "44100", *options.split(), folder / name)
@@ -465,7 +465,7 @@ def test_of_several_sound_tracks_the_one_that_was_transcribed_is_named(tmp_path:
 
 @pytest.mark.parametrize("name", ["late.mp4", "late.ts"])
 def test_sound_that_begins_late_is_told_of(tmp_path: Path, name: str) -> None:
-    """Versions of ffmpeg differ in whether they tell, and by how much encoders delay it."""
+    """Versions of ffmpeg differ in whether they print the start of a stream, and in the delay of their encoders."""
     late = film(tmp_path, name, pictures_s=14, before="-itsoffset 2", options="-c:a aac")
     command = [ffmpeg.find_binary(), "-nostdin", "-i", str(late)]
     shown = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stderr
@@ -582,7 +582,7 @@ def test_a_non_blocking_pipe_that_is_behind_is_an_error(media: Path, buffering: 
 @pytest.mark.parametrize("buffering", [0, -1], ids=["raw", "buffered"])
 def test_a_non_blocking_pipe_that_has_all_is_read(media: Path, buffering: int) -> None:
     content = (media / "speech.mp3").read_bytes()
-    assert len(content) < 1 << 16  # which a pipe holds
+    assert len(content) < 1 << 16  # fits into a pipe
     readable, writable = os.pipe()
     os.set_blocking(readable, False)
     os.write(writable, content)
@@ -635,7 +635,7 @@ def test_a_type_error_within_read_is_that_of_a_broken_stream() -> None:
 
 @pytest.fixture
 def cutting_server(media: Path) -> Iterator[str]:
-    """An address that announces all of `speech.mp3` and closes after so many bytes as its path says."""
+    """A server that announces all of `speech.mp3` and closes after as many bytes as the URL's path says."""
 
     class Cutting(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -777,7 +777,7 @@ def test_what_ffmpeg_says_is_kept_within_bounds() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "getpgrp"), reason="POSIX")
 def test_a_signal_to_the_group_of_the_program_is_not_for_ffmpeg() -> None:
-    """It would end in good order, as if the recording had ended there."""
+    """ffmpeg would exit normally, as if the recording had ended there."""
     output, _, _ = ffmpeg._run([sys.executable, "-c", "import os; print(os.getpgrp())"])
     assert int(output) != os.getpgrp()
 
@@ -791,7 +791,7 @@ def test_a_demuxer_that_opens_other_files_is_left_out_with_all_its_names(tmp_pat
 
 
 def test_ffmpeg_is_stopped_when_there_is_more_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would write for ever."""
+    """This one would never stop writing."""
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\ncase $* in *-demuxers*) echo ' D  wav x';; *) exec cat /dev/zero;; esac\n")
     program.chmod(0o755)
@@ -831,7 +831,7 @@ def test_content_without_a_place_for_it_is_a_typed_error(tmp_path: Path, monkeyp
 
 
 def put_endless_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a program in ffmpeg's place that never ends. Returns: where it writes its process id once it runs."""
+    """Put a program that never ends in place of ffmpeg. Returns the file that it writes its process id to."""
     started = folder / "started"
     endless = folder / "ffmpeg"
     endless.write_text(
@@ -845,8 +845,8 @@ def put_endless_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_interrupt_ends_the_ffmpeg_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = put_endless_ffmpeg(tmp_path, monkeypatch)
-    # In a process of its own: an interrupt that falls into a callback of the garbage collector (hypothesis has one) is
-    # lost. And jobs in the background are born ignoring it.
+    # In a process of its own: an interrupt during a callback of the garbage collector (hypothesis has one) is lost. And
+    # background jobs start with SIGINT ignored.
     program = (
         "import signal\n"
         "from whisperlite.audio.load import read_audio\n"

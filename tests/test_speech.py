@@ -1,4 +1,4 @@
-"""Voice activity: the network and the spans against the package's own, and what can be missing."""
+"""Voice activity detection: network and spans compared with the package's own, and missing or damaged weights."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ WEIGHTS = package_file("silero_vad/data/silero_vad.jit").read_bytes()
 
 
 def package_probabilities(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What the package's own network says, a frame at a time."""
+    """Run the package's own network, a frame at a time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit.load
         load: Any = torch.jit.load
@@ -187,7 +187,7 @@ def test_nothing_is_found_where_nobody_speaks(samples: Samples) -> None:
 
 @pytest.fixture(scope="module")
 def package() -> ModuleType:
-    """The package's own functions, from their file: importing the package would set the number of torch's threads."""
+    """Load the package's functions from their file: importing the package would set torch's number of threads."""
     spec = importlib.util.spec_from_file_location("_silero_vad_utils", package_file("silero_vad/utils_vad.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -218,13 +218,13 @@ def spans_of_speech(probabilities: Probabilities, n_samples: int, options: VadOp
 
 
 def of_runs(*runs: tuple[float, float]) -> Probabilities:
-    """(seconds, probability), one after the other."""
+    """Runs of frames, each (seconds, probability)."""
     return np.concatenate([np.full(round(seconds * RATE / FRAME), probability) for seconds, probability in runs])
 
 
 @st.composite
 def recordings(draw: st.DrawFn) -> tuple[Probabilities, int]:
-    """Probabilities in runs, and the number of samples that they are of."""
+    """Runs of probabilities, and the number of samples."""
     values = st.sampled_from([0.0, 0.01, 0.2, 0.35, 0.36, 0.4, 0.5, 0.55, 0.8, 1.0]) | st.floats(0.0, 1.0)
     runs = draw(st.lists(st.tuples(values, st.integers(1, 40)), max_size=20))
     probabilities = np.array([value for value, count in runs for _ in range(count)], np.float64)
@@ -314,7 +314,7 @@ def test_padding_that_meets_makes_one_span_of_two() -> None:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A folder with another silero-vad, found before the installed one; its file of weights is not there yet."""
+    """A folder with another silero-vad, found before the installed one, still without its file of weights."""
     information = tmp_path / "silero_vad-9.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: silero-vad\nVersion: 9.0\n")

@@ -76,7 +76,7 @@ def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.
 
     Raises:
         AudioNotFoundError: there is no such file.
-        AudioDecodeError: there is no sound in it, or it cannot be read; or `read` of a file object raised any error.
+        AudioDecodeError: there is no sound in it, it cannot be read, or the `read` of a file object raised an error.
         AudioFormatError: samples of a wrong type, shape, rate or value, or a source of another type.
         FFmpegError: ffmpeg is needed and missing.
     """
