@@ -71,8 +71,8 @@ def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.
 
     Returns:
         Samples (n,), float32 in [-1, 1]. For a file, they are exactly those of openai-whisper's `load_audio` with the
-        same ffmpeg. An array that has this form already is returned as it is, not copied. If parts of the recording
-        are damaged or missing, a `UserWarning` is issued.
+        same ffmpeg. An array that has this form already is returned as it is, not copied. A `UserWarning` is issued if
+        parts of the recording are damaged or missing, its sound begins late, or it has several sound tracks.
 
     Raises:
         AudioNotFoundError: there is no such file.
