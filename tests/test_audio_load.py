@@ -1,19 +1,22 @@
-"""Sound in: every source and container, what is damaged, what is refused, and what ffmpeg may touch."""
+"""Reading audio: every kind of source and container, damaged files, refused ones, and what ffmpeg may access."""
 
 from __future__ import annotations
 
 import gzip
+import http.server
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +25,7 @@ import torch
 
 from tests.pooled import Upload, wait_until
 from whisperlite.audio import ffmpeg
+from whisperlite.audio.containers import is_unsized
 from whisperlite.audio.load import Audio, load_audio, read_audio
 from whisperlite.errors import (
     AudioDecodeError,
@@ -58,7 +62,7 @@ def run_ffmpeg(*arguments: str | Path) -> bytes:
 
 
 def signal_wav(path: Path, seconds: float = SECONDS) -> Path:
-    """Two different tones with rising loudness: no two moments and no two channels are alike."""
+    """Write two channels of different tones with rising loudness: no two moments are alike."""
     formulas = "0.4*sin(2*PI*(300+200*t)*t)*(0.2+t/4)|0.3*sin(2*PI*700*t)"
     run_ffmpeg("-f", "lavfi", "-i", f"aevalsrc='{formulas}':s=48000:d={seconds}", path)
     return path
@@ -66,7 +70,7 @@ def signal_wav(path: Path, seconds: float = SECONDS) -> Path:
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a file of each kind in MEDIA, and some without sound."""
+    """A folder with a file of each kind in MEDIA, and some files without sound."""
     folder = tmp_path_factory.mktemp("media")
     source = signal_wav(folder / "source.wav")
     pictures = ["-f", "lavfi", "-i", f"testsrc=d={SECONDS}:s=64x64:r=5"]
@@ -80,7 +84,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reference_samples(path: Path) -> npt.NDArray[np.int16]:
-    """What openai-whisper's `load_audio` runs."""
+    """Decode with the command that openai-whisper's `load_audio` runs."""
     options = "-f s16le -ac 1 -acodec pcm_s16le -ar 16000 -"
     content = run_ffmpeg("-threads", "0", "-i", path, *options.split())
     return np.frombuffer(content, np.int16)
@@ -122,6 +126,15 @@ def test_a_file_object_is_read_from_its_current_position(media: Path) -> None:
     np.testing.assert_array_equal(read_audio(file).samples, read_audio(media / "speech.wav").samples)
 
 
+def test_a_file_object_at_its_end_says_to_rewind_it(media: Path) -> None:
+    file = io.BytesIO()
+    file.write((media / "speech.wav").read_bytes())
+    with pytest.raises(AudioDecodeError, match=rf"nothing follows its position, byte {file.tell()}: seek\(0\)"):
+        read_audio(file)
+    with pytest.raises(AudioDecodeError, match="empty, 0 bytes"):
+        read_audio(io.BytesIO())
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a POSIX thing")
 def test_a_named_pipe_is_read_to_its_end(media: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
@@ -153,7 +166,7 @@ def test_an_asynchronous_file_says_what_to_give_instead() -> None:
 
 
 def test_what_comes_slowly_can_be_stopped() -> None:
-    """A buffered file waits until it has all that it was asked for."""
+    """`read` of a buffered file waits until it has all the bytes that were requested."""
     read: list[int] = []
 
     class Slow(io.RawIOBase):
@@ -295,7 +308,7 @@ def test_the_warning_says_how_much_is_missing(tmp_path: Path) -> None:
 
 
 def test_damage_in_the_middle_is_reported_as_ffmpeg_does_and_the_rest_is_decoded(tmp_path: Path) -> None:
-    """Some versions of ffmpeg pass over it in silence."""
+    """Some versions of ffmpeg do not report such damage."""
     run_ffmpeg("-i", signal_wav(tmp_path / "source.wav", seconds=6), tmp_path / "talk.flac")
     content = bytearray((tmp_path / "talk.flac").read_bytes())
     middle = len(content) // 2
@@ -324,7 +337,7 @@ def test_a_wav_written_to_a_pipe_has_no_length_and_no_warning(tmp_path: Path) ->
 
 @pytest.mark.parametrize("size", [0x7FFF0000, 0x7FFFFFFF, 0x80000000, 0xFFFF0000])
 def test_whatever_length_it_says_instead(tmp_path: Path, size: int) -> None:
-    """Programs differ in what they write where they do not know it."""
+    """Programs differ in the size that they write if they do not know it."""
     content = signal_wav(tmp_path / "source.wav").read_bytes()
     at = content.index(b"data") + 4
     read = read_audio(content[:at] + size.to_bytes(4, "little") + content[at + 4 :])
@@ -332,9 +345,52 @@ def test_whatever_length_it_says_instead(tmp_path: Path, size: int) -> None:
     assert read.samples.shape == read_audio(content).samples.shape
 
 
-def test_a_wav_that_is_cut_is_told_of(tmp_path: Path) -> None:
-    content = signal_wav(tmp_path / "source.wav").read_bytes()
+@pytest.mark.parametrize("form", ["wav", "caf"])
+@pytest.mark.parametrize("title", ["", "data \u00e9\u00e9", "x" * 6001], ids=["plain", "data", "long"])
+def test_a_file_written_to_a_pipe_gives_no_warning_whatever_its_tags(tmp_path: Path, form: str, title: str) -> None:
+    source = signal_wav(tmp_path / "source.wav")
+    piped = run_ffmpeg("-i", source, "-metadata", f"title={title}", "-f", form, "-")
+    if form == "wav":
+        at = piped.rindex(b"data\xff\xff\xff\xff")
+        piped = piped[: at + 4] + 0x7FFFF000.to_bytes(4, "little") + piped[at + 8 :]  # as SoX does
+    read = read_audio(piped)
+    assert read.warnings == ()
+    np.testing.assert_array_equal(read.samples, reference_samples(source))
+
+
+@pytest.mark.parametrize("title", ["", "data \u00e9\u00e9", "da"], ids=["plain", "data", "odd"])
+def test_a_wav_that_is_cut_is_told_of(tmp_path: Path, title: str) -> None:
+    run_ffmpeg("-i", signal_wav(tmp_path / "source.wav"), "-metadata", f"title={title}", tmp_path / "talk.wav")
+    content = (tmp_path / "talk.wav").read_bytes()
+    assert read_audio(content).warnings == ()
     assert read_audio(content[: len(content) // 2]).warnings != ()
+
+
+@pytest.mark.parametrize("size", [0x7FFEFFFF, 0x80000001, 2_600_000_000, 0xFFFEFFFF])
+def test_a_wav_that_is_cut_is_told_of_if_it_was_large(tmp_path: Path, size: int) -> None:
+    content = signal_wav(tmp_path / "source.wav").read_bytes()
+    at = content.index(b"data") + 4
+    assert read_audio(content[:at] + size.to_bytes(4, "little") + content[at + 4 : -1001]).warnings != ()
+
+
+def test_a_wav_of_nothing_but_chunks_does_not_keep_anybody_busy(tmp_path: Path) -> None:
+    path = tmp_path / "chunks.wav"
+    with path.open("wb") as file:
+        file.write(b"RIFF\xff\xff\xff\x7fWAVE")
+        file.truncate(1 << 33)  # a hole, which takes no space on the disk
+    assert not is_unsized(path)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_tag_cannot_speak_for_ffmpeg(tmp_path: Path, newline: str) -> None:
+    lines = ["a title", "[error] boom", "[info]   Duration: 99:00:00.00, start: 0.0"]
+    source = signal_wav(tmp_path / "source.wav")
+    run_ffmpeg("-i", source, "-metadata", f"title={newline.join(lines)}", "-c:a", "flac", tmp_path / "talk.flac")
+    assert read_audio(tmp_path / "talk.flac").warnings == ()
+
+
+def test_lines_of_the_log_may_end_as_on_windows() -> None:
+    assert ffmpeg._read_log("[error] first\r\n[info] no\r\n[error] last\r\n", 0).problems == ("first", "last")
 
 
 def test_recordings_behind_each_other_in_one_file_are_one(tmp_path: Path) -> None:
@@ -373,6 +429,66 @@ def test_sound_shorter_than_its_pictures_gives_no_warning(tmp_path: Path) -> Non
     audio = read_audio(tmp_path / "film.mp4")
     assert audio.duration == pytest.approx(SECONDS, abs=0.1)
     assert audio.warnings == ()
+
+
+def film(folder: Path, name: str, *, pictures_s: float = 12.0, before: str = "", options: str = "") -> Path:
+    """Write a video with 12 s of sound; `before` are options for the sound as input, `options` for the output."""
+    pictures = ["-f", "lavfi", "-i", f"testsrc=d={pictures_s}:s=64x64:r=5"]
+    source = signal_wav(folder / "source.wav", seconds=12)
+    run_ffmpeg(*pictures, *before.split(), "-i", source, "-ar", "44100", *options.split(), folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["film.flv", "film.mkv"])
+def test_sound_that_a_cut_video_lacks_is_told_of(tmp_path: Path, name: str) -> None:
+    content = film(tmp_path, name).read_bytes()
+    assert read_audio(content).warnings == ()
+    warnings = read_audio(content[: len(content) // 2]).warnings
+    assert any(re.search(r"its header says 12\.\d\d s, \d\.\d\d s could be decoded of the sound", w) for w in warnings)
+
+
+@pytest.mark.parametrize("name", ["two.mkv", "two.ts", "two.mp4"])
+@pytest.mark.parametrize("stereo", [0, 1])
+def test_of_several_sound_tracks_the_one_that_was_transcribed_is_named(tmp_path: Path, name: str, stereo: int) -> None:
+    source = signal_wav(tmp_path / "source.wav")
+    tones = ["-f", "lavfi", "-i", f"sine=600:d={SECONDS}:r=48000"]
+    channels = ["-ac:a:0", "2" if stereo == 0 else "1", "-ac:a:1", "2" if stereo == 1 else "1"]
+    tracks = ["-map", "0:a", "-map", "1:a", "-disposition:a", "0"]
+    run_ffmpeg("-i", source, *tones, *tracks, *channels, "-c:a", "aac", "-ar", "48000", tmp_path / name)
+    audio = read_audio(tmp_path / name)
+    (warning,) = audio.warnings
+    found = re.match("the file has 2 sound tracks, and (0:a:[01]) was transcribed", warning)
+    assert found
+    run_ffmpeg("-i", tmp_path / name, "-map", found[1], "-ac", "1", "-ar", "16000", tmp_path / "one.wav")
+    np.testing.assert_array_equal(audio.samples, reference_samples(tmp_path / "one.wav"))
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.ts"])
+def test_sound_that_begins_late_is_told_of(tmp_path: Path, name: str) -> None:
+    """Versions of ffmpeg differ in whether they print the start of a stream, and in the delay of their encoders."""
+    late = film(tmp_path, name, pictures_s=14, before="-itsoffset 2", options="-c:a aac")
+    command = [ffmpeg.find_binary(), "-nostdin", "-i", str(late)]
+    shown = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stderr
+    warnings = read_audio(late).warnings
+    if re.search(rb"Audio: .*, start ", shown):
+        assert re.match(r"the sound begins (1\.9\d|2\.0\d) s after the file", warnings[0])
+    assert read_audio(film(tmp_path, f"even.{name}", options="-c:a aac")).warnings == ()
+
+
+def test_sound_much_shorter_than_the_pictures_is_told_of(tmp_path: Path) -> None:
+    (warning,) = read_audio(film(tmp_path, "film.mp4", pictures_s=20)).warnings
+    assert "its header says 20.00 s, 12.00 s could be decoded of the sound" in warning
+
+
+def test_a_gap_is_told_of_where_packets_have_times(tmp_path: Path) -> None:
+    source = signal_wav(tmp_path / "source.wav", seconds=6)
+    with_gap = "aselect='not(between(t,2,4))'"
+    run_ffmpeg("-i", source, "-af", with_gap, "-c:a", "aac", "-f", "mp4", tmp_path / "gap.m4a")
+    (warning,) = read_audio(tmp_path / "gap.m4a").warnings
+    assert "ended early or has gaps: its header says 6.0" in warning
+    command = warning[warning.index("`ffmpeg ") + 8 : warning.rindex("`")]
+    run_ffmpeg(*command.replace("FILE.wav", str(tmp_path / "whole.wav")).replace("FILE", f"{tmp_path}/gap.m4a").split())
+    assert read_audio(tmp_path / "whole.wav").duration == pytest.approx(6.0, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -448,6 +564,121 @@ def test_what_a_stream_raises_beside_that_is_what_it_is(error: BaseException) ->
 
     with pytest.raises(type(error)):
         load_audio(Upload(b"", fail))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes that do not block are a POSIX thing")
+@pytest.mark.parametrize("buffering", [0, -1], ids=["raw", "buffered"])
+def test_a_non_blocking_pipe_that_is_behind_is_an_error(media: Path, buffering: int) -> None:
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.write(writable, (media / "speech.mp3").read_bytes()[:5000])
+    message = "non-blocking and has nothing to read yet"
+    with os.fdopen(readable, "rb", buffering) as pipe, pytest.raises(AudioDecodeError, match=message):
+        read_audio(pipe)
+    os.close(writable)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes that do not block are a POSIX thing")
+@pytest.mark.parametrize("buffering", [0, -1], ids=["raw", "buffered"])
+def test_a_non_blocking_pipe_that_has_all_is_read(media: Path, buffering: int) -> None:
+    content = (media / "speech.mp3").read_bytes()
+    assert len(content) < 1 << 16  # fits into a pipe
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.write(writable, content)
+    os.close(writable)
+    with os.fdopen(readable, "rb", buffering) as pipe:
+        samples = read_audio(pipe).samples
+    np.testing.assert_array_equal(samples, read_audio(content).samples)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [bytearray, memoryview, lambda part: memoryview(part[::-1])[::-1], lambda part: np.frombuffer(part, np.uint8)],
+    ids=["bytearray", "memoryview", "reversed", "numpy"],
+)
+def test_read_may_return_whatever_holds_bytes(media: Path, wrap: Callable[[bytes], Any]) -> None:
+    class Wrapping(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> Any:
+            return wrap(super().read(min(size or 0, 5000)))
+
+    content = (media / "speech.mp3").read_bytes()
+    np.testing.assert_array_equal(read_audio(Wrapping(content)).samples, read_audio(content).samples)
+
+
+@pytest.mark.parametrize("found", [5, "", np.array(["now"], "datetime64")], ids=["number", "text", "dates"])
+def test_what_read_returns_in_place_of_bytes_is_refused(found: Any) -> None:
+    class Strange:
+        def read(self, _size: int) -> Any:
+            return found
+
+    with pytest.raises(AudioFormatError, match="gives no bytes"):
+        read_audio(Strange())  # type: ignore[arg-type]
+
+
+def test_a_read_that_takes_no_size_is_told_of() -> None:
+    class All:
+        def read(self) -> bytes:
+            return b"RIFF"
+
+    with pytest.raises(AudioFormatError, match=r"takes no size: give what `read\(\)` returns"):
+        read_audio(All())  # type: ignore[arg-type]
+
+
+def test_a_type_error_within_read_is_that_of_a_broken_stream() -> None:
+    def fail() -> None:
+        raise TypeError("of something else")
+
+    with pytest.raises(AudioDecodeError, match="could not be read: TypeError: of something else"):
+        read_audio(Upload(b"", fail))
+
+
+@pytest.fixture
+def cutting_server(media: Path) -> Iterator[str]:
+    """A server that announces all of `speech.mp3` and closes after as many bytes as the URL's path says."""
+
+    class Cutting(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = (media / "speech.mp3").read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: int(self.path[1:])])
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Cutting) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_that_was_cut_off_is_an_error(media: Path, cutting_server: str) -> None:
+    content = (media / "speech.mp3").read_bytes()
+    with urlopen(f"{cutting_server}/{len(content)}") as whole:
+        np.testing.assert_array_equal(read_audio(whole).samples, read_audio(content).samples)
+    missing = f"{len(content) - 5000} bytes are missing.*cut off"
+    with urlopen(f"{cutting_server}/5000") as cut, pytest.raises(AudioDecodeError, match=missing):
+        read_audio(cut)
+
+
+@pytest.mark.parametrize("length", [100, None, "100"])
+def test_the_length_that_another_file_object_states_is_its_own(media: Path, length: object) -> None:
+    """GridFS's files have a `length` that does not shrink."""
+    file = Upload((media / "speech.wav").read_bytes())
+    file.length = length  # type: ignore[attr-defined]
+    assert read_audio(file).duration == SECONDS
+
+
+def test_bytes_that_urllib3_still_waits_for_are_missing(media: Path) -> None:
+    file = Upload((media / "speech.wav").read_bytes())
+    file.length_remaining = 7  # type: ignore[attr-defined]
+    with pytest.raises(AudioDecodeError, match="7 bytes are missing"):
+        read_audio(file)
 
 
 def test_a_rate_given_with_a_file_is_refused(media: Path) -> None:
@@ -546,7 +777,7 @@ def test_what_ffmpeg_says_is_kept_within_bounds() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "getpgrp"), reason="POSIX")
 def test_a_signal_to_the_group_of_the_program_is_not_for_ffmpeg() -> None:
-    """It would end in good order, as if the recording had ended there."""
+    """ffmpeg would exit normally, as if the recording had ended there."""
     output, _, _ = ffmpeg._run([sys.executable, "-c", "import os; print(os.getpgrp())"])
     assert int(output) != os.getpgrp()
 
@@ -560,7 +791,7 @@ def test_a_demuxer_that_opens_other_files_is_left_out_with_all_its_names(tmp_pat
 
 
 def test_ffmpeg_is_stopped_when_there_is_more_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would write for ever."""
+    """This one would never stop writing."""
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\ncase $* in *-demuxers*) echo ' D  wav x';; *) exec cat /dev/zero;; esac\n")
     program.chmod(0o755)
@@ -588,7 +819,7 @@ def test_a_lower_limit_of_memory_stays() -> None:
 
     with subprocess.Popen(["sleep", "60"]) as process:
         resource.prlimit(process.pid, resource.RLIMIT_AS, (1 << 30, 2 << 30))
-        ffmpeg._limit(process.pid)
+        ffmpeg._limit_memory(process.pid)
         assert resource.prlimit(process.pid, resource.RLIMIT_AS) == (1 << 30, 1 << 30)
         process.kill()
 
@@ -600,7 +831,7 @@ def test_content_without_a_place_for_it_is_a_typed_error(tmp_path: Path, monkeyp
 
 
 def put_endless_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a program in ffmpeg's place that never ends. Returns: where it writes its process id once it runs."""
+    """Put a program that never ends in place of ffmpeg. Returns the file that it writes its process id to."""
     started = folder / "started"
     endless = folder / "ffmpeg"
     endless.write_text(
@@ -614,8 +845,8 @@ def put_endless_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_interrupt_ends_the_ffmpeg_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = put_endless_ffmpeg(tmp_path, monkeypatch)
-    # In a process of its own: an interrupt that falls into a callback of the garbage collector (hypothesis has one) is
-    # lost. And jobs in the background are born ignoring it.
+    # In a process of its own: an interrupt during a callback of the garbage collector (hypothesis has one) is lost. And
+    # background jobs start with SIGINT ignored.
     program = (
         "import signal\n"
         "from whisperlite.audio.load import read_audio\n"
@@ -639,7 +870,7 @@ def test_an_interrupt_before_anything_was_read_ends_it_too(tmp_path: Path, monke
         if len(begun) == 2:  # the first one lists the demuxers
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ffmpeg, "_limit", interrupt)
+    monkeypatch.setattr(ffmpeg, "_limit_memory", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_audio(b"anything")
     assert_gone(*begun)

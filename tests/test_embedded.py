@@ -17,7 +17,7 @@ import torch
 
 import whisperlite
 from tests.writers import SMALL, random_tensors, write_ctranslate2
-from whisperlite.audio import speech
+from whisperlite.audio import silero
 from whisperlite.checkpoints import cache, embedded
 from whisperlite.checkpoints.cache import cache_folder, remembered_sha256, sha256_of, sha256_once
 from whisperlite.checkpoints.embedded import EMBEDDED, EmbeddedWeights
@@ -248,5 +248,5 @@ def test_a_frozen_application_gets_all_weights_that_packages_bring() -> None:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["WEIGHTS"]
     ]
     files = [file for weights in EMBEDDED.values() for file in (*weights.parts, weights.folder)]
-    files.append((speech._DISTRIBUTION, speech._WEIGHTS))
+    files.append((silero._DISTRIBUTION, silero._WEIGHTS))
     assert named == {distribution: path.split("/")[0] for distribution, path in files}

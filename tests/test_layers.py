@@ -37,6 +37,7 @@ LEVELS = {
     "batches": 0,
     "cancel": 0,
     "forks": 0,
+    "own_threads": 0,
     "exit_status": 0,
     "flags": 0,
     "model_flags": 0,

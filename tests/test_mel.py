@@ -21,7 +21,7 @@ def noise(count: int, *, seed: int = 0, level: float = 0.1) -> npt.NDArray[np.fl
 
 
 def literal_log_mel(samples: npt.NDArray[np.float32], n_mels: int) -> npt.NDArray[np.float64]:
-    """The definition, all at once: 30 s of zeros behind, mirrored ends, Hann window, power, filters, log, floor."""
+    """The definition, all at once: 30 s of zeros appended, mirrored ends, Hann window, power, filters, log, floor."""
     padded = np.pad(np.concatenate([samples, np.zeros(WINDOW_SAMPLES)]), 200, mode="reflect")
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
     count = (len(samples) + WINDOW_SAMPLES) // 160
@@ -124,7 +124,7 @@ def test_a_recording_shorter_than_a_frame_has_no_content() -> None:
 def test_filters_have_unit_area_on_the_mel_scale(n_mels: int) -> None:
     filters = mel_filters(n_mels).double()
     hertz_per_bin = 40.0
-    wide = filters[n_mels // 2 :]  # narrow ones fall between two bins
+    wide = filters[n_mels // 2 :]  # narrow ones may fall between two bins
     assert torch.allclose(wide.sum(1) * hertz_per_bin, torch.ones(len(wide)).double(), atol=0.1)
     assert (filters.argmax(1).diff() >= 0).all()
 
@@ -150,7 +150,7 @@ def test_what_is_not_mono_samples_is_refused(samples: Any) -> None:
 
 
 def test_samples_that_may_not_be_written_to_are_taken() -> None:
-    """As of a file that is mapped into memory; torch would warn of them."""
+    """Samples of a memory-mapped file, for example, about which torch would warn."""
     samples = noise(16_000)
     read_only = np.frombuffer(samples.tobytes(), np.float32)
     assert not read_only.flags.writeable

@@ -47,11 +47,11 @@ from whisperlite import (
 )
 from whisperlite.api.decoding_thread import DecodingThread
 from whisperlite.api.readers import Readers
-from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.audio.mel import Features
 from whisperlite.cancel import Stop
 from whisperlite.decoding.engine import Engine
+from whisperlite.own_threads import OwnThread
 
 
 @pytest.fixture(scope="module")

@@ -40,8 +40,8 @@ from whisperlite import (
 )
 from whisperlite.api.job_state import JobState
 from whisperlite.api.readers import Readers
-from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
+from whisperlite.own_threads import OwnThread
 
 pytestmark = pytest.mark.usefixtures("threads_end")
 

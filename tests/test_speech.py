@@ -1,4 +1,4 @@
-"""Voice activity: the network and the spans against the package's own, and what can be missing."""
+"""Voice activity detection: network and spans compared with the package's own, and missing or damaged weights."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisperlite.audio import speech
+from whisperlite.audio import silero
 from whisperlite.audio.mel import Samples
-from whisperlite.audio.speech import check_installed, find_speech, spans_and_pauses, speech_probabilities
+from whisperlite.audio.silero import check_installed
+from whisperlite.audio.speech import find_speech, spans_and_pauses, speech_probabilities
 from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
 from whisperlite.vad_options import VadOptions
 
@@ -57,7 +58,7 @@ WEIGHTS = package_file("silero_vad/data/silero_vad.jit").read_bytes()
 
 
 def package_probabilities(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What the package's own network says, a frame at a time."""
+    """Run the package's own network, a frame at a time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit.load
         load: Any = torch.jit.load
@@ -84,7 +85,7 @@ def test_the_length_of_a_chunk_changes_nothing(
     chunk_frames: int, librivox: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = speech_probabilities(librivox[: 5 * RATE])
-    monkeypatch.setattr(speech, "_CHUNK_FRAMES", chunk_frames)
+    monkeypatch.setattr("whisperlite.audio.speech._CHUNK_FRAMES", chunk_frames)
     assert np.abs(speech_probabilities(librivox[: 5 * RATE]) - expected).max() < 1e-5
 
 
@@ -100,7 +101,7 @@ def test_samples_that_may_not_be_written_to_are_taken(librivox: Samples) -> None
 
 def test_the_users_default_type_device_and_autocast_change_nothing(librivox: Samples) -> None:
     expected = speech_probabilities(librivox)
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
     torch.set_default_dtype(torch.float64)
     torch.set_default_device("meta")
     try:
@@ -109,14 +110,14 @@ def test_the_users_default_type_device_and_autocast_change_nothing(librivox: Sam
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
-        speech._network.cache_clear()
+        silero.load_silero.cache_clear()
     assert (found == expected).all()
 
 
 def test_nothing_of_the_process_is_changed_and_the_package_is_not_imported(librivox: Samples) -> None:
     torch.manual_seed(0)
     random.seed(0)
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
     before = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state().tolist(), random.getstate()
     find_speech(librivox, VadOptions())
     after = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state().tolist(), random.getstate()
@@ -127,7 +128,7 @@ def test_nothing_of_the_process_is_changed_and_the_package_is_not_imported(libri
 def test_threads_do_not_disturb_each_other(librivox: Samples) -> None:
     parts = [librivox[start * RATE : (start + 6) * RATE] for start in range(16)]
     expected = [speech_probabilities(part) for part in parts]
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(speech_probabilities, parts))
     assert all((one == other).all() for one, other in zip(found, expected, strict=True))
@@ -186,7 +187,7 @@ def test_nothing_is_found_where_nobody_speaks(samples: Samples) -> None:
 
 @pytest.fixture(scope="module")
 def package() -> ModuleType:
-    """The package's own functions, from their file: importing the package would set the number of torch's threads."""
+    """Load the package's functions from their file: importing the package would set torch's number of threads."""
     spec = importlib.util.spec_from_file_location("_silero_vad_utils", package_file("silero_vad/utils_vad.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -217,13 +218,13 @@ def spans_of_speech(probabilities: Probabilities, n_samples: int, options: VadOp
 
 
 def of_runs(*runs: tuple[float, float]) -> Probabilities:
-    """(seconds, probability), one after the other."""
+    """Runs of frames, each (seconds, probability)."""
     return np.concatenate([np.full(round(seconds * RATE / FRAME), probability) for seconds, probability in runs])
 
 
 @st.composite
 def recordings(draw: st.DrawFn) -> tuple[Probabilities, int]:
-    """Probabilities in runs, and the number of samples that they are of."""
+    """Runs of probabilities, and the number of samples."""
     values = st.sampled_from([0.0, 0.01, 0.2, 0.35, 0.36, 0.4, 0.5, 0.55, 0.8, 1.0]) | st.floats(0.0, 1.0)
     runs = draw(st.lists(st.tuples(values, st.integers(1, 40)), max_size=20))
     probabilities = np.array([value for value, count in runs for _ in range(count)], np.float64)
@@ -313,15 +314,15 @@ def test_padding_that_meets_makes_one_span_of_two() -> None:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A folder with another silero-vad, found before the installed one; its file of weights is not there yet."""
+    """A folder with another silero-vad, found before the installed one, still without its file of weights."""
     information = tmp_path / "silero_vad-9.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: silero-vad\nVersion: 9.0\n")
     (tmp_path / "silero_vad" / "data").mkdir(parents=True)
     monkeypatch.syspath_prepend(str(tmp_path))
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
     yield tmp_path
-    speech._network.cache_clear()
+    silero.load_silero.cache_clear()
 
 
 def test_an_installed_package_is_found() -> None:
@@ -329,8 +330,8 @@ def test_an_installed_package_is_found() -> None:
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech, "_DISTRIBUTION", "silero-vad-that-is-not-there")
-    speech._network.cache_clear()
+    monkeypatch.setattr(silero, "_DISTRIBUTION", "silero-vad-that-is-not-there")
+    silero.load_silero.cache_clear()
     with pytest.raises(MissingPackageError, match=r"pip install 'whisperlite\[vad\]'") as caught:
         check_installed()
     assert isinstance(caught.value, ImportError)

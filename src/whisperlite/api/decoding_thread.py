@@ -15,10 +15,10 @@ from whisperlite.api.heap import Heap, trim
 from whisperlite.api.job_state import JobState
 from whisperlite.api.readers import TURN_S, Readers
 from whisperlite.api.runtime import Runtime
-from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.decoding.engine import Engine
 from whisperlite.decoding.threads import release_workers
 from whisperlite.errors import DeviceError, MemoryExceededError
+from whisperlite.own_threads import OwnThread
 from whisperlite.transcription.driver import Driver, Events
 from whisperlite.transcription.recording import Recording
 from whisperlite.transcription.session import Accepted

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from whisperlite.api.frames import clear_frames
 from whisperlite.api.job_state import JobState, check_process
 from whisperlite.api.runtime import Runtime
-from whisperlite.audio.ffmpeg import OwnThread
 from whisperlite.audio.load import AudioSource
 from whisperlite.cancel import Stop
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import DeviceError
 from whisperlite.options import Options
+from whisperlite.own_threads import OwnThread
 from whisperlite.results import Transcription
 from whisperlite.transcription.recording import Recording
 

@@ -10,7 +10,7 @@ import torch
 from whisperlite.api.failures import READING, typed_errors, typed_errors_while_iterating
 from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.audio.load import AudioSource
-from whisperlite.audio.speech import check_installed
+from whisperlite.audio.silero import check_installed
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig

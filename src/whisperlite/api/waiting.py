@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from whisperlite.audio.ffmpeg import OwnThread
+from whisperlite.own_threads import OwnThread
 
 
 class FeedThread(OwnThread):

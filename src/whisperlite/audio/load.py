@@ -1,7 +1,7 @@
-"""Anything that holds sound → mono samples at 16 kHz.
+"""Any source of sound → mono samples at 16 kHz.
 
 In: a path, the bytes of a media file, a binary file object, a numpy array or a torch tensor. Out: an `Audio`, with
-warnings about what of it was damaged, or an error that says what to do. Files are decoded by ffmpeg (`ffmpeg.py`).
+warnings about damaged or missing parts, or an error that says what to do. Files are decoded by ffmpeg (`ffmpeg.py`).
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import inspect
 import io
 import math
-import operator
 import os
 import stat
 import sys
 import tempfile
 import warnings
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from whisperlite.audio import ffmpeg
+from whisperlite.audio.arrays import SAMPLE_RATE, as_float32, is_tensor, read_array, tensor_to_array
+from whisperlite.audio.containers import is_cut_ogg
 from whisperlite.errors import (
     AudioDecodeError,
     AudioFormatError,
@@ -34,13 +36,8 @@ from whisperlite.errors import (
 
 if TYPE_CHECKING:
     import torch
-    from typing_extensions import TypeIs
 
-SAMPLE_RATE = 16_000
-MAX_CHANNELS = 32
-RATES = range(1_000, 768_001)
-
-# A string at run time: spelled out it would need torch, which is imported only when the user has done so already.
+# A string, because evaluating it would import torch, which a caller without tensors does not need.
 AudioSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any] | torch.Tensor"
 )
@@ -50,8 +47,8 @@ AudioSource: TypeAlias = (
 class Audio:
     """One recording: mono, 16 kHz."""
 
-    # int16 as ffmpeg delivers it, which is half the memory of float32 and loses nothing: a sample is value / 32768.
-    # float32 in [-1, 1] where the user gave samples.
+    # int16 as decoded by ffmpeg, where a sample is value / 32768: half the memory of float32, and lossless.
+    # float32 in [-1, 1] if the user passed samples.
     samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]
     warnings: tuple[str, ...] = ()
 
@@ -62,24 +59,24 @@ class Audio:
 
 
 def load_audio(source: AudioSource, *, sampling_rate: int | None = None) -> npt.NDArray[np.float32]:
-    """Read a recording as Whisper takes it: mono, 16 kHz.
+    """Read a recording as mono samples at 16 kHz, which is what Whisper takes.
 
     Args:
         source: the path of a media file (a file name, never an address); the content of one, as bytes or as a binary
             file object, which is read from its current position; or samples, as a numpy array or a torch tensor on
             any device: float16, float32 or float64 in [-1, 1], int16, int32 or uint8 in their full range, of shape
             (samples,), (channels, samples) or (samples, channels). The shorter axis is taken for the channels, at
-            most 32, and they are averaged.
-        sampling_rate: of samples, in Hz, 1000 to 768000; 16000 if not given. Files carry their own.
+            most 32, which are averaged.
+        sampling_rate: the rate of samples, in Hz, 1000 to 768000; 16000 if not given. Files state their own.
 
     Returns:
-        Samples (n,), float32 in [-1, 1]. Of a file, exactly those of openai-whisper's `load_audio` with the same
-        ffmpeg. An array that has this form already is returned itself, not a copy. A recording of which a part was
-        damaged or missing gives a `UserWarning`.
+        Samples (n,), float32 in [-1, 1]. For a file, they are exactly those of openai-whisper's `load_audio` with the
+        same ffmpeg. An array that has this form already is returned as it is, not copied. A `UserWarning` is issued if
+        parts of the recording are damaged or missing, its sound begins late, or it has several sound tracks.
 
     Raises:
         AudioNotFoundError: there is no such file.
-        AudioDecodeError: there is no sound in it, or it cannot be read, whatever the `read` of a file object raised.
+        AudioDecodeError: there is no sound in it, it cannot be read, or the `read` of a file object raised an error.
         AudioFormatError: samples of a wrong type, shape, rate or value, or a source of another type.
         FFmpegError: ffmpeg is needed and missing.
     """
@@ -96,12 +93,12 @@ def read_audio(
     check: ffmpeg.Check = None,
     max_duration_s: float | None = None,
 ) -> Audio:
-    """Like `load_audio`, with the warnings as values and a file's samples in the int16 that ffmpeg gives.
+    """Like `load_audio`, but return warnings as values, and a file's samples as ffmpeg's int16.
 
-    `check` is called while it works; where it raises, ffmpeg is killed and temporary files are removed. A recording
-    longer than `max_duration_s` raises an `AudioTooLongError`, a file as soon as so much of it has been read.
+    `check` is called while reading; if it raises, ffmpeg is killed and temporary files are removed. A recording longer
+    than `max_duration_s` raises an `AudioTooLongError`, for a file as soon as more than that has been decoded.
     """
-    # Of large numbers the product may be infinite.
+    # The product may overflow to infinity.
     most_samples = None if max_duration_s is None else math.floor(min(max_duration_s * SAMPLE_RATE, sys.maxsize))
     audio = _read(source, sampling_rate, check, most_samples)
     if max_duration_s is not None and audio.duration > max_duration_s:
@@ -113,9 +110,9 @@ def read_audio(
 
 def _read(source: AudioSource, sampling_rate: int | None, check: ffmpeg.Check, most_samples: int | None) -> Audio:
     if isinstance(source, np.ndarray):
-        return _from_array(source, sampling_rate, check)
-    if _is_tensor(source):
-        return _from_array(_tensor_to_array(source), sampling_rate, check)
+        return Audio(*read_array(source, sampling_rate, check))
+    if is_tensor(source):
+        return Audio(*read_array(tensor_to_array(source), sampling_rate, check))
     if sampling_rate is not None:
         raise AudioFormatError(
             f"sampling_rate={sampling_rate!r} was given with a file, which carries its own rate: leave it out"
@@ -146,7 +143,7 @@ def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audi
         raise AudioNotFoundError(f"there is no file {path!r}{hint}") from error
     if stat.S_ISDIR(status.st_mode):
         raise AudioDecodeError(f"{path!r} is a directory: give the path of one media file in it")
-    # A pipe or a device, in which ffmpeg could not seek; or what only this process has under such a name.
+    # In a pipe or a device ffmpeg could not seek, and to its process a name like /dev/stdin means another file.
     if not stat.S_ISREG(status.st_mode) or path.startswith(("/dev/", "/proc/")):
         try:
             with Path(path).open("rb") as pipe:
@@ -159,7 +156,7 @@ def _from_path(path: str, check: ffmpeg.Check, most_samples: int | None) -> Audi
 
 
 def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
-    """Through a temporary file, since formats such as m4a need seeking, which a pipe to ffmpeg could not give."""
+    """Decode content through a temporary file: formats such as m4a need seeking, which a pipe does not allow."""
     with ExitStack() as held:
         try:
             path = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="whisperlite-")), "audio")
@@ -168,30 +165,78 @@ def _from_content(file: BinaryIO, name: str, check: ffmpeg.Check, most_samples: 
                     copy.write(chunk)
                     if check is not None:
                         check()
-        except WhisperliteError:  # of `check`: one of its errors is a TimeoutError, and so an OSError
+        except WhisperliteError:  # raised by `check`: one of its errors is a TimeoutError, and so an OSError
             raise
-        except (TypeError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
         except OSError as error:
             raise AudioDecodeError(f"{name} could not be copied to a temporary file: {error}") from error
+        if path.stat().st_size == 0 and (position := _position(file)) > 0:
+            raise AudioDecodeError(f"{name}: nothing follows its position, byte {position}: seek(0) first?")
+        if missing := _undelivered_bytes(file):
+            raise AudioDecodeError(f"{name}: {missing} bytes are missing, the download was cut off: try again")
         return _decode(path, path.stat().st_size, name, check, most_samples)
 
 
+def _position(file: BinaryIO) -> int:
+    """The current position of a file object; 0 if it has none."""
+    with suppress(Exception):  # a broken stream may raise anything
+        position: object = file.tell()
+        if isinstance(position, int):
+            return position
+    return 0
+
+
+def _undelivered_bytes(file: object) -> int:
+    """The number of bytes that an HTTP response announced but did not deliver; its `read` does not report them."""
+    http = sys.modules.get("http.client")  # imported by anyone who has a response
+    if http is not None and isinstance(file, http.HTTPResponse):
+        return int(file.length or 0)
+    remaining = getattr(file, "length_remaining", None)  # urllib3's, and so that of `requests.get(…, stream=True).raw`
+    return remaining if isinstance(remaining, int) else 0
+
+
 def _next_bytes(file: BinaryIO, name: str) -> bytes:
-    """Of a pipe what is there, and not as much as was asked for: who waits for that cannot be stopped."""
+    """Read only what a pipe has available: waiting for the full size could not be interrupted."""
     size = 1 << 20
     try:
-        # Of this class alone: others, and those made from it, may have no more than `read`.
-        found: Any = file.read1(size) if type(file) is io.BufferedReader else file.read(size)
+        # Only for this very class: others, and its subclasses, may implement only `read`.
+        if type(file) is io.BufferedReader:
+            # `read1` returns b"" both at the end and if a non-blocking stream has nothing yet; `read` returns None in
+            # the latter case. On a terminal, it would ask the user to end the input twice.
+            found: Any = file.read1(size) or (b"" if file.isatty() else file.read(1))
+        else:
+            found = file.read(size)
     except (WhisperliteError, MemoryError, UnicodeDecodeError):
         raise
-    except Exception as error:  # whatever a broken stream raises: EOFError of gzip, HTTPException of http.client
+    # A broken stream may raise anything, such as gzip's EOFError or http.client's HTTPException.
+    except Exception as error:
+        if isinstance(error, TypeError) and not _takes_size(file.read):
+            raise AudioFormatError(f"{name} has a `read` that takes no size: give what `read()` returns") from error
         raise AudioDecodeError(f"{name} could not be read: {type(error).__name__}: {error}") from error
     if inspect.iscoroutine(found):
         found.close()
         raise AudioFormatError("the file object given is asynchronous: give what `await file.read()` returns")
-    content: bytes = found
-    return content
+    if found is None:
+        raise AudioDecodeError(f"{name} is non-blocking and has nothing to read yet: make it blocking, or give bytes")
+    return found if isinstance(found, bytes) else _as_bytes(found, name)
+
+
+def _takes_size(read: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(read).bind(1)
+    except TypeError:
+        return False
+    except ValueError:  # written in C, without a signature
+        pass
+    return True
+
+
+def _as_bytes(found: object, name: str) -> bytes:
+    try:
+        return memoryview(found).tobytes()  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise AudioFormatError(f"{name} gives no bytes: open it in binary mode, 'rb'") from error
 
 
 def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples: int | None) -> Audio:
@@ -199,34 +244,44 @@ def _decode(path: Path, size: int, name: str, check: ffmpeg.Check, most_samples:
         raise AudioDecodeError(f"{name}: empty, 0 bytes")
     samples, report = ffmpeg.decode_file(path, SAMPLE_RATE, check, most_samples)
     if most_samples is not None and len(samples) > most_samples:
-        return Audio(samples)  # too long; it was not read to its end
+        return Audio(samples)  # too long, and not read to its end
     if len(samples) == 0:
         raise AudioDecodeError(f"{name}: {_why_silent(report)}")
-    found: list[str] = []
+    return Audio(samples, tuple(_warnings(path, report, len(samples) / SAMPLE_RATE)))
+
+
+_NOTABLE_DELAY_S = 0.1
+_FILL_GAPS = "`ffmpeg -i FILE -af aresample=async=1:first_pts=0 FILE.wav` fills gaps with silence"
+
+
+def _warnings(path: Path, report: ffmpeg.Report, duration_s: float) -> Iterator[str]:
     if report.problems or report.returncode != 0:
-        found.append(f"parts of the recording may be missing or damaged; ffmpeg reported: {report.summary}")
-    duration_s, promised_s = len(samples) / SAMPLE_RATE, report.header_duration_s
-    # Encoders round durations to a packet, and some count their own delay in.
-    if promised_s is not None and duration_s < promised_s - 0.5 - 0.001 * promised_s:
-        found.append(f"the file ended early: its header says {promised_s:.2f} s, {duration_s:.2f} s could be decoded")
-    if _is_cut_ogg(path):
-        found.append("the file ended early: its last Ogg page is incomplete")
-    return Audio(samples, tuple(found))
-
-
-def _is_cut_ogg(path: Path) -> bool:
-    """Whether bytes of the last page are missing (RFC 3533, section 6), which ffmpeg passes over in silence."""
-    header_size, largest_page = 27, 27 + 255 + 255 * 255
-    with path.open("rb") as file:
-        if file.read(4) != b"OggS":
-            return False
-        file.seek(max(0, file.seek(0, io.SEEK_END) - largest_page))
-        tail = file.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if len(page) < header_size:
-        return True
-    lacing = page[header_size : header_size + page[26]]
-    return len(page) < header_size + page[26] + sum(lacing)
+        yield f"parts of the recording may be missing or damaged; ffmpeg reported: {report.summary}"
+    contents = report.contents
+    if contents.duration_s is not None:
+        missing_s = contents.duration_s - contents.track_start_s - duration_s
+        found = f"its header says {contents.duration_s:.2f} s, {duration_s:.2f} s could be decoded"
+        # Encoders round durations to a packet, and some include their own delay.
+        if contents.is_one_track and missing_s > 0.5 + 0.001 * contents.duration_s:
+            if contents.has_timestamps:
+                yield f"the file ended early or has gaps: {found}; times after a gap are too early, and {_FILL_GAPS}"
+            else:
+                yield f"the file ended early: {found}"
+        # Sound may be shorter than the pictures on purpose.
+        elif not contents.is_one_track and missing_s > max(5.0, 0.1 * contents.duration_s):
+            yield f"the sound ends before the file, begins late or has gaps: {found} of the sound; {_FILL_GAPS}"
+    if contents.track_start_s > _NOTABLE_DELAY_S:
+        yield (
+            f"the sound begins {contents.track_start_s:.2f} s after the file, and by so much all times are too early; "
+            f"{_FILL_GAPS}"
+        )
+    if contents.n_tracks > 1:
+        yield (
+            f"the file has {contents.n_tracks} sound tracks, and 0:a:{contents.track} was transcribed; "
+            "for another one: `ffmpeg -i FILE -map 0:a:N FILE.wav`"
+        )
+    if is_cut_ogg(path):
+        yield "the file ended early: its last Ogg page is incomplete"
 
 
 def _why_silent(report: ffmpeg.Report) -> str:
@@ -237,112 +292,3 @@ def _why_silent(report: ffmpeg.Report) -> str:
     if report.returncode == 0:
         return "there is an audio stream in it, but not one sample: the recording is empty or its header is damaged"
     return f"ffmpeg cannot read it as audio: {report.summary}"
-
-
-def _is_tensor(source: object) -> TypeIs[torch.Tensor]:
-    # Who holds a tensor has imported torch; nobody else should wait for that import.
-    return "torch" in sys.modules and isinstance(source, sys.modules["torch"].Tensor)
-
-
-def _tensor_to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    tensor = tensor.detach()
-    if str(tensor.dtype) == "torch.bfloat16":  # which numpy does not have
-        tensor = tensor.float()
-    try:
-        return np.asarray(tensor.cpu().resolve_conj().resolve_neg().numpy())
-    except (TypeError, RuntimeError, NotImplementedError) as error:
-        raise AudioFormatError(f"samples cannot be taken from this tensor, give a dense one: {error}") from error
-
-
-# Full scale and zero of the integer formats.
-_INTEGERS = {"int16": (32768.0, 0.0), "int32": (2147483648.0, 0.0), "uint8": (128.0, 128.0)}
-_FLOATS = ("float16", "float32", "float64")
-
-
-def _from_array(samples: npt.NDArray[Any], sampling_rate: int | None, check: ffmpeg.Check) -> Audio:
-    rate = _checked_rate(sampling_rate)
-    if np.ma.is_masked(samples):
-        raise AudioFormatError("samples that are masked have no value: fill them first")
-    samples = np.asarray(samples)  # not a matrix, which has two dimensions whatever becomes of it
-    _check_form(samples)
-    found: tuple[str, ...] = ()
-    if samples.dtype.name in _FLOATS and (peak := _checked_peak(samples)) > 2.0:
-        found = (f"samples reach {peak:g}, where [-1, 1] is full scale: divide them by the full scale of their format",)
-    mono = _to_mono(samples)
-    if rate != SAMPLE_RATE:
-        mono = ffmpeg.resample(as_float32(mono), rate, SAMPLE_RATE, check)
-        if len(mono) == 0:
-            raise AudioDecodeError(f"samples of shape {samples.shape} at {rate} Hz are too short to resample")
-    return Audio(mono, found)
-
-
-def _checked_rate(sampling_rate: int | None) -> int:
-    if sampling_rate is None:
-        return SAMPLE_RATE
-    try:
-        rate = operator.index(sampling_rate)
-    except TypeError:
-        rate = 0
-    if isinstance(sampling_rate, bool) or rate not in RATES:
-        raise AudioFormatError(
-            f"sampling_rate={sampling_rate!r}: give a whole number of Hz from {RATES[0]} to {RATES[-1]}"
-        )
-    return rate
-
-
-def _check_form(samples: npt.NDArray[Any]) -> None:
-    name, shape = samples.dtype.name, samples.shape
-    if name not in _INTEGERS and name not in _FLOATS:
-        raise AudioFormatError(f"samples of type {name}: give one of {', '.join([*_FLOATS, *_INTEGERS])}")
-    if len(shape) not in (1, 2):
-        raise AudioFormatError(f"samples of shape {shape}: give (samples,), (channels, samples) or (samples, channels)")
-    if samples.size == 0:
-        raise AudioDecodeError(f"samples of shape {shape}: there is no sound in an empty array")
-    if len(shape) == 2 and min(shape) > MAX_CHANNELS:
-        raise AudioFormatError(
-            f"samples of shape {shape} would be {min(shape)} channels: at most {MAX_CHANNELS} are taken"
-        )
-
-
-def _checked_peak(samples: npt.NDArray[Any]) -> float:
-    """The largest magnitude, without a temporary array of the recording's size."""
-    with np.errstate(invalid="ignore"):
-        peak = max(abs(float(samples.min())), abs(float(samples.max())))  # NaN if one sample is
-    limit = float(np.finfo(np.float32).max)
-    if not peak <= limit:
-        wrong = np.argwhere(~(np.abs(samples.astype(np.float64)) <= limit))
-        place = tuple(wrong[0].tolist())
-        raise AudioFormatError(
-            f"samples[{', '.join(map(str, place))}] is {float(samples[place])} ({len(wrong)} of {samples.size} samples "
-            "are not finite float32 numbers): remove or replace them"
-        )
-    return peak
-
-
-def _to_mono(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16] | npt.NDArray[np.float32]:
-    """(n,) int16 where that is what mono samples are, float32 in [-1, 1] otherwise; no copy where none is needed."""
-    name = samples.dtype.name
-    if 1 in samples.shape:
-        samples = samples.reshape(-1)
-    if samples.ndim == 1 and name == "int16":
-        return np.ascontiguousarray(samples, dtype=np.int16)
-    if samples.ndim == 2:
-        channels = int(samples.shape[0] > samples.shape[1])  # the axis, of equal ones the first
-        samples = samples.mean(axis=channels, dtype=np.result_type(samples.dtype, np.float32))
-    if name in _FLOATS:
-        with np.errstate(under="ignore"):  # of samples that are too small for float32, whatever the program has set
-            return np.ascontiguousarray(samples, dtype=np.float32)
-    scale, zero = _INTEGERS[name]
-    scaled: npt.NDArray[np.float32] = samples.astype(np.float32)
-    scaled -= np.float32(zero)
-    scaled /= np.float32(scale)
-    return scaled
-
-
-def as_float32(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Samples as floats in [-1, 1]; no copy where they are, so it may be the caller's array, and read-only."""
-    if samples.dtype == np.float32:
-        return samples.astype(np.float32, copy=False)
-    scaled: npt.NDArray[np.float32] = samples.astype(np.float32)
-    scaled /= np.float32(32768)
-    return scaled

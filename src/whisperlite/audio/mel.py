@@ -1,7 +1,7 @@
 """Samples → log-mel features (Radford et al. 2022, section 2.2), window by window, in memory bounded for any length.
 
-The features of a recording are those of its samples followed by 30 s of zeros, clipped to 8 below their maximum *over
-all of that*. So a first pass over the samples, in chunks, finds the maximum; the windows are computed when asked for.
+The features of a recording are those of its samples followed by 30 s of zeros, clipped to 8 below the maximum *over
+all of that*. So a first pass over the samples, in chunks, finds the maximum; windows are computed on demand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisperlite.audio.load import SAMPLE_RATE, as_float32
+from whisperlite.audio.arrays import SAMPLE_RATE, as_float32
 from whisperlite.errors import AudioFormatError, OptionError
 
 N_FFT = 400  # 25 ms
@@ -26,8 +26,8 @@ FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH
 WINDOW_FRAMES = 3000  # 30 s
 WINDOW_SAMPLES = WINDOW_FRAMES * HOP_LENGTH
 
-_CHUNK_FRAMES = 6000  # of the first pass: about 20 MB at work
-_DYNAMIC_RANGE = 8.0  # in powers of ten, below the maximum of the recording
+_CHUNK_FRAMES = 6000  # of the first pass, which takes about 20 MB
+_DYNAMIC_RANGE = 8.0  # powers of ten below the recording's maximum
 
 Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 
@@ -37,9 +37,9 @@ class Features:
     """The log-mel features of one recording, computed lazily.
 
     Attributes:
-        samples: mono, 16 kHz; int16 (scaled by 1/32768 on use) or float32 in [-1, 1]. Referred to, not copied.
+        samples: mono, 16 kHz; int16 (scaled by 1/32768 on use) or float32 in [-1, 1]. Not copied.
         n_mels: 80 or 128.
-        check: called between the chunks of the first pass, which it may end by raising.
+        check: called before each chunk of the first pass; if it raises, the pass ends.
     """
 
     samples: Samples
@@ -49,24 +49,24 @@ class Features:
 
     @property
     def content_frames(self) -> int:
-        """Frames of 10 ms that the recording covers."""
+        """The recording's length in whole frames of 10 ms."""
         return len(self.samples) // HOP_LENGTH
 
     def window(self, start_frame: int, n_frames: int) -> Window:
-        """The window of `n_frames` ≤ 3000 frames from `start_frame` on; what lacks to 3000 is filled with 0."""
+        """The window of `n_frames` ≤ 3000 frames from `start_frame` on, padded with 0 to 3000."""
         return Window(self, start_frame, n_frames)
 
     def detection_window(self, start_frame: int = 0) -> Window:
-        """30 s of the recording *followed by silent samples*: what language detection looks at."""
+        """30 s of the recording *followed by silent samples*, which is what language detection takes."""
         return Window(self, start_frame, WINDOW_FRAMES)
 
     def find_floor(self) -> float:
-        """The smallest log10 power that is told apart. Who asks first makes the first pass: at the latest a window."""
+        """Return the log10 power that lower values are clipped to. The first call makes the first pass."""
         if self._floor is None:
-            self._floor = self._highest() - _DYNAMIC_RANGE
+            self._floor = self._highest_log_power() - _DYNAMIC_RANGE
         return self._floor
 
-    def _highest(self) -> float:
+    def _highest_log_power(self) -> float:
         total = self.content_frames + WINDOW_FRAMES
         peak = -math.inf
         for start in range(0, total, _CHUNK_FRAMES):
@@ -79,14 +79,14 @@ class Features:
         return (self._log_power(start, count).clamp(min=self.find_floor()) + 4.0) / 4.0
 
     def _log_power(self, start: int, count: int) -> Tensor:
-        """log10 of the mel power of frames [start, start + count), (n_mels, count)."""
+        """The log10 mel power of frames [start, start + count), (n_mels, count)."""
         samples = self._slice(start * HOP_LENGTH - N_FFT // 2, (start + count - 1) * HOP_LENGTH + N_FFT // 2)
         spectrum = torch.stft(samples, N_FFT, HOP_LENGTH, window=_hann(), center=False, return_complex=True)
-        with torch.autocast("cpu", enabled=False):  # the user's would have the product in bfloat16
+        with torch.autocast("cpu", enabled=False):  # the user's autocast would compute the product in bfloat16
             return (mel_filters(self.n_mels) @ spectrum.abs().square()).clamp(min=1e-10).log10()
 
     def _slice(self, start: int, end: int) -> Tensor:
-        """Samples [start, end) in float32: mirrored before the beginning, zero after the end."""
+        """Samples [start, end) in float32, mirrored before the recording begins and 0 after it ends."""
         if start < 0:
             beginning = self._slice(0, max(end, 1 - start))
             return torch.cat([beginning[1 : 1 - start].flip(0), beginning[:end]])
@@ -95,23 +95,23 @@ class Features:
 
 
 def as_tensor(samples: Samples) -> Tensor:
-    """Samples in float32, in [-1, 1]; without a copy where torch can do without, as it cannot of read-only arrays."""
+    """Samples as a float32 tensor in [-1, 1]. Floats are copied only if torch needs it, as for read-only arrays."""
     return torch.from_numpy(np.require(as_float32(samples), requirements=("C", "W")))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A place in a recording's features; calling it computes them."""
+    """A span of a recording's features, which are computed when it is called."""
 
     features: Features
     start_frame: int
     n_frames: int
 
     def __call__(self) -> Tensor:
-        """(n_mels, 3000) in float32.
+        """Compute the features, (n_mels, 3000) in float32.
 
-        Frames past `n_frames` are 0 *in log-mel space*, as in the reference (`transcribe`, `pad_or_trim`): that is not
-        what silence looks like, but it is what its tokens come from.
+        Frames after `n_frames` are 0 *in log-mel space*, as in the reference (`transcribe`, `pad_or_trim`): they do not
+        look like silence, but the reference's tokens come from them.
         """
         if self.n_frames == 0:
             return torch.zeros(self.features.n_mels, WINDOW_FRAMES, dtype=torch.float32, device="cpu")
@@ -120,18 +120,18 @@ class Window:
 
 
 def log_mel_spectrogram(samples: Samples, *, n_mels: int = 80) -> Tensor:
-    """The log-mel features of a whole recording at once.
+    """Compute the log-mel features of a whole recording at once.
 
     Args:
-        samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,), as `load_audio` gives them.
+        samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,), as returned by `load_audio`.
         n_mels: 80, or 128 for large-v3 and turbo.
 
     Returns:
-        (n_mels, n_samples // 160 + 3000) in float32: the recording and the 30 s of silence behind it.
+        (n_mels, n_samples // 160 + 3000) in float32: the recording, followed by 30 s of silence.
 
     Raises:
-        AudioFormatError: something else than such samples.
-        OptionError: another number of bands.
+        AudioFormatError: `samples` is anything else.
+        OptionError: `n_mels` is another number.
     """
     if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype not in (np.int16, np.float32):
         shown = f"{type(samples).__name__} of {getattr(samples, 'dtype', '?')}, shape {getattr(samples, 'shape', '?')}"
@@ -142,7 +142,7 @@ def log_mel_spectrogram(samples: Samples, *, n_mels: int = 80) -> Tensor:
 
 @cache
 def _hann() -> Tensor:
-    # Not the process's default type and device, which are the user's to set.
+    # The user may have set other defaults for dtype and device.
     return torch.hann_window(N_FFT, dtype=torch.float32, device="cpu")
 
 

@@ -1,22 +1,16 @@
-"""Voice activity: samples → where there is speech.
+"""Voice activity detection: samples → spans of speech.
 
-In: the samples of a recording. Out: spans in seconds. Silero VAD gives each frame of 32 ms a probability of speech,
-and spans are made of these. Of the package `silero-vad` only the file of weights is read; decision 0004 says why.
+In: the samples of a recording. Out: spans in seconds. They are derived from Silero VAD's probability of speech in each
+frame of 32 ms.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
-import zipfile
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import metadata
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisperlite.audio.load import SAMPLE_RATE
+from whisperlite.audio.arrays import SAMPLE_RATE
 from whisperlite.audio.mel import Samples, as_tensor
-from whisperlite.errors import CheckpointError, DecodingError, MissingPackageError
+from whisperlite.audio.silero import load_silero
+from whisperlite.errors import DecodingError
 from whisperlite.vad_options import VadOptions
 
 _FRAME_SAMPLES = 512  # 32 ms
-_CONTEXT_SAMPLES = 64  # the end of the frame before, which the network hears as well
-_CHUNK_FRAMES = 1875  # a minute: about 60 MB at work
+_CONTEXT_SAMPLES = 64  # the end of the frame before, which is part of the network's input
+_CHUNK_FRAMES = 1875  # a minute, which takes about 60 MB
 _SAMPLES_PER_MS = SAMPLE_RATE // 1000
-_LEAST_PAUSE = 98 * _SAMPLES_PER_MS  # that speech can be divided at: `min_silence_at_max_speech` of silero-vad
+_LEAST_PAUSE = 98 * _SAMPLES_PER_MS  # at which speech may be split; silero-vad's `min_silence_at_max_speech`
 
 Span = tuple[int, int]  # start, end
 Spans = list[tuple[float, float]]
@@ -41,13 +36,13 @@ Spans = list[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Where there is speech, in seconds, ascending.
+    """Spans of speech and pauses, in seconds, ascending.
 
     Attributes:
-        spans: (start, end), inside the recording. They do not overlap, and touch only where speech longer than
-            `max_speech_duration_s` was divided.
-        pauses: (start, end) where nobody speaks, of a tenth of a second or more. Unlike spans they are not padded, and
-            pauses that are too short to end a span are among them.
+        spans: (start, end) of speech, within the recording. They do not overlap, and touch only where speech longer
+            than `max_speech_duration_s` was split.
+        pauses: (start, end) without speech, of a tenth of a second or more. Unlike spans they are not padded, and they
+            include pauses that are too short to end a span.
     """
 
     spans: Spans
@@ -55,20 +50,20 @@ class Speech:
 
 
 def find_speech(samples: Samples, options: VadOptions, *, check: Callable[[], None] | None = None) -> Speech:
-    """Where there is speech.
+    """Find the speech in a recording.
 
     Args:
         samples: mono, 16 kHz, int16 or float32 in [-1, 1], shape (n_samples,).
         options: what counts as speech.
-        check: called before each minute of the recording; what it raises ends the work.
+        check: called before each minute of the recording; an error that it raises propagates.
 
     Raises:
         MissingPackageError: silero-vad is not installed.
-        CheckpointError: its weights are damaged, or those of another version.
-        DecodingError: its probabilities are not finite, from samples far beyond full scale.
+        CheckpointError: its weights are damaged, or of another version.
+        DecodingError: probabilities are not finite, because samples are far beyond full scale.
     """
     probabilities = speech_probabilities(samples, check=check)
-    listen_again(samples, probabilities, options.threshold)
+    raise_onsets(samples, probabilities, options.threshold)
     spans, pauses = spans_and_pauses(probabilities, len(samples), options)
     return Speech(_seconds(spans), _seconds(pauses))
 
@@ -77,27 +72,17 @@ def _seconds(spans: list[Span]) -> Spans:
     return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in spans]
 
 
-def check_installed() -> None:
-    """Find out before any audio is read whether speech can be told.
-
-    Raises:
-        MissingPackageError: silero-vad is not installed.
-        CheckpointError: its weights are damaged, or those of another version.
-    """
-    _network()
-
-
 def speech_probabilities(samples: Samples, *, check: Callable[[], None] | None = None) -> npt.NDArray[np.float32]:
-    """The probability of speech in each frame of 32 ms, (⌈n_samples / 512⌉,); silence fills up the last frame."""
-    network = _network()
+    """Compute the probability of speech in each frame of 32 ms, (⌈n_samples / 512⌉,); the last is padded with 0."""
+    network = load_silero()
     n_frames = -(-len(samples) // _FRAME_SAMPLES)
     probabilities = np.zeros(n_frames, dtype=np.float32)
-    state = network.beginning()
+    state = network.initial_state()
     for start in range(0, n_frames, _CHUNK_FRAMES):
         if check is not None:
             check()
         end = min(start + _CHUNK_FRAMES, n_frames)
-        # The user's autocast would have the network compute in bfloat16.
+        # The user's autocast would run the network in bfloat16.
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             chunk, state = network(_frames(samples, start, end), state)
         if not chunk.isfinite().all():
@@ -108,28 +93,28 @@ def speech_probabilities(samples: Samples, *, check: Callable[[], None] | None =
     return probabilities
 
 
-# Frames of 32 ms: no speech for 10 s; 4 s before it begins again, of which the last 2 s count.
+# In frames of 32 ms: 10 s without speech; the 4 s before it begins again are heard again, and the last 2 s count.
 _LONG_SILENCE, _WARM_UP, _DOUBTFUL = 312, 125, 62
 
 
-def listen_again(samples: Samples, probabilities: npt.NDArray[np.float32], threshold: float) -> None:
-    """Where speech begins after a long silence, hear the time just before it once more, with a fresh memory.
+def raise_onsets(samples: Samples, probabilities: npt.NDArray[np.float32], threshold: float) -> None:
+    """Where speech begins after a long silence, run the network again on the time just before, from its initial state.
 
-    A long tone or noise dulls the network: the first second of what follows may stay below the threshold. Probabilities
-    are raised in place, never lowered. Differs: silero-vad does not do this.
+    After a long tone or noise, the first second of speech may stay below the threshold. Probabilities are raised in
+    place, never lowered. Differs: silero-vad does not do this.
     """
     spoken = np.flatnonzero(probabilities >= threshold)
     gaps = np.diff(spoken, prepend=-1)
     for onset in spoken[gaps > _LONG_SILENCE].tolist():
-        network = _network()
+        network = load_silero()
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            fresh, _ = network(_frames(samples, onset - _WARM_UP, onset), network.beginning())
+            fresh, _ = network(_frames(samples, onset - _WARM_UP, onset), network.initial_state())
         doubtful = slice(onset - _DOUBTFUL, onset)
         probabilities[doubtful] = np.maximum(probabilities[doubtful], fresh[-_DOUBTFUL:].numpy())
 
 
 def _frames(samples: Samples, start: int, end: int) -> Tensor:
-    """Frames [start, end), each after its context, (end - start, 576) in float32; zeros where there is no sample."""
+    """Frames [start, end), each preceded by its context, (end - start, 576) in float32; 0 outside the recording."""
     first = start * _FRAME_SAMPLES - _CONTEXT_SAMPLES
     part = samples[max(first, 0) : end * _FRAME_SAMPLES]
     scaled = as_tensor(part)
@@ -139,148 +124,49 @@ def _frames(samples: Samples, start: int, end: int) -> Tensor:
     return padded.unfold(0, _CONTEXT_SAMPLES + _FRAME_SAMPLES, _FRAME_SAMPLES)
 
 
-# The network
-
-_STRIDES = {"conv1": 1, "conv2": 2, "conv3": 2, "conv4": 1}
-State = tuple[Tensor, Tensor]  # of the LSTM, each (1, 1, 128)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Network:
-    """Silero VAD 6 at 16 kHz: a spectrum, four convolutions, an LSTM. It holds weights and nothing else."""
-
-    weights: dict[str, Tensor]
-
-    def beginning(self) -> State:
-        zeros = torch.zeros(1, 1, 128, dtype=torch.float32, device="cpu")
-        return zeros, zeros
-
-    def __call__(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
-        """Successive frames (n, 576) → their probabilities (n,), and the state to go on from."""
-        weights = self.weights
-        mirrored = F.pad(frames[:, None], (0, 64), mode="reflect")
-        real, imaginary = F.conv1d(mirrored, weights["stft.weight"], stride=128).chunk(2, dim=1)
-        x = (real.square() + imaginary.square()).sqrt()  # (n, 129, 4)
-        for name, stride in _STRIDES.items():
-            x = F.conv1d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride=stride, padding=1).relu()
-        # x: (n, 128, 1). The frames were a batch so far; to the LSTM they are a sequence.
-        parameters = [weights[f"lstm.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        hidden, *state_after = torch.lstm(x.permute(0, 2, 1), state, parameters, True, 1, 0.0, False, False, False)
-        last = F.linear(hidden.squeeze(1).relu(), weights["last.weight"], weights["last.bias"])
-        return last.squeeze(1).sigmoid(), (state_after[0], state_after[1])
-
-
-_DISTRIBUTION = "silero-vad"
-_WEIGHTS = "silero_vad/data/silero_vad.jit"
-_SHA256 = "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720"
-_INSTALL = "pip install 'whisperlite[vad]'"
-# The file is a zip archive, with the numbers of each tensor in an entry of its own, `data/2` and on in this order. Of
-# the rest, the TorchScript in it and the network for 8 kHz, nothing is looked at.
-_FIRST_ENTRY = 2
-_SHAPES = {
-    "stft.weight": (258, 1, 256),
-    "conv1.weight": (128, 129, 3),
-    "conv1.bias": (128,),
-    "conv2.weight": (64, 128, 3),
-    "conv2.bias": (64,),
-    "conv3.weight": (64, 64, 3),
-    "conv3.bias": (64,),
-    "conv4.weight": (128, 64, 3),
-    "conv4.bias": (128,),
-    "lstm.weight_ih": (512, 128),
-    "lstm.weight_hh": (512, 128),
-    "lstm.bias_ih": (512,),
-    "lstm.bias_hh": (512,),
-    "last.weight": (1, 128),
-    "last.bias": (1,),
-}
-
-
-@cache
-def _network() -> _Network:
-    """Loaded once, and shared by all threads."""
-    path = _weights_file()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); install {_DISTRIBUTION} again.") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256:
-        raise CheckpointError(
-            f"{path} of {_DISTRIBUTION} {metadata.version(_DISTRIBUTION)} has SHA-256 {found}, expected {_SHA256}: "
-            f"it is damaged, or of a version with other weights; {_INSTALL} --force-reinstall"
-        )
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        folder = archive.namelist()[0].split("/")[0]
-        entries = [archive.read(f"{folder}/data/{n}") for n in range(_FIRST_ENTRY, _FIRST_ENTRY + len(_SHAPES))]
-    return _Network(
-        {
-            name: torch.from_numpy(np.frombuffer(entry, dtype="<f4").astype(np.float32).reshape(shape))
-            for (name, shape), entry in zip(_SHAPES.items(), entries, strict=True)
-        }
-    )
-
-
-def _weights_file() -> Path:
-    """Found by its place in the installed distribution, which is not imported."""
-    try:
-        distribution = metadata.distribution(_DISTRIBUTION)
-    except metadata.PackageNotFoundError as error:
-        raise MissingPackageError(
-            f"vad_filter=True and chunking='vad' need the package {_DISTRIBUTION}, which is not installed: {_INSTALL}"
-        ) from error
-    path = Path(str(distribution.locate_file(_WEIGHTS)))
-    if not path.is_file():
-        raise MissingPackageError(
-            f"vad_filter=True and chunking='vad' need {_WEIGHTS}, which the installed {_DISTRIBUTION} "
-            f"{distribution.version} lacks: {_INSTALL} --force-reinstall"
-        )
-    return path
-
-
 # Probabilities → spans
 
 
 def spans_and_pauses(
     probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions
 ) -> tuple[list[Span], list[Span]]:
-    """What `Speech` holds, in samples, from the probabilities of frames."""
+    """Derive the spans and pauses of `Speech`, in samples, from the probabilities of frames."""
     found = _find_stretches(probabilities, n_samples, options)
     return _spans(found, n_samples, options), _pauses(found, n_samples)
 
 
 def _spans(found: list[_Stretch], n_samples: int, options: VadOptions) -> list[Span]:
-    """As silero-vad's `get_speech_timestamps_from_probs`.
+    """Return spans as silero-vad's `get_speech_timestamps_from_probs` does.
 
-    Differs where speech is divided: see `_divided`. Differs where the padding of two spans meets: they become one,
-    as there is nothing between them, unless that would be longer than `max_speech_duration_s`.
+    Differs in how long speech is split: see `_split`. Differs if the padding of two spans meets: they are merged, since
+    nothing is between them, unless the result would be longer than `max_speech_duration_s`.
     """
     padding = options.speech_pad_ms * _SAMPLES_PER_MS
     most = options.max_speech_duration_s * SAMPLE_RATE
     pieces = [(speech.start, speech.end) for speech in found]
     if most < math.inf:
-        # Whole frames, and one at the least, where padding leaves nothing of the limit.
+        # In whole frames; at least one, even if padding takes up all of the limit.
         limit = max(int(most - 2 * padding) // _FRAME_SAMPLES, 1) * _FRAME_SAMPLES
-        pieces = [piece for speech in found for piece in _divided(speech, limit)]
-    return _joined(_padded(pieces, padding, n_samples), most)
+        pieces = [piece for speech in found for piece in _split(speech, limit)]
+    return _merge(_pad(pieces, padding, n_samples), most)
 
 
 def _pauses(found: list[_Stretch], n_samples: int) -> list[Span]:
-    """From one sound of speech to the next, short or long."""
+    """Return all pauses longer than `_LEAST_PAUSE`, within stretches of speech and between them."""
     pauses, at = [], 0
     for stretch in found:
         pauses += [(at, stretch.start), *stretch.pauses]
         at = stretch.end
-    return _long_enough([*pauses, (at, n_samples)])
+    return _without_short([*pauses, (at, n_samples)])
 
 
-def _long_enough(pauses: list[Span]) -> list[Span]:
+def _without_short(pauses: list[Span]) -> list[Span]:
     return [pause for pause in pauses if pause[1] - pause[0] > _LEAST_PAUSE]
 
 
 @dataclass(slots=True)
 class _Stretch:
-    """From one long pause to the next, in samples, with the shorter pauses in it."""
+    """Speech between two pauses that are long enough to end it, in samples, with the shorter pauses in it."""
 
     start: int
     end: int
@@ -288,12 +174,12 @@ class _Stretch:
 
 
 def _find_stretches(probabilities: npt.NDArray[np.floating], n_samples: int, options: VadOptions) -> list[_Stretch]:
-    """Speech begins at a frame that reaches `threshold`, and ends at one below `neg_threshold` if it has not come back
-    when a later frame, `least_pause_ms` or more behind, is below it too.
+    """Find stretches of speech, leaving out those shorter than `min_speech_duration_ms`.
 
-    What is shorter than `min_speech_duration_ms` is none.
+    Speech begins at a frame that reaches `threshold`. It ends at a frame below `neg_threshold` if no frame reaches
+    `threshold` before a frame `least_pause_ms` or more later is below `neg_threshold` too.
 
-    Differs for a `threshold` under 0.01, where that of silero-vad for the end would be above that for the beginning.
+    Differs for a `threshold` under 0.01, for which silero-vad's `neg_threshold` would be higher than `threshold`.
     """
     threshold, neg_threshold = options.threshold, options.neg_threshold
     if neg_threshold is None:
@@ -321,15 +207,17 @@ def _find_stretches(probabilities: npt.NDArray[np.floating], n_samples: int, opt
     return [stretch for stretch in found if stretch.end - stretch.start > least]
 
 
-def _divided(speech: _Stretch, limit: int) -> list[Span]:
-    """Pieces of at most `limit` samples: cut at the longest pause among those that begin within the limit, which falls
-    away, or at the limit where there is none.
+def _split(speech: _Stretch, limit: int) -> list[Span]:
+    """Split speech into pieces of at most `limit` samples.
 
-    Differs from silero-vad, which divides while it does not yet know where speech ends: nothing is divided that a pause
-    ends in time, pauses are remembered after a cut, and a cut amid speech loses neither a frame nor a short rest.
+    The cut is at the longest of the pauses that begin within the limit, which is left out, or at the limit if there is
+    none.
+
+    Differs from silero-vad, which splits before it knows where speech ends: speech that ends in time is not split,
+    pauses are still known after a cut, and a cut within speech loses neither a frame nor a short remainder.
     """
     pieces: list[Span] = []
-    pauses = _long_enough(speech.pauses)
+    pauses = _without_short(speech.pauses)
     starts = [start for start, _ in pauses]
     start = speech.start
     while speech.end - start > limit:
@@ -341,8 +229,8 @@ def _divided(speech: _Stretch, limit: int) -> list[Span]:
     return [*pieces, (start, speech.end)] if start < speech.end else pieces
 
 
-def _padded(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
-    """Wider on either side by `padding`, but by no more than half of what lies between two of them."""
+def _pad(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
+    """Extend spans by `padding` on both sides, but by no more than half of the gap between two of them."""
     shares = [min(padding, (second[0] - first[1]) // 2) for first, second in pairwise(spans)]
     return [
         (max(start - before, 0), min(end + after, n_samples))
@@ -350,8 +238,8 @@ def _padded(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
     ]
 
 
-def _joined(spans: list[Span], most: float) -> list[Span]:
-    """Those that touch made one, unless longer than `most`."""
+def _merge(spans: list[Span], most: float) -> list[Span]:
+    """Merge spans that touch, unless the result would be longer than `most`."""
     joined: list[Span] = []
     for start, end in spans:
         if joined and joined[-1][1] == start and end - joined[-1][0] <= most:
