@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -330,6 +334,46 @@ def test_a_format_that_cannot_be_written_leaves_the_others(desk: Path, capsys: p
     assert main(["talk.mp3", "-f", "txt", "srt"]) == 1
     assert (desk / "talk.srt").is_file()
     assert "talk.txt" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_file_that_cannot_be_written_to_its_end_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "talk.txt"
+    path.write_text("Well, see.", encoding="utf-8")
+    with files_of_at_most(16), pytest.raises(OSError, match=re.escape(str(path))):
+        write(TALK, SubtitleOptions(), {"txt": path})
+    assert [each.name for each in tmp_path.iterdir()] == ["talk.txt"]
+    assert path.read_text(encoding="utf-8") == "Well, see."
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a disk that is full after so many bytes."""
+    import resource
+
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and permissions of POSIX")
+def test_a_file_that_is_replaced_keeps_its_permissions_and_its_link(desk: Path) -> None:
+    (desk / "kept").mkdir()
+    (desk / "kept" / "transcript").write_text("before", encoding="utf-8")
+    (desk / "kept" / "transcript").chmod(0o640)
+    (desk / "talk.txt").symlink_to("kept/transcript")
+    assert main(["talk.mp3", "-f", "txt", "srt"]) == 0
+    assert (desk / "talk.txt").is_symlink()
+    assert (desk / "kept" / "transcript").read_text(encoding="utf-8") == "Well, I see.\nDo you?\n"
+    assert stat.S_IMODE((desk / "kept" / "transcript").stat().st_mode) == 0o640
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((desk / "talk.srt").stat().st_mode) == 0o666 & ~mask
 
 
 @pytest.mark.usefixtures("desk")
