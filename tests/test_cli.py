@@ -346,6 +346,17 @@ def test_a_file_that_cannot_be_written_to_its_end_stays_as_it_was(tmp_path: Path
     assert path.read_text(encoding="utf-8") == "Well, see."
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize("folder", ["/proc", "/proc/new", "talk.mp3"])
+def test_a_folder_that_cannot_be_written_is_told_before_the_model_is_loaded(
+    folder: str, desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / "talk.mp3").touch()
+    monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: pytest.fail("The model was loaded."))
+    assert main(["talk.mp3", "-f", "txt", "-o", folder]) == 2
+    assert f"--output_dir {folder} cannot be written to: " in capsys.readouterr().err
+
+
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """As on a disk that is full after so many bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,20 @@ def outputs_of(files: Sequence[str], folder: Path, formats: Sequence[str]) -> di
                 raise OptionError(f"{path} is one of the inputs and would be overwritten; give another --output_dir.")
             owners[path] = file
     return outputs
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder of the outputs if it is missing.
+
+    Raises:
+        OptionError: it cannot be created, or no file can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OptionError(f"--output_dir {folder} cannot be written to: {error.strerror}.") from error
 
 
 def _identities(path: Path) -> tuple[object, ...]:

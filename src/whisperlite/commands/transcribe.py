@@ -15,7 +15,7 @@ import whisperlite
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
 from whisperlite.commands.format_flag import FORMATS, AddFormats, parse_formats, with_formats_joined
-from whisperlite.commands.outputs import STDIN, outputs_of, write
+from whisperlite.commands.outputs import STDIN, make_folder, outputs_of, write
 from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, say
 from whisperlite.errors import CancelledError, DecodingError, TimeoutExceededError, WhisperliteError
 from whisperlite.exit_status import FAILED, INTERRUPTED, WRONG_ARGUMENTS
@@ -42,7 +42,7 @@ def transcribe(arguments: list[str]) -> int:
             if not options["word_timestamps"]:
                 parser.error(f"--{name} requires --word_timestamps True")
         outputs = outputs_of(values["audio"], Path(values["output_dir"]), formats)
-        Path(values["output_dir"]).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(values["output_dir"]))
         model = whisperlite.load_model(values["model"], **load_arguments(values))
         model.check_options(chosen)
     except (WhisperliteError, OSError) as error:
