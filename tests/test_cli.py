@@ -187,6 +187,22 @@ def test_a_job_in_the_background_of_a_script_goes_on_when_that_is_interrupted() 
     assert seen == [signal.SIG_IGN] * 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_is_left_to_whoever_had_it_before(number: signal.Signals) -> None:
+    seen: list[int] = []
+    before = signal.signal(number, lambda number, _: seen.append(number))
+    try:
+        with interruptible() as interruption:
+            assert not interruption.token.is_cancelled
+            signal.raise_signal(number)
+            assert (interruption.token.is_cancelled, interruption.status, seen) == (True, 128 + number, [])
+            signal.raise_signal(number)
+        signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+    assert seen == [number] * 2
+
+
 def test_a_name_that_is_no_unicode_goes_into_json_and_back(tmp_path: Path) -> None:
     result = replace(Answering().transcribe(), model=os.fsdecode(b"m\xff"))
     write(result, SubtitleOptions(), {"json": tmp_path / "a.json", "txt": tmp_path / "a.txt"})
@@ -509,7 +525,10 @@ def test_files_are_written_though_nobody_reads_the_segments(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
-def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "whisperlite.cli", str(RECORDING), "-f", "txt", "-o", str(tmp_path), *QUICK]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
@@ -521,9 +540,9 @@ def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(tmp_path: 
     ) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert "Traceback" not in errors
     written = (tmp_path / "librivox.txt").read_text(encoding="utf-8").splitlines()
     assert first.split("] ", 1)[1].strip() == written[0]

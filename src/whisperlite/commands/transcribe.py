@@ -18,7 +18,7 @@ from whisperlite.commands.format_flag import FORMATS, AddFormats, parse_formats,
 from whisperlite.commands.outputs import STDIN, make_folder, outputs_of, write
 from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, say
 from whisperlite.errors import CancelledError, DecodingError, TimeoutExceededError, WhisperliteError
-from whisperlite.exit_status import FAILED, INTERRUPTED, WRONG_ARGUMENTS
+from whisperlite.exit_status import FAILED, WRONG_ARGUMENTS
 from whisperlite.flags import Parser
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
@@ -52,11 +52,12 @@ def transcribe(arguments: list[str]) -> int:
     for file, targets in outputs.items():
         # Read here, where Ctrl-C ends the waiting for somebody who does not write.
         source = _standard_input() if file == STDIN else file
-        with interruptible() as token:
+        with interruptible() as interruption:
             named = {**options, "batch_size": values["batch_size"]}
+            token = interruption.token
             status = max(status, _transcribe(model, file, source, named, subtitles, values["verbose"], targets, token))
-        if token.is_cancelled:
-            return INTERRUPTED
+        if interruption.status:
+            return interruption.status
     return status
 
 
