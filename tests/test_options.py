@@ -226,6 +226,13 @@ def test_allowed_languages_are_kept_as_their_codes_each_once(value: Any) -> None
     assert Options(allowed_languages=value).allowed_languages == ("de", "fr")
 
 
+@pytest.mark.parametrize("options", [Options, VadOptions])
+def test_help_says_what_each_option_means(options: type[Any]) -> None:
+    text = inspect.getdoc(options) or ""
+    told = [f"    {each.name}: {each.metadata['help']} (default: {each.default!r})" for each in fields(options)]
+    assert text.split("Attributes:\n")[1].splitlines() == told
+
+
 @pytest.mark.parametrize("language", ["fr", "FR", "French", " french "])
 def test_a_language_is_kept_as_its_code(language: str) -> None:
     assert Options(language=language).language == "fr"

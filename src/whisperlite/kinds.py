@@ -8,6 +8,7 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import Field, dataclass, field, fields
+from inspect import cleandoc
 from itertools import chain, pairwise
 from typing import Any, TypeVar
 
@@ -284,6 +285,17 @@ _shown = _Shortened().repr
 def option(default: Any, kind: Kind, help: str) -> Any:
     """A field of a dataclass of options."""
     return field(default=default, metadata={"kind": kind, "help": help})
+
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def with_fields_documented(options: _Class) -> _Class:
+    """A class decorator: the fields of a dataclass of options, with their help, become attributes in its docstring."""
+    if options.__doc__:  # None with -OO
+        lines = (f"    {each.name}: {each.metadata['help']} (default: {each.default!r})" for each in fields(options))
+        options.__doc__ = "\n".join((cleandoc(options.__doc__), "", "Attributes:", *lines))
+    return options
 
 
 def argument_of(definition: Field[Any]) -> dict[str, Any]:
