@@ -148,6 +148,10 @@ def test_a_pattern_that_is_nested_too_deeply_is_refused() -> None:
         ("clip_timestamps", (0.0, math.nan), "ascending times in seconds"),
         ("clip_timestamps", (0.0, math.inf), "ascending times in seconds"),
         ("clip_timestamps", None, "ascending times in seconds"),
+        ("clip_timestamps", ",30", "ascending times in seconds"),  # is not from 30 on
+        ("clip_timestamps", "5,,9", "ascending times in seconds"),
+        ("clip_timestamps", "1_0,2_0", "ascending times in seconds"),
+        ("clip_timestamps", ",", "ascending times in seconds"),
         ("seed", -1, "an integer of at least 0"),
         ("seed", 0.5, "an integer of at least 0"),
         ("multilingual", 1, "True or False"),
@@ -467,6 +471,7 @@ def test_a_ladder_starts_where_asked_rises_by_the_increment_and_ends_by_one(firs
         ("0", ((0.0, None),)),
         ("5", ((5.0, None),)),
         ("1,2.5", ((1.0, 2.5),)),
+        ("1,2.5,", ((1.0, 2.5),)),
         ("1, 2.5 ,4", ((1.0, 2.5), (4.0, None))),
         ([0, 3, 3, 8], ((0.0, 3.0), (3.0, 8.0))),
         (np.array([1.0, 2.0]), ((1.0, 2.0),)),

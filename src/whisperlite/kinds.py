@@ -183,12 +183,22 @@ def _check_pattern(value: Any) -> str:
 def _check_times(value: Any) -> tuple[float, ...]:
     time = number(0.0, finite=True)
     _check_sequence(value, Set)
-    given = [float(text) for text in value.split(",") if text.strip()] if isinstance(value, str) else list(value)
+    given = _numbers(value) if isinstance(value, str) else list(value)
     numbers = list(chain.from_iterable(map(_pair, given))) if any(map(_is_pair, given)) else given
     times = tuple(float(time.check(number)) for number in numbers)
     if any(later < earlier for earlier, later in pairwise(times)):
         raise ValueError("not ascending")
     return times
+
+
+def _numbers(text: str) -> list[float]:
+    """Numbers separated by commas, with or without one after the last; none may be missing, since places count."""
+    parts = text.split(",")
+    if not parts[-1].strip():
+        parts.pop()
+    if "_" in text:  # which Python allows in numbers, and nobody else does
+        raise ValueError("not a number")
+    return [float(part) for part in parts]
 
 
 def _has_length(value: Any) -> bool:
