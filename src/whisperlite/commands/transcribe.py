@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,49 +48,73 @@ def transcribe(arguments: list[str]) -> int:
     except (WhisperliteError, OSError) as error:
         say(f"{parser.prog}: {error}")
         return WRONG_ARGUMENTS
+    run = _Run(model, {**options, "batch_size": values["batch_size"]}, subtitles, is_verbose=values["verbose"])
     status = 0
     for file, targets in outputs.items():
         # Read here, where Ctrl-C ends the waiting for somebody who does not write.
         source = _standard_input() if file == STDIN else file
         with interruptible() as interruption:
-            named = {**options, "batch_size": values["batch_size"]}
-            token = interruption.token
-            status = max(status, _transcribe(model, file, source, named, subtitles, values["verbose"], targets, token))
+            status = max(status, run.transcribe(file, source, targets, interruption.token))
         if interruption.status:
             return interruption.status
     return status
 
 
-def _transcribe(
-    model: whisperlite.Whisper,
-    file: str,
-    source: str | bytes,
-    options: dict[str, Any],
-    subtitles: SubtitleOptions,
-    verbose: bool,
-    targets: dict[str, Path],
-    token: CancelToken,
-) -> int:
-    bar = ProgressBar(Path(file).name)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all recordings of a command have in common.
 
-    def show(segment: Segment) -> None:
-        bar.clear()
-        print_line(timed_line(segment))
+    Attributes:
+        model: what transcribes them.
+        options: the keyword arguments of its `transcribe`.
+        subtitles: how subtitles are laid out.
+        is_verbose: whether segments are printed as soon as they are accepted.
+    """
 
-    try:
-        result = model.transcribe(
-            source, on_segment=show if verbose else None, on_progress=bar.show, cancel=token, **options
-        )
-        bar.clear()
-        write(result, subtitles, targets)
-    except (WhisperliteError, OSError) as error:
-        bar.clear()
-        say(f"whisperlite: {file}: {_reason(error)}")
-        if isinstance(error, (CancelledError, DecodingError)) and error.partial is not None and error.partial.segments:
-            _write_partial(error.partial, file, subtitles, targets)
-        return FAILED
-    _print_warnings(result, file)
-    return 0
+    model: whisperlite.Whisper
+    options: dict[str, Any]
+    subtitles: SubtitleOptions
+    is_verbose: bool
+
+    def transcribe(self, file: str, source: str | bytes, targets: dict[str, Path], token: CancelToken) -> int:
+        """Transcribe a recording, write its files, and return the exit status.
+
+        Args:
+            file: its name, for messages.
+            source: its path or content.
+            targets: format → path of the output.
+            token: stops the transcription when it is cancelled.
+        """
+        bar = ProgressBar(Path(file).name)
+
+        def show(segment: Segment) -> None:
+            bar.clear()
+            print_line(timed_line(segment))
+
+        on_segment = show if self.is_verbose else None
+        try:
+            result = self.model.transcribe(
+                source, on_segment=on_segment, on_progress=bar.show, cancel=token, **self.options
+            )
+            bar.clear()
+            write(result, self.subtitles, targets)
+        except (WhisperliteError, OSError) as error:
+            bar.clear()
+            say(f"whisperlite: {file}: {_reason(error)}")
+            partial = error.partial if isinstance(error, (CancelledError, DecodingError)) else None
+            if partial is not None and partial.segments:
+                self._write_partial(partial, file, targets)
+            return FAILED
+        _print_warnings(result, file)
+        return 0
+
+    def _write_partial(self, partial: Transcription, file: str, targets: dict[str, Path]) -> None:
+        try:
+            write(partial, self.subtitles, targets)
+            _print_warnings(partial, file)
+            say(f"whisperlite: {file}: the partial transcript was written.")
+        except OSError as error:
+            say(f"whisperlite: {file}: {error}")
 
 
 def _reason(error: Exception) -> str:
@@ -100,23 +124,14 @@ def _reason(error: Exception) -> str:
     return "interrupted." if isinstance(error, CancelledError) else str(error)
 
 
-def _standard_input() -> bytes:
-    """All of it; nothing where there is none."""
-    return b"" if sys.stdin is None else sys.stdin.buffer.read()
-
-
-def _write_partial(partial: Transcription, file: str, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
-    try:
-        write(partial, subtitles, targets)
-        _print_warnings(partial, file)
-        say(f"whisperlite: {file}: the partial transcript was written.")
-    except OSError as error:
-        say(f"whisperlite: {file}: {error}")
-
-
 def _print_warnings(result: Transcription, file: str) -> None:
     for warning in result.warnings:
         say(f"whisperlite: {file}: {warning}")
+
+
+def _standard_input() -> bytes:
+    """All of standard input; nothing if there is none."""
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()
 
 
 def _parser() -> argparse.ArgumentParser:
