@@ -12,7 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,8 +21,9 @@ import pytest
 
 import whisperlite
 from tests.spoken import said, spoken
-from whisperlite import Transcription
+from whisperlite import CancelledError, Segment, Transcription
 from whisperlite.cli import main
+from whisperlite.commands import transcribe
 from whisperlite.commands.outputs import write
 from whisperlite.commands.terminal import ProgressBar, interruptible
 from whisperlite.formats import WRITERS, SubtitleOptions, render
@@ -162,8 +163,21 @@ class Answering:
 
     def check_options(self, _: object) -> None: ...
 
-    def transcribe(self, *_: object, **__: object) -> whisperlite.Transcription:
+    def transcribe(
+        self, *_: object, on_segment: Callable[[Segment], None] | None = None, **__: object
+    ) -> whisperlite.Transcription:
+        if on_segment is not None:
+            on_segment(TALK.segments[0])
         return TALK
+
+
+class Stopping(Answering):
+    """A model that ends every transcription early."""
+
+    def transcribe(self, *_: object, **__: object) -> whisperlite.Transcription:
+        error = CancelledError("It was cancelled.")
+        error.partial = TALK
+        raise error
 
 
 @pytest.fixture
@@ -458,6 +472,56 @@ def test_a_flag_of_subtitles_that_would_be_ignored_is_refused(
 ) -> None:
     assert main(["talk.mp3", *flags.split(), *WITH_WORDS]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("desk")
+def test_of_several_recordings_standard_error_says_which_one_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["a.mp3", "talks/b.mp3", "-f", "txt"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "1/2 a.mp3\n2/2 talks/b.mp3\n"
+    assert out == "[00:00.000 --> 00:01.000]  Well, I see.\n" * 2
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("arguments", [["a.mp3"], ["a.mp3", "b.mp3", "--verbose", "False"]])
+def test_which_recording_begins_is_not_said_of_one_or_if_nothing_is_to_be_printed(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "-f", "txt"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bar_says_which_of_several_recordings_it_is(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = []
+    monkeypatch.setattr(transcribe, "ProgressBar", lambda name: bars.append(name) or ProgressBar(name))
+    assert main(["a.mp3", "talks/b.mp3", "-o", str(desk)]) == 0
+    assert bars == ["1/2 a.mp3", "2/2 b.mp3"]
+
+
+def test_recordings_whose_outputs_all_exist_can_be_skipped(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.txt", "a.srt", "b.txt"):
+        (desk / name).write_text("before", encoding="utf-8")
+    assert main(["a.mp3", "b.mp3", "-f", "txt", "srt", "--skip_existing"]) == 0
+    assert (desk / "a.txt").read_text(encoding="utf-8") == "before"
+    assert (desk / "b.txt").read_text(encoding="utf-8") == "Well, I see.\nDo you?\n"
+    assert capsys.readouterr().err == "whisperlite: a.mp3: skipped: its outputs exist.\n"
+
+
+def test_if_all_recordings_are_skipped_no_model_is_loaded(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: pytest.fail("The model was loaded."))
+    (desk / "a.txt").touch()
+    assert main(["a.mp3", "-f", "txt", "--skip_existing"]) == 0
+
+
+def test_where_recordings_are_skipped_none_is_left_half_done(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: Stopping())
+    assert main(["a.mp3", "-f", "txt", "--skip_existing"]) == 1
+    assert list(desk.iterdir()) == []
+    assert capsys.readouterr().err == "whisperlite: a.mp3: interrupted.\n"
+    assert main(["a.mp3", "-f", "txt"]) == 1
+    assert (desk / "a.txt").is_file()
 
 
 @pytest.mark.parametrize("flags", ["--max_line_width 0", "--max_line_count two", "--highlight_words yes"])

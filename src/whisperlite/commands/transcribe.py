@@ -43,21 +43,43 @@ def transcribe(arguments: list[str]) -> int:
                 parser.error(f"--{name} requires --word_timestamps True")
         outputs = outputs_of(values["audio"], Path(values["output_dir"]), formats)
         make_folder(Path(values["output_dir"]))
+        if values["skip_existing"]:
+            outputs = _without_existing(outputs, is_verbose=values["verbose"])
+            if not outputs:
+                return 0
         model = whisperlite.load_model(values["model"], **load_arguments(values))
         model.check_options(chosen)
     except (WhisperliteError, OSError) as error:
         say(f"{parser.prog}: {error}")
         return WRONG_ARGUMENTS
-    run = _Run(model, {**options, "batch_size": values["batch_size"]}, subtitles, is_verbose=values["verbose"])
+    run = _Run(
+        model,
+        {**options, "batch_size": values["batch_size"]},
+        subtitles,
+        is_verbose=values["verbose"],
+        writes_partial=not values["skip_existing"],
+    )
     status = 0
-    for file, targets in outputs.items():
+    for number, (file, targets) in enumerate(outputs.items(), 1):
+        position = f"{number}/{len(outputs)} " if len(outputs) > 1 else ""
         # Read here, where Ctrl-C ends the waiting for somebody who does not write.
         source = _standard_input() if file == STDIN else file
         with interruptible() as interruption:
-            status = max(status, run.transcribe(file, source, targets, interruption.token))
+            status = max(status, run.transcribe(file, source, targets, interruption.token, position))
         if interruption.status:
             return interruption.status
     return status
+
+
+def _without_existing(outputs: dict[str, dict[str, Path]], *, is_verbose: bool) -> dict[str, dict[str, Path]]:
+    """The files, with their outputs, of which an output is missing."""
+    missing = {}
+    for file, targets in outputs.items():
+        if not all(path.is_file() for path in targets.values()):
+            missing[file] = targets
+        elif is_verbose:
+            say(f"whisperlite: {file}: skipped: its outputs exist.")
+    return missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +91,18 @@ class _Run:
         options: the keyword arguments of its `transcribe`.
         subtitles: how subtitles are laid out.
         is_verbose: whether segments are printed as soon as they are accepted.
+        writes_partial: whether the partial transcript of a recording that ends early is written.
     """
 
     model: whisperlite.Whisper
     options: dict[str, Any]
     subtitles: SubtitleOptions
     is_verbose: bool
+    writes_partial: bool
 
-    def transcribe(self, file: str, source: str | bytes, targets: dict[str, Path], token: CancelToken) -> int:
+    def transcribe(
+        self, file: str, source: str | bytes, targets: dict[str, Path], token: CancelToken, position: str = ""
+    ) -> int:
         """Transcribe a recording, write its files, and return the exit status.
 
         Args:
@@ -84,8 +110,11 @@ class _Run:
             source: its path or content.
             targets: format → path of the output.
             token: stops the transcription when it is cancelled.
+            position: which of several recordings it is, such as "17/10000 ".
         """
-        bar = ProgressBar(Path(file).name)
+        bar = ProgressBar(position + Path(file).name)
+        if position and self.is_verbose:
+            say(position + file)  # standard output has nothing but segments
 
         def show(segment: Segment) -> None:
             bar.clear()
@@ -102,7 +131,7 @@ class _Run:
             bar.clear()
             say(f"whisperlite: {file}: {_reason(error)}")
             partial = error.partial if isinstance(error, (CancelledError, DecodingError)) else None
-            if partial is not None and partial.segments:
+            if self.writes_partial and partial is not None and partial.segments:
                 self._write_partial(partial, file, targets)
             return FAILED
         _print_warnings(result, file)
@@ -167,6 +196,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FORMAT",
         help=f"Output formats: one or more of {', '.join(FORMATS)}, separated by spaces or commas, or with a flag "
         "each. (default: all)",
+    )
+    parser.add_argument(
+        "--skip_existing",
+        action="store_true",
+        help="Skip a recording if all its output files exist. Partial transcripts are then not written.",
     )
     parser.add_argument(
         "--verbose",
