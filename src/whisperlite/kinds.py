@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from inspect import cleandoc
 from itertools import chain, pairwise
 from typing import Any, TypeVar
@@ -306,31 +305,6 @@ def with_fields_documented(options: _Class) -> _Class:
         lines = (f"    {each.name}: {each.metadata['help']} (default: {each.default!r})" for each in fields(options))
         options.__doc__ = "\n".join((cleandoc(options.__doc__), "", "Attributes:", *lines))
     return options
-
-
-def argument_of(definition: Field[Any]) -> dict[str, Any]:
-    """What `argparse` is told of a field with a `Kind` and a help in its metadata: type, default, metavar, help."""
-    kind: Kind = definition.metadata["kind"]
-    return {
-        "type": parser_of(kind),
-        "default": definition.default,
-        "metavar": "{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
-        "help": f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
-    }
-
-
-def parser_of(kind: Kind) -> Callable[[str], Any]:
-    """A type for `argparse`: text → checked value, or an error that says what is allowed."""
-
-    def parse(text: str) -> Any:
-        try:
-            return kind.check(kind.parse(text))
-        except (OptionError, LanguageError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-        except (TypeError, ValueError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.as_text}") from error
-
-    return parse
 
 
 def check_fields(options: Any) -> None:

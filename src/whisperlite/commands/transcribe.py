@@ -19,10 +19,10 @@ from whisperlite.commands.outputs import STDIN, make_folder, outputs_of, write
 from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, say
 from whisperlite.errors import CancelledError, DecodingError, TimeoutExceededError, WhisperliteError
 from whisperlite.exit_status import FAILED, WRONG_ARGUMENTS
-from whisperlite.flags import Parser
+from whisperlite.flags import Parser, argument_of, parser_of
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
-from whisperlite.kinds import FLAG, argument_of, parser_of
+from whisperlite.kinds import FLAG
 from whisperlite.model_flags import add_model_flags, load_arguments
 from whisperlite.options import Options, make_options
 from whisperlite.results import Segment, Transcription
