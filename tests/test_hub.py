@@ -24,7 +24,8 @@ from tests.hub_server import Hub, Repository, files_of, running_hub
 from tests.vocabularies import vocabulary_parts
 from tests.writers import SMALL, random_tensors, write_ctranslate2, write_huggingface
 from whisperlite.checkpoints.embedded import EMBEDDED
-from whisperlite.checkpoints.hub import HubOptions, download, find_cached
+from whisperlite.checkpoints.hub import download, find_cached
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint
 from whisperlite.errors import CheckpointError, DownloadError, ModelNotFoundError
 from whisperlite.nn.config import ModelDimensions

@@ -17,7 +17,9 @@ from pathlib import Path
 from whisperlite.checkpoints.cache import sha256_once, user_caches
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.embedded import installed_weights, read_embedded
-from whisperlite.checkpoints.hub import HubOptions, download, find_cached, is_complete
+from whisperlite.checkpoints.hub import download, find_cached
+from whisperlite.checkpoints.hub_cache import is_complete
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.read import read_checkpoint
 from whisperlite.errors import DownloadError, ModelNotFoundError, OptionError
