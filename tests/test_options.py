@@ -21,7 +21,7 @@ import whisperlite
 from whisperlite.errors import LanguageError, OptionError
 from whisperlite.kinds import Kind
 from whisperlite.options import Options, OptionsDict, make_options
-from whisperlite.other_names import OF_LOADING, OTHER_NAMES
+from whisperlite.other_names import FOREIGN_NAMES, LOAD_MODEL_ARGUMENTS
 from whisperlite.vad_options import VadOptions
 
 DEFAULTS: dict[str, Any] = {
@@ -267,9 +267,9 @@ def test_every_name_of_another_library_has_one_here() -> None:
         *inspect.signature(whisperlite.transcribe).parameters,
     }
     options = {definition.name for definition in fields(Options)}
-    assert not OTHER_NAMES.keys() & (taken | options)
-    assert {*OTHER_NAMES.values()} <= taken | options
-    assert {*OF_LOADING} < taken - options
+    assert not FOREIGN_NAMES.keys() & (taken | options)
+    assert {*FOREIGN_NAMES.values()} <= taken | options
+    assert {*LOAD_MODEL_ARGUMENTS} < taken - options
 
 
 def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:
