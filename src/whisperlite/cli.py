@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 1 if a file could not be transcribed or written, or a command could not do its work; 2 if
-        the arguments are wrong, or the model to transcribe with cannot be loaded; 130 after Ctrl-C.
+        the arguments are wrong, or the model to transcribe with cannot be loaded; 130 after Ctrl-C, 143 after SIGTERM.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows "?" where it lacks a character

@@ -1,17 +1,21 @@
-"""The parser of the commands: what it says of wrong arguments."""
+"""The parser of the commands, and flags made from the fields of options."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from typing import NoReturn
+from collections.abc import Callable
+from dataclasses import Field
+from typing import Any, NoReturn
 
+from whisperlite.errors import LanguageError, OptionError
 from whisperlite.exit_status import WRONG_ARGUMENTS
+from whisperlite.kinds import Kind
 from whisperlite.other_names import nearest
 
 
 class Parser(argparse.ArgumentParser):
-    """As argparse's, but it says what is wrong in a line or two, and does not show every flag before."""
+    """An argparse parser that reports wrong arguments in a line or two, without listing every flag first."""
 
     def error(self, message: str) -> NoReturn:
         """End the program with status 2."""
@@ -22,3 +26,28 @@ class Parser(argparse.ArgumentParser):
         names = [known[2:] for known in self._option_string_actions if known.startswith("--")]
         near = nearest(flag[2:].replace("-", "_"), names)
         return f"There is no {flag}. Did you mean --{near}?\n" if near else ""
+
+
+def argument_of(definition: Field[Any]) -> dict[str, Any]:
+    """The keyword arguments of `add_argument` for a field of options: type, default, metavar and help."""
+    kind: Kind = definition.metadata["kind"]
+    return {
+        "type": parser_of(kind),
+        "default": definition.default,
+        "metavar": "{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
+        "help": f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
+    }
+
+
+def parser_of(kind: Kind) -> Callable[[str], Any]:
+    """A `type` for `add_argument`: text → checked value, or an error that says what is allowed."""
+
+    def parse(text: str) -> Any:
+        try:
+            return kind.check(kind.parse(text))
+        except (OptionError, LanguageError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.as_text}") from error
+
+    return parse

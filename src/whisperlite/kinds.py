@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from inspect import cleandoc
 from itertools import chain, pairwise
 from typing import Any, TypeVar
 
@@ -182,12 +182,22 @@ def _check_pattern(value: Any) -> str:
 def _check_times(value: Any) -> tuple[float, ...]:
     time = number(0.0, finite=True)
     _check_sequence(value, Set)
-    given = [float(text) for text in value.split(",") if text.strip()] if isinstance(value, str) else list(value)
+    given = _numbers(value) if isinstance(value, str) else list(value)
     numbers = list(chain.from_iterable(map(_pair, given))) if any(map(_is_pair, given)) else given
     times = tuple(float(time.check(number)) for number in numbers)
     if any(later < earlier for earlier, later in pairwise(times)):
         raise ValueError("not ascending")
     return times
+
+
+def _numbers(text: str) -> list[float]:
+    """Numbers separated by commas, with or without one after the last; none may be missing, since places count."""
+    parts = text.split(",")
+    if not parts[-1].strip():
+        parts.pop()
+    if "_" in text:  # which Python allows in numbers, and nobody else does
+        raise ValueError("not a number")
+    return [float(part) for part in parts]
 
 
 def _has_length(value: Any) -> bool:
@@ -286,29 +296,15 @@ def option(default: Any, kind: Kind, help: str) -> Any:
     return field(default=default, metadata={"kind": kind, "help": help})
 
 
-def argument_of(definition: Field[Any]) -> dict[str, Any]:
-    """What `argparse` is told of a field with a `Kind` and a help in its metadata: type, default, metavar, help."""
-    kind: Kind = definition.metadata["kind"]
-    return {
-        "type": parser_of(kind),
-        "default": definition.default,
-        "metavar": "{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
-        "help": f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
-    }
+_Class = TypeVar("_Class", bound=type)
 
 
-def parser_of(kind: Kind) -> Callable[[str], Any]:
-    """A type for `argparse`: text → checked value, or an error that says what is allowed."""
-
-    def parse(text: str) -> Any:
-        try:
-            return kind.check(kind.parse(text))
-        except (OptionError, LanguageError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-        except (TypeError, ValueError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it takes {kind.as_text}") from error
-
-    return parse
+def with_fields_documented(options: _Class) -> _Class:
+    """A class decorator: the fields of a dataclass of options, with their help, become attributes in its docstring."""
+    if options.__doc__:  # None with -OO
+        lines = (f"    {each.name}: {each.metadata['help']} (default: {each.default!r})" for each in fields(options))
+        options.__doc__ = "\n".join((cleandoc(options.__doc__), "", "Attributes:", *lines))
+    return options
 
 
 def check_fields(options: Any) -> None:

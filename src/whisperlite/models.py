@@ -13,7 +13,8 @@ from whisperlite.checkpoints.cache import remembered_sha256, whole_path
 from whisperlite.checkpoints.checkpoint import Checkpoint
 from whisperlite.checkpoints.embedded import installed_weights
 from whisperlite.checkpoints.export import export_checkpoint
-from whisperlite.checkpoints.hub import HubOptions, cached_whispers, is_complete, snapshot
+from whisperlite.checkpoints.hub_cache import cached_whispers, is_complete, snapshot
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.layout import is_of_a_model
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.resolve import load_checkpoint, official_name, openai_file

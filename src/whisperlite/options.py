@@ -31,6 +31,7 @@ from whisperlite.kinds import (
     number,
     option,
     optional,
+    with_fields_documented,
 )
 from whisperlite.vad_options import VAD_OPTIONS, VadOptions
 
@@ -42,6 +43,7 @@ Chunking = Literal["sequential", "vad"]
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 
 
+@with_fields_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of one transcription, checked when they are made.

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 # openai-whisper, faster-whisper and transformers → here.
-OTHER_NAMES = {
+FOREIGN_NAMES = {
     "chunk_length_s": "chunk_length",
     "condition_on_prev_tokens": "condition_on_previous_text",
     "fp16": "compute_type",
@@ -18,13 +18,21 @@ OTHER_NAMES = {
     "vad_parameters": "vad_options",
     "verbose": "on_segment",
 }
-OF_LOADING = ("compute_type", "revision", "token", "cache_dir", "local_files_only", "cpu_threads", "cuda_graphs")
+LOAD_MODEL_ARGUMENTS = (
+    "compute_type",
+    "revision",
+    "token",
+    "cache_dir",
+    "local_files_only",
+    "cpu_threads",
+    "cuda_graphs",
+)
 
 
 def hint(name: str, names: Iterable[str]) -> str:
     """A sentence about a name that there is not, with a space behind it; "": nothing is near."""
-    here = OTHER_NAMES.get(name, name)
-    if here in OF_LOADING:
+    here = FOREIGN_NAMES.get(name, name)
+    if here in LOAD_MODEL_ARGUMENTS:
         return f"Here {here!r} is given to load_model. " if here != name else f"{here!r} is given to load_model. "
     if here != name:
         return f"Here it is {here!r}. "
@@ -35,5 +43,5 @@ def hint(name: str, names: Iterable[str]) -> str:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """What a name is called here or, if it is none of elsewhere, which of `names` it is spelled most like."""
     known = list(names)
-    here = OTHER_NAMES.get(name)
+    here = FOREIGN_NAMES.get(name)
     return here if here in known else next(iter(difflib.get_close_matches(name, known, n=1)), None)

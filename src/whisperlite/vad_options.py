@@ -8,11 +8,21 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from whisperlite.errors import OptionError
-from whisperlite.kinds import Kind, check_fields, from_names, integer, number, option, optional
+from whisperlite.kinds import (
+    Kind,
+    check_fields,
+    from_names,
+    integer,
+    number,
+    option,
+    optional,
+    with_fields_documented,
+)
 
 _DAY_MS = 24 * 3_600_000
 
 
+@with_fields_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VadOptions:
     """How speech is told from what is not, by Silero VAD, which gives each 32 ms a probability of speech.

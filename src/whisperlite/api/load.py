@@ -18,7 +18,7 @@ from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken, Stop
 from whisperlite.checkpoints.alignment_heads import choose_heads
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.checkpoints.hub import HubOptions
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.resolve import load_checkpoint, local_path, name_of, official_name
 from whisperlite.decoding.threads import ending_workers
 from whisperlite.errors import CancelledError, CheckpointError, OptionError

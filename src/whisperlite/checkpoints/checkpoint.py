@@ -54,7 +54,7 @@ class Checkpoint:
             unless there is a separate `decoder.head.weight`.
         tokenizer: the tokenizer of the checkpoint's own vocabulary if it has one, else the bundled one.
         generation_config: what the checkpoint says about its use.
-        stated: the whole of its `generation_config.json`, for a conversion; empty if there is none.
+        raw_config: the whole of its `generation_config.json`, for a conversion; empty if there is none.
     """
 
     path: Path
@@ -62,4 +62,4 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     tokenizer: Tokenizer
     generation_config: GenerationConfig
-    stated: Mapping[str, Any] = field(default_factory=dict)
+    raw_config: Mapping[str, Any] = field(default_factory=dict)

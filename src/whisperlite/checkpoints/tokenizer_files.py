@@ -24,16 +24,16 @@ logger = logging.getLogger("whisperlite")
 
 
 def read_tokenizer(
-    folder: Path, format: Format, *, n_vocab: int, stated: Mapping[str, int] = MappingProxyType({})
+    folder: Path, format: Format, *, n_vocab: int, special_ids: Mapping[str, int] = MappingProxyType({})
 ) -> Tokenizer:
     """The tokenizer of a checkpoint: from its own vocabulary, or, with a warning in the log, a published one.
 
     Args:
         folder: where the vocabulary would be.
         format: the format of the weights.
-        n_vocab: how many logits the network has.
-        stated: the ids that the checkpoint gives special tokens, by their names. They tell which of the published
-            vocabularies is meant: that of its size, or a smaller one that was given logits to spare.
+        n_vocab: the number of the network's logits.
+        special_ids: name of a special token → the id that the checkpoint gives it. They tell which of the published
+            vocabularies is meant: the one of its size, or a smaller one with unused logits.
 
     Raises:
         CheckpointError: the vocabulary is damaged or does not fit the network, or there is none and no published one
@@ -47,10 +47,11 @@ def read_tokenizer(
         if path.name == "vocab.json":
             return Tokenizer.from_vocab_json(path, n_vocab=n_vocab)
         return Tokenizer.from_vocabulary(path, n_vocab=n_vocab)
-    published = _published(n_vocab, stated)
+    published = _published(n_vocab, special_ids)
     if published is None:
         same_size = Tokenizer.of_published_size(n_vocab)
-        contradiction = "" if same_size is None else f" with the ids that it states: {contradicting(same_size, stated)}"
+        why = None if same_size is None else contradicting(same_size, special_ids)
+        contradiction = "" if same_size is None else f" with the ids that it states: {why}"
         raise CheckpointError(
             f"{folder} has no vocabulary, and no published one has {n_vocab} token ids{contradiction}; put "
             "tokenizer.json, vocabulary.json, vocabulary.txt, or vocab.json and merges.txt beside the weights."
@@ -64,29 +65,29 @@ def read_tokenizer(
     return published
 
 
-def contradicting(tokenizer: Tokenizer, stated: Mapping[str, int]) -> str | None:
-    """How ids that are stated, by the names of their tokens, differ from those of the vocabulary; None: they do not."""
+def contradicting(tokenizer: Tokenizer, special_ids: Mapping[str, int]) -> str | None:
+    """How a checkpoint's ids of special tokens contradict its vocabulary; None if they agree."""
     known = tokenizer.vocabulary.special_ids
     if not tokenizer.is_multilingual:  # it has ids of languages, which nobody was meant to use
         known = {name: known[name] for name in names.REQUIRED}
     return next(
         (
             f"{name} would have the id {token}, and the vocabulary gives it {known[name]}"
-            for name, token in stated.items()
+            for name, token in special_ids.items()
             if known.get(name, token) != token
         ),
         None,
     )
 
 
-def _published(n_vocab: int, stated: Mapping[str, int]) -> Tokenizer | None:
+def _published(n_vocab: int, special_ids: Mapping[str, int]) -> Tokenizer | None:
     same_size = Tokenizer.of_published_size(n_vocab)
-    if same_size is not None and contradicting(same_size, stated) is None:
+    if same_size is not None and contradicting(same_size, special_ids) is None:
         return same_size
-    if not stated:
+    if not special_ids:
         return None
-    smaller = [tokenizer for tokenizer in Tokenizer.of_fewer_ids(n_vocab) if contradicting(tokenizer, stated) is None]
-    return smaller[0] if len(smaller) == 1 else None  # of several nobody knows which
+    smaller = [each for each in Tokenizer.of_fewer_ids(n_vocab) if contradicting(each, special_ids) is None]
+    return smaller[0] if len(smaller) == 1 else None  # if several fit, nothing says which one is meant
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +40,20 @@ def outputs_of(files: Sequence[str], folder: Path, formats: Sequence[str]) -> di
     return outputs
 
 
+def make_folder(folder: Path) -> None:
+    """Create the folder of the outputs if it is missing.
+
+    Raises:
+        OptionError: it cannot be created, or no file can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OptionError(f"--output_dir {folder} cannot be written to: {error.strerror}.") from error
+
+
 def _identities(path: Path) -> tuple[object, ...]:
     """What two names of one file have in common: where it is or, of hard links, which one it is."""
     try:
@@ -54,9 +72,31 @@ def write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, 
     failed: list[OSError] = []
     for name, path in targets.items():
         try:
-            # A path that is not UTF-8 may be the model's name: JSON reads it back so.
-            path.write_text(WRITERS[name].write(result, subtitles), encoding="utf-8", errors="backslashreplace")
+            _replace(path, WRITERS[name].write(result, subtitles))
         except OSError as error:
             failed.append(error)
     if failed:
         raise failed[0]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file completely or, if that fails, leave what is there as it was.
+
+    A symbolic link stays one, and a file that is replaced keeps its permissions.
+
+    Raises:
+        OSError: it could not be written; the error names the file.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".whisperlite-{secrets.token_hex(8)}")
+    try:
+        # The name of the model can be a path that is not UTF-8: JSON reads what is written here back as it was.
+        with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Standard output and standard error: lines, a progress bar, and Ctrl-C."""
+"""Standard output and standard error: lines and a progress bar; and the signals that interrupt a command."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from whisperlite.cancel import CancelToken
+from whisperlite.exit_status import INTERRUPTED, TERMINATED
 
 
 def print_line(text: str) -> None:
@@ -64,22 +66,47 @@ class ProgressBar:
             sys.stderr.flush()
 
 
+@dataclass(slots=True)
+class Interruption:
+    """How a transcription is told to stop.
+
+    Attributes:
+        token: cancelled by the first signal.
+        status: the exit status that names that signal; 0 before it.
+    """
+
+    token: CancelToken = field(default_factory=CancelToken)
+    status: int = 0
+
+
+_SIGNALS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+
 @contextmanager
-def interruptible() -> Iterator[CancelToken]:
-    """The first Ctrl-C cancels, so that the partial transcript can be written; the second one ends the program."""
-    token = CancelToken()
-    before = signal.getsignal(signal.SIGINT)
-    # The main thread alone hears of it, and a job in the background of a script is not to.
-    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
-        yield token
+def interruptible() -> Iterator[Interruption]:
+    """Let the first Ctrl-C or SIGTERM cancel a token, so that the partial transcript can be written.
+
+    A second one ends the program. Signals that are ignored stay so, as an interrupt is in a script's background job.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():  # only that one can set handlers
+        yield interruption
         return
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
-    def cancel(*_: object) -> None:
-        token.cancel()
-        signal.signal(signal.SIGINT, before)
+    def restore() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
-    signal.signal(signal.SIGINT, cancel)
+    def cancel(number: int, _: object) -> None:
+        interruption.token.cancel()
+        interruption.status = _SIGNALS[signal.Signals(number)]
+        restore()
+
+    for number in handlers:
+        signal.signal(number, cancel)
     try:
-        yield token
+        yield interruption
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ import whisperlite
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
 from whisperlite.commands.format_flag import FORMATS, AddFormats, parse_formats, with_formats_joined
-from whisperlite.commands.outputs import STDIN, outputs_of, write
+from whisperlite.commands.outputs import STDIN, make_folder, outputs_of, write
 from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, say
 from whisperlite.errors import CancelledError, DecodingError, TimeoutExceededError, WhisperliteError
-from whisperlite.exit_status import FAILED, INTERRUPTED, WRONG_ARGUMENTS
-from whisperlite.flags import Parser
+from whisperlite.exit_status import FAILED, WRONG_ARGUMENTS
+from whisperlite.flags import Parser, argument_of, parser_of
 from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
-from whisperlite.kinds import FLAG, argument_of, parser_of
+from whisperlite.kinds import FLAG
 from whisperlite.model_flags import add_model_flags, load_arguments
 from whisperlite.options import Options, make_options
 from whisperlite.results import Segment, Transcription
@@ -42,54 +42,108 @@ def transcribe(arguments: list[str]) -> int:
             if not options["word_timestamps"]:
                 parser.error(f"--{name} requires --word_timestamps True")
         outputs = outputs_of(values["audio"], Path(values["output_dir"]), formats)
-        Path(values["output_dir"]).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(values["output_dir"]))
+        if values["skip_existing"]:
+            outputs = _without_existing(outputs, is_verbose=values["verbose"])
+            if not outputs:
+                return 0
         model = whisperlite.load_model(values["model"], **load_arguments(values))
         model.check_options(chosen)
     except (WhisperliteError, OSError) as error:
         say(f"{parser.prog}: {error}")
         return WRONG_ARGUMENTS
+    run = _Run(
+        model,
+        {**options, "batch_size": values["batch_size"]},
+        subtitles,
+        is_verbose=values["verbose"],
+        writes_partial=not values["skip_existing"],
+    )
     status = 0
-    for file, targets in outputs.items():
+    for number, (file, targets) in enumerate(outputs.items(), 1):
+        position = f"{number}/{len(outputs)} " if len(outputs) > 1 else ""
         # Read here, where Ctrl-C ends the waiting for somebody who does not write.
         source = _standard_input() if file == STDIN else file
-        with interruptible() as token:
-            named = {**options, "batch_size": values["batch_size"]}
-            status = max(status, _transcribe(model, file, source, named, subtitles, values["verbose"], targets, token))
-        if token.is_cancelled:
-            return INTERRUPTED
+        with interruptible() as interruption:
+            status = max(status, run.transcribe(file, source, targets, interruption.token, position))
+        if interruption.status:
+            return interruption.status
     return status
 
 
-def _transcribe(
-    model: whisperlite.Whisper,
-    file: str,
-    source: str | bytes,
-    options: dict[str, Any],
-    subtitles: SubtitleOptions,
-    verbose: bool,
-    targets: dict[str, Path],
-    token: CancelToken,
-) -> int:
-    bar = ProgressBar(Path(file).name)
+def _without_existing(outputs: dict[str, dict[str, Path]], *, is_verbose: bool) -> dict[str, dict[str, Path]]:
+    """The files, with their outputs, of which an output is missing."""
+    missing = {}
+    for file, targets in outputs.items():
+        if not all(path.is_file() for path in targets.values()):
+            missing[file] = targets
+        elif is_verbose:
+            say(f"whisperlite: {file}: skipped: its outputs exist.")
+    return missing
 
-    def show(segment: Segment) -> None:
-        bar.clear()
-        print_line(timed_line(segment))
 
-    try:
-        result = model.transcribe(
-            source, on_segment=show if verbose else None, on_progress=bar.show, cancel=token, **options
-        )
-        bar.clear()
-        write(result, subtitles, targets)
-    except (WhisperliteError, OSError) as error:
-        bar.clear()
-        say(f"whisperlite: {file}: {_reason(error)}")
-        if isinstance(error, (CancelledError, DecodingError)) and error.partial is not None and error.partial.segments:
-            _write_partial(error.partial, file, subtitles, targets)
-        return FAILED
-    _print_warnings(result, file)
-    return 0
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all recordings of a command have in common.
+
+    Attributes:
+        model: what transcribes them.
+        options: the keyword arguments of its `transcribe`.
+        subtitles: how subtitles are laid out.
+        is_verbose: whether segments are printed as soon as they are accepted.
+        writes_partial: whether the partial transcript of a recording that ends early is written.
+    """
+
+    model: whisperlite.Whisper
+    options: dict[str, Any]
+    subtitles: SubtitleOptions
+    is_verbose: bool
+    writes_partial: bool
+
+    def transcribe(
+        self, file: str, source: str | bytes, targets: dict[str, Path], token: CancelToken, position: str = ""
+    ) -> int:
+        """Transcribe a recording, write its files, and return the exit status.
+
+        Args:
+            file: its name, for messages.
+            source: its path or content.
+            targets: format → path of the output.
+            token: stops the transcription when it is cancelled.
+            position: which of several recordings it is, such as "17/10000 ".
+        """
+        bar = ProgressBar(position + Path(file).name)
+        if position and self.is_verbose:
+            say(position + file)  # standard output has nothing but segments
+
+        def show(segment: Segment) -> None:
+            bar.clear()
+            print_line(timed_line(segment))
+
+        on_segment = show if self.is_verbose else None
+        try:
+            result = self.model.transcribe(
+                source, on_segment=on_segment, on_progress=bar.show, cancel=token, **self.options
+            )
+            bar.clear()
+            write(result, self.subtitles, targets)
+        except (WhisperliteError, OSError) as error:
+            bar.clear()
+            say(f"whisperlite: {file}: {_reason(error)}")
+            partial = error.partial if isinstance(error, (CancelledError, DecodingError)) else None
+            if self.writes_partial and partial is not None and partial.segments:
+                self._write_partial(partial, file, targets)
+            return FAILED
+        _print_warnings(result, file)
+        return 0
+
+    def _write_partial(self, partial: Transcription, file: str, targets: dict[str, Path]) -> None:
+        try:
+            write(partial, self.subtitles, targets)
+            _print_warnings(partial, file)
+            say(f"whisperlite: {file}: the partial transcript was written.")
+        except OSError as error:
+            say(f"whisperlite: {file}: {error}")
 
 
 def _reason(error: Exception) -> str:
@@ -99,23 +153,14 @@ def _reason(error: Exception) -> str:
     return "interrupted." if isinstance(error, CancelledError) else str(error)
 
 
-def _standard_input() -> bytes:
-    """All of it; nothing where there is none."""
-    return b"" if sys.stdin is None else sys.stdin.buffer.read()
-
-
-def _write_partial(partial: Transcription, file: str, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
-    try:
-        write(partial, subtitles, targets)
-        _print_warnings(partial, file)
-        say(f"whisperlite: {file}: the partial transcript was written.")
-    except OSError as error:
-        say(f"whisperlite: {file}: {error}")
-
-
 def _print_warnings(result: Transcription, file: str) -> None:
     for warning in result.warnings:
         say(f"whisperlite: {file}: {warning}")
+
+
+def _standard_input() -> bytes:
+    """All of standard input; nothing if there is none."""
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,6 +196,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FORMAT",
         help=f"Output formats: one or more of {', '.join(FORMATS)}, separated by spaces or commas, or with a flag "
         "each. (default: all)",
+    )
+    parser.add_argument(
+        "--skip_existing",
+        action="store_true",
+        help="Skip a recording if all its output files exist. Partial transcripts are then not written.",
     )
     parser.add_argument(
         "--verbose",

@@ -13,8 +13,8 @@ from typing import Any
 import whisperlite
 from whisperlite.errors import WhisperliteError
 from whisperlite.exit_status import FAILED, INTERRUPTED, WRONG_ARGUMENTS
-from whisperlite.flags import Parser
-from whisperlite.kinds import FLAG, argument_of
+from whisperlite.flags import Parser, argument_of
+from whisperlite.kinds import FLAG
 from whisperlite.model_flags import add_model_flags, load_arguments
 from whisperlite.server.auth import add_token
 from whisperlite.server.settings import Settings
