@@ -83,6 +83,19 @@ def test_what_fails_is_delivered_too(model: Whisper, tmp_path: Path, receiver: R
     assert str(tmp_path) not in receiver.messages[0].body.decode()
 
 
+def test_where_the_service_runs_is_told_to_nobody(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with running(model, Path("state"), webhook_allow_hosts=(receiver.host,)) as service:
+        refused = service.post(b"no sound")
+        assert (refused.status_code, "the upload" in refused.text) == (422, True)
+        assert service.post(b"no sound", webhook=receiver.url).status_code == 202
+        received(receiver)
+    for text in (refused.text, receiver.messages[0].body.decode()):
+        assert str(tmp_path) not in text
+
+
 def test_it_is_tried_again_under_the_same_id(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
     receiver.statuses = [500, 503, 200]
     with running(model, tmp_path, webhook_allow_hosts=(receiver.host,), webhook_first_retry_s=0.05) as service:

@@ -135,8 +135,8 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Of everything that it writes."""
-        return Path(self.data_dir) if self.data_dir is not None else default_folder()
+        """The folder for everything that the service writes, as an absolute path."""
+        return (Path(self.data_dir) if self.data_dir is not None else default_folder()).absolute()
 
     @property
     def token_file(self) -> Path:
