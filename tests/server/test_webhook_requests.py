@@ -577,6 +577,36 @@ def test_one_that_ends_the_service_again_and_again_is_given_up(
     assert result["inference_status"]["status"] == "failed"
 
 
+def test_what_ran_at_several_kills_runs_alone_the_least_often_begun_first(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that kills count against the one that brings them about, and the others are done meanwhile."""
+    starts = {"req_new": 0, "req_once": 1, "req_often": 5, "req_twice": 2}
+    (tmp_path / "stored").mkdir()
+    store = Store(tmp_path)
+    for number, (request_id, count) in enumerate(starts.items()):
+        (tmp_path / "stored" / request_id).write_bytes(WAV)
+        fields = {"language": "en", "max_new_tokens": 4}
+        store.add(StoredRequest(request_id, "", float(number), "queued", request_id, fields, receiver.url))
+        for _ in range(count):
+            store.begin(request_id)
+    store.close()
+
+    begun: list[tuple[str, list[str]]] = []
+    answer = Background._answer
+
+    async def note(background: Background, request: StoredRequest) -> Any:
+        begun.append((request.id, sorted(background._running)))
+        return await answer(background, request)
+
+    monkeypatch.setattr(Background, "_answer", note)
+    with running(model, tmp_path, batch_size=4, webhook_allow_hosts=(receiver.host,)):
+        received(receiver, 4)
+    assert begun[:2] == [("req_twice", ["req_twice"]), ("req_often", ["req_often"])]
+    assert {request_id for request_id, _ in begun[2:]} == {"req_new", "req_once"}
+    assert ["req_new", "req_once"] in [together for _, together in begun]
+
+
 # A process that is killed
 
 

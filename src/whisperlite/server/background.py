@@ -23,6 +23,7 @@ from whisperlite.server.webhooks.addresses import Addresses, LookUpError, Webhoo
 from whisperlite.server.webhooks.delivery import Deliveries
 from whisperlite.server.webhooks.store import NoSuchRequestError, StorageFullError, Store, StoredRequest
 
+_STARTS_TOGETHER = 2  # of one request that did not end; after these it runs alone, so that only its own count
 _MOST_STARTS = 10  # of one request, before it is taken for what the service dies of
 _FORGET_EVERY_S = 600.0
 _AGAIN_S = 5.0  # after which what the disk or the memory had no room for is tried again
@@ -33,6 +34,9 @@ class Background:
 
     Where there are several tokens, a few more may run, so that an owner of whom nothing runs need not wait for another
     whose recordings have all the places.
+
+    A request that was running each time the service was killed may be the reason. Such requests run first, and one at a
+    time with no other webhook request, so that further kills count against that one only.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Background:
         self._wake = asyncio.Event()
         self._accepting = asyncio.Lock()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._alone: str | None = None  # the request that was last begun to run alone
         self.has_ended = False
         service.metrics.watch("whisperlite_webhooks_pending", "Webhook requests not delivered yet.", store.pending)
 
@@ -199,12 +204,23 @@ class Background:
         most = 2 * places - self._gatekeeper.share(places)  # those beyond the places: for owners of whom nothing runs
         if len(self._running) >= most or self._service.is_stopping or self._service.is_broken:
             return
+        if self._alone in self._running:
+            return
+        suspects = await asyncio.to_thread(self._store.queued_after_starts, _STARTS_TOGETHER)
+        if waiting := [each for each in suspects if each not in self._running]:
+            if not self._running:
+                self._alone = waiting[0]
+                self._start(self._alone)
+            return
         owners = await asyncio.to_thread(self._store.queued_owners)
         busy_owners = {owners[each] for each in self._running if each in owners}
         for request_id, owner in owners.items():
             if request_id not in self._running and len(self._running) < (places if owner in busy_owners else most):
-                self._running[request_id] = asyncio.ensure_future(self._run_one(request_id))
+                self._start(request_id)
                 busy_owners.add(owner)
+
+    def _start(self, request_id: str) -> None:
+        self._running[request_id] = asyncio.ensure_future(self._run_one(request_id))
 
     async def _run_one(self, request_id: str) -> None:
         REQUEST_ID.set(request_id)

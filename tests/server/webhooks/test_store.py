@@ -86,6 +86,15 @@ def test_each_start_is_counted_and_stored(store: Store) -> None:
     assert store.begin("one") == replace(REQUEST, starts=2) == store.find("one")
 
 
+def test_what_was_begun_often_is_listed_the_least_often_begun_first(store: Store) -> None:
+    for number, (id, starts) in enumerate([("often", 3), ("done", 3), ("twice", 2), ("once", 1), ("too", 2)]):
+        store.add(replace(REQUEST, id=id, created=float(number)))
+        for _ in range(starts):
+            store.begin(id)
+    store.finish("done", {}, "done")
+    assert store.queued_after_starts(2) == ["twice", "too", "often"]
+
+
 def test_what_is_not_queued_cannot_begin(store: Store) -> None:
     finished(store, "one")
     for id in ("one", "two"):

@@ -202,6 +202,11 @@ class Store:
         )
         return dict(found)
 
+    def queued_after_starts(self, starts: int) -> list[str]:
+        """The ids of queued requests whose transcription was begun at least `starts` times; the fewest starts first."""
+        query = "SELECT id FROM requests WHERE status = 'queued' AND starts >= ? ORDER BY starts, created, rowid"
+        return [id for (id,) in self._read(query, starts)]
+
     def begin(self, id: str) -> StoredRequest:
         """Note that a request is transcribed from now on, and return it: `starts` counts this one too.
 
