@@ -266,7 +266,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "no_repeat_ngram_size": (3, "3"),
     "initial_prompt": ("null and true", "null and true"),
     "carry_initial_prompt": (True, "true"),
-    "hotwords": ("None", "None"),
+    "hotwords": ("None of that", "None of that"),
     "prefix": ("so", "so"),
     "condition_on_previous_text": (False, "false"),
     "prompt_reset_on_temperature": (0.3, "0.3"),
@@ -336,6 +336,17 @@ def test_what_is_not_given_has_the_library_s_defaults() -> None:
 def test_a_request_can_be_shorter_than_the_service_lets_it_be_and_not_longer() -> None:
     for given, kept in (("5", 5.0), ("9999", 1800.0)):
         assert read_fields([("timeout_s", given)], Settings(), is_form=True).options.timeout_s == kept
+
+
+@pytest.mark.parametrize("null", ["null", "None", " NULL "])
+def test_in_a_form_null_is_no_text(null: str) -> None:
+    settings = Settings(no_auth=True)
+    for name in ("initial_prompt", "prefix", "hotwords"):
+        assert getattr(read_fields([(name, null)], settings, is_form=True).options, name) is None
+        assert getattr(read_fields([(name, "null hypothesis")], settings, is_form=True).options, name)
+        assert getattr(read_fields([(name, null)], settings, is_form=False).options, name) == null
+    marks = [("word_timestamps", "true"), ("append_punctuations", null)]  # these cannot be None
+    assert read_fields(marks, settings, is_form=True).options.append_punctuations == null
 
 
 def test_fields_that_are_stored_can_be_read_again() -> None:

@@ -28,9 +28,10 @@ OPTIONS = tuple(name for name in _KINDS if name not in _REFUSED)  # that a reque
 CHUNK_LEVEL, CHUNK_LENGTH, WEBHOOK = "chunk_level", "chunk_length_s", "webhook"
 _LEVELS = ("segment", "word")
 
-# In a form everything is text. Options that are texts are taken as they are; of the others, these are how people write
-# what Python, and `Kind.parse`, spell in capitals.
-_SPELLED = {"true": "True", "false": "False", "null": "None", "none": "None"}
+# In a form everything is text. Options that are texts are taken as they are, unless the whole text is one of `_NULLS`
+# and the option may be None. For the others, these are spellings of what Python, and `Kind.parse`, write in capitals.
+_NULLS = ("null", "none")
+_SPELLED = {"true": "True", "false": "False", **dict.fromkeys(_NULLS, "None")}
 _FREE_TEXT = {name for name, kind in _KINDS.items() if kind.is_text}
 
 
@@ -156,7 +157,8 @@ def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
             parsed[name] = value
             continue
         if name in _FREE_TEXT:
-            parsed[name] = value
+            is_null = _DEFAULTS[name] is None and value.strip().lower() in _NULLS
+            parsed[name] = None if is_null else value
             continue
         try:
             parsed[name] = _as_json(kind.parse(_SPELLED.get(value.strip().lower(), value.strip())))
