@@ -86,7 +86,7 @@ def test_only_hashes_are_kept_and_only_for_its_owner(tmp_path: Path) -> None:
     token = add_token(file, "anna")
     assert token not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
-    assert list(read_hashes(file)) == ["anna"]
+    assert list(read_hashes(file).values()) == ["anna"]
 
 
 def test_wrong_names_and_files_of_tokens_are_refused(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_tokens_without_a_name_get_the_first_that_is_free(tmp_path: Path) -> Non
     file = tmp_path / "tokens"
     tokens = [add_token(file) for _ in range(3)]
     assert read_hashes(file) == {
-        name: hash_of(token) for name, token in zip(("default", "default-2", "default-3"), tokens, strict=True)
+        hash_of(token): name for name, token in zip(("default", "default-2", "default-3"), tokens, strict=True)
     }
     file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("default-2")))
     add_token(file)
-    assert list(read_hashes(file)) == ["default", "default-3", "default-2"]
+    assert list(read_hashes(file).values()) == ["default", "default-3", "default-2"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
@@ -154,7 +154,7 @@ def test_a_token_is_added_where_the_file_system_has_no_locks(
 
     monkeypatch.setattr(fcntl, "flock", fail)
     token = add_token(tmp_path / "tokens", "anna")
-    assert read_hashes(tmp_path / "tokens") == {"anna": hash_of(token)}
+    assert read_hashes(tmp_path / "tokens") == {hash_of(token): "anna"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
@@ -188,7 +188,7 @@ def test_a_token_goes_into_the_file_that_has_been_put_in_place_meanwhile(
     flock = fcntl.flock
     monkeypatch.setattr(fcntl, "flock", replace_then_lock)
     add_token(file, "anna")
-    assert list(read_hashes(file)) == ["berta", "anna"]
+    assert list(read_hashes(file).values()) == ["berta", "anna"]
 
 
 def test_one_of_several_owners_leaves_a_place_wherever_there_is_more_than_one() -> None:
@@ -385,6 +385,18 @@ def test_a_token_is_withdrawn_although_another_line_is_wrong(tmp_path: Path) -> 
     assert gatekeeper.owner(f"Bearer {berta}") is not None
 
 
+def test_tokens_of_the_same_name_are_all_valid(tmp_path: Path) -> None:
+    """As after an edit by hand, or where a token of the file is called as that of the environment is."""
+    file = tmp_path / "tokens"
+    tokens = [add_token(file, name) for name in ("anna", "berta", "clara")]
+    lines = file.read_text().replace("berta", "anna").replace("clara", "environment")
+    file.write_text(lines)
+    gatekeeper = Gatekeeper(file, {hash_of("s3cret"): "environment"})
+    for token in (*tokens, "s3cret"):
+        assert gatekeeper.owner(f"Bearer {token}") == hash_of(token)
+    assert [gatekeeper.name_of(hash_of(token)) for token in tokens] == ["anna", "anna", "environment"]
+
+
 def test_a_token_that_no_header_can_carry_is_refused(
     model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,7 +426,7 @@ def test_a_token_begins_a_line_of_its_own(tmp_path: Path) -> None:
     add_token(file, "anna")
     file.write_text(file.read_text().rstrip("\n"))
     add_token(file, "berta")
-    assert list(read_hashes(file)) == ["anna", "berta"]
+    assert list(read_hashes(file).values()) == ["anna", "berta"]
 
 
 def test_a_service_that_nobody_could_use_does_not_start(model: Whisper, tmp_path: Path) -> None:

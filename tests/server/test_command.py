@@ -128,7 +128,7 @@ def test_a_token_is_made_as_often_as_it_is_asked_for(tmp_path: Path, capsys: pyt
     for _ in range(2):
         assert command.token(["--data-dir", str(tmp_path)]) == 0
     tokens = capsys.readouterr().out.split()
-    assert read_hashes(tmp_path / "tokens") == {"default": hash_of(tokens[0]), "default-2": hash_of(tokens[1])}
+    assert read_hashes(tmp_path / "tokens") == {hash_of(tokens[0]): "default", hash_of(tokens[1]): "default-2"}
 
 
 def test_a_name_that_was_given_is_taken_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

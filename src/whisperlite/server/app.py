@@ -145,7 +145,7 @@ def _gatekeeper(settings: Settings) -> Gatekeeper:
         raise OptionError("WHISPERLITE_TOKEN has letters other than ASCII's, which no header can carry.")
     if settings.token_file.exists():
         read_hashes(settings.token_file)
-    gatekeeper = Gatekeeper(settings.token_file, {ENVIRONMENT: hash_of(token)} if token else None)
+    gatekeeper = Gatekeeper(settings.token_file, {hash_of(token): ENVIRONMENT} if token else None)
     if not gatekeeper.hashes():
         raise OptionError(
             f"There is no token in {settings.token_file}, so every request would be refused: create one with "

@@ -57,7 +57,7 @@ def add_token(file: Path, name: str | None = None) -> str:
     with _locked(file) as lines:
         lines.seek(0)
         written = lines.read()
-        taken = {ENVIRONMENT, *_parse_hashes(written, file)}
+        taken = {ENVIRONMENT, *_parse_hashes(written, file).values()}
         if name is None:
             numbered = (f"{_DEFAULT_NAME}-{number}" for number in itertools.count(2))
             name = next(each for each in itertools.chain([_DEFAULT_NAME], numbered) if each not in taken)
@@ -104,7 +104,9 @@ def _is_at(lines: BinaryIO, file: Path) -> bool:
 
 
 def read_hashes(file: Path) -> dict[str, str]:
-    """Name → hash of each token in the file, of which empty lines and those that begin with # are skipped.
+    """Hash → name of each token in the file; empty lines and those that begin with # are skipped.
+
+    Names may be there more than once, as after an edit by hand.
 
     Raises:
         OptionError: if a line is something else.
@@ -133,7 +135,7 @@ def _parse_lines(content: bytes) -> tuple[dict[str, str], int | None]:
             continue
         match = _LINE.fullmatch(line.strip())
         if match is not None:
-            hashes[match["name"]] = match["hash"]
+            hashes[match["hash"]] = match["name"]
         elif wrong is None:
             wrong = number
     return hashes, wrong
@@ -153,7 +155,7 @@ class Gatekeeper:
 
     Args:
         file: of the hashes; None: everyone is let in.
-        extra: hashes of further tokens, by name.
+        extra: names of further tokens, by hash.
     """
 
     def __init__(self, file: Path | None, extra: dict[str, str] | None = None) -> None:
@@ -170,7 +172,7 @@ class Gatekeeper:
         return self._file is None
 
     def hashes(self) -> dict[str, str]:
-        """Name → hash of each token that is valid now."""
+        """Hash → name of each token that is valid now."""
         if self._file is not None:
             self._look_at(self._file)
         return {**self._read, **self._extra}
@@ -197,7 +199,7 @@ class Gatekeeper:
                 raise FileNotFoundError(f"{file} is empty")
             good, wrong = _parse_lines(content)
             if wrong is not None:
-                self._read = {name: kept for name, kept in self._read.items() if kept in good.values()}
+                self._read = {kept: name for kept, name in self._read.items() if kept in good}
                 raise _wrong_line(file, wrong)
             self._read, self._found = good, found
         except FileNotFoundError:
@@ -210,7 +212,7 @@ class Gatekeeper:
     @property
     def has_many(self) -> bool:
         """Whether there is more than one token."""
-        return len(set(self.hashes().values())) > 1
+        return len(self.hashes()) > 1
 
     def share(self, places: int) -> int:
         """How many of so many places one token may hold: all of them if it is the only one, else three quarters."""
@@ -225,5 +227,9 @@ class Gatekeeper:
             return None
         given = hash_of(token.strip())
         # Every hash is compared, to its end: how long it takes says nothing of the tokens that there are.
-        matching = [kept for kept in self.hashes().values() if hmac.compare_digest(given, kept)]
+        matching = [kept for kept in self.hashes() if hmac.compare_digest(given, kept)]
         return matching[0] if matching else None
+
+    def name_of(self, owner: str) -> str | None:
+        """The name of the token with this hash; None if there is none, or not any more."""
+        return self.hashes().get(owner)
