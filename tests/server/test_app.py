@@ -609,6 +609,24 @@ def test_a_line_is_logged_for_each_request_with_its_id(service: Running, caplog:
     assert answer.headers["x-request-id"]
 
 
+def test_the_log_says_who_sent_a_request_and_nothing_that_lets_others_in(
+    model: Whisper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "whisperlite.server")
+    token = add_token(tmp_path / "tokens", "anna")
+    with running(model, tmp_path, no_auth=False) as service:
+        for headers in (bearer(token), bearer("other"), {}):
+            service.client.get("/v1/models", headers=headers)
+        service.client.get("/healthz", headers=bearer(token))
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    entries = [entry for entry in map(json.loads, lines) if entry["message"] == "request"]
+    assert [entry["status"] for entry in entries] == [200, 401, 401, 200]
+    assert [entry["token"] for entry in entries] == ["anna", None, None, None]
+    assert {entry["client"] for entry in entries} == {"127.0.0.1"}
+    for secret in (token, hash_of(token), "other"):
+        assert secret not in "".join(lines)
+
+
 def test_what_is_logged_within_a_request_carries_its_id(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "whisperlite.server")
     reset = REQUEST_ID.set("req_7")

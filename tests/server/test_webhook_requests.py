@@ -25,6 +25,7 @@ from whisperlite import AudioDecodeError, Whisper
 from whisperlite.server.auth import add_token, hash_of
 from whisperlite.server.background import Background
 from whisperlite.server.fields import read_fields
+from whisperlite.server.logs import JsonFormatter
 from whisperlite.server.problems import problem_of
 from whisperlite.server.webhooks.addresses import Addresses
 from whisperlite.server.webhooks.store import Store, StoredRequest, StoreError
@@ -155,6 +156,20 @@ def test_a_request_can_be_asked_for_by_the_token_that_made_it_alone(
         path = service.post(WAV, webhook=receiver.url).headers["location"]
         assert service.client.get(path).status_code == 200
         assert service.client.get(path, headers={"Authorization": f"Bearer {berta}"}).status_code == 404
+
+
+def test_the_log_says_whose_request_is_done(
+    model: Whisper, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "whisperlite.server")
+    token = add_token(tmp_path / "tokens", "anna")
+    with running(model, tmp_path, no_auth=False, webhook_allow_hosts=(receiver.host,)) as service:
+        service.client.headers["Authorization"] = f"Bearer {token}"
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        received(receiver)
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    (done,) = (line for line in lines if line["message"] == "a request with a webhook is done")
+    assert (done["token"], done["status"]) == ("anna", "done")
 
 
 def test_more_than_may_wait_are_refused(model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps) -> None:

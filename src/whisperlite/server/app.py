@@ -36,6 +36,7 @@ from whisperlite.server.webhooks.signing import new_secret, parse_secret
 from whisperlite.server.webhooks.store import Store, StoreError
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")  # to everyone
+_LONGEST_ADDRESS = 64  # a proxy may say what it likes
 _GONE = 499  # what proxies log for a client that did not wait; nobody receives it
 
 
@@ -246,7 +247,15 @@ class Door:
             seconds = time.monotonic() - began
             path = _template(scope)
             request.app.state.service.metrics.answered(path, status, seconds)
-            log("request", method=request.method, path=path, status=status, seconds=round(seconds, 3))
+            log(
+                "request",
+                method=request.method,
+                path=path,
+                status=status,
+                seconds=round(seconds, 3),
+                token=getattr(request.state, "token", None),
+                client=None if request.client is None else request.client.host[:_LONGEST_ADDRESS],
+            )
 
     async def _pass(self, request: Request, receive: Receive, send: Send) -> None:
         if _path(request.scope) not in OPEN:
@@ -261,7 +270,7 @@ class Door:
             if self.gatekeeper.is_open and _is_of_another_page(request):
                 detail = "The service needs no token, so requests for pages of other origins are refused."
                 raise Problem(403, detail, kind="origin")
-            request.state.owner = owner
+            request.state.owner, request.state.token = owner, self.gatekeeper.name_of(owner)
         await self.app(request.scope, receive, send)
 
     def _count(self, request: Request, kind: str) -> None:

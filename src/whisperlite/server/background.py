@@ -297,7 +297,7 @@ class Background:
                 await asyncio.sleep(_AGAIN_S)
         # A recording that outlives this process by an instant is removed at the next start.
         await asyncio.to_thread((self._folder / request.audio).unlink, missing_ok=True)
-        log("a request with a webhook is done", status=status)
+        log("a request with a webhook is done", status=status, token=self._gatekeeper.name_of(request.owner))
         self._deliveries.wake()
 
     async def _forget(self) -> None:
