@@ -26,6 +26,7 @@ from standardwebhooks import Webhook
 
 import whisperlite
 from tests.server.webhooks.receiver import Receiver, running_receiver
+from whisperlite.server.logs import JsonFormatter
 from whisperlite.server.webhooks import delivery
 from whisperlite.server.webhooks.addresses import Addresses
 from whisperlite.server.webhooks.delivery import Deliveries
@@ -243,6 +244,25 @@ def test_no_more_attempts_run_at_once_than_asked_for_half_of_them_to_one_receive
     assert len(receiver.messages) == 6 * receivers
 
 
+def test_each_attempt_is_a_line_of_the_log(
+    store: Store, receiver: Receiver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr(caplog.handler, "emit", lambda record: lines.append(json.loads(JsonFormatter().format(record))))
+    caplog.set_level("INFO", "whisperlite.server")
+    receiver.statuses = [500, 200, 410]
+    finish(store, "one", receiver.url)
+    deliver(store, allowing(receiver), lambda: found(store).delivered)
+    finish(store, "two", receiver.url)
+    deliver(store, allowing(receiver), lambda: found(store, "two").gave_up)
+    names = ("message", "level", "request_id", "outcome", "attempt", "receiver", "error")
+    assert [tuple(line.get(name) for name in names) for line in lines] == [
+        ("webhook attempt", "warning", "one", "failed", 1, receiver.host, "The receiver answered 500."),
+        ("webhook attempt", "info", "one", "delivered", 2, receiver.host, None),
+        ("webhook attempt", "warning", "two", "gave_up", 1, receiver.host, "The receiver answered 410."),
+    ]
+
+
 def test_what_a_receiver_says_goes_nowhere(store: Store, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "whisperlite")
     receiver.statuses, receiver.body, receiver.headers = [500, 410], b"internal", {"x-internal": "internal"}
@@ -422,7 +442,7 @@ def test_on_a_full_disk_deliveries_go_on_later_and_repeat_nothing(
     store.close()
     assert outcomes == ["delivered"]
     assert len(receiver.messages) == 1
-    assert [record.name for record in caplog.records] == ["whisperlite.server"] * 2
+    assert [record.name for record in caplog.records if record.levelname == "ERROR"] == ["whisperlite.server"] * 2
 
 
 def test_an_error_of_our_own_in_one_attempt_is_logged_and_holds_up_no_other(

@@ -17,11 +17,10 @@ import anyio.to_thread
 import httpcore2
 
 import whisperlite
+from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.webhooks.addresses import Addresses, CheckedBackend, WebhookRefusedError, parse_url
 from whisperlite.server.webhooks.signing import signed_headers
 from whisperlite.server.webhooks.store import NoSuchRequestError, StorageFullError, Store, StoredRequest
-
-logger = logging.getLogger("whisperlite.server")
 
 _MOST_READ_BYTES = 64 * 1024  # of what a receiver answers beyond the status
 _READ_S = 1.0  # how long that is waited for
@@ -118,7 +117,7 @@ class Deliveries:
             due = await anyio.to_thread.run_sync(self._store.due, now, self._at_a_time, room.takes)
             next_due = await anyio.to_thread.run_sync(self._store.next_due, now)
         except StorageFullError as error:
-            logger.error("Webhooks are waiting: %s", error)
+            log("webhooks are waiting", logging.ERROR, error=str(error))
             return self._first_retry_s
         for request in due:
             self._in_flight[request.id] = request
@@ -128,6 +127,7 @@ class Deliveries:
         return min(max(next_due - now, 0.0), _LONGEST_SLEEP_S)
 
     async def _deliver(self, request: StoredRequest) -> None:
+        REQUEST_ID.set(request.id)  # each delivery is a task, with a context of its own
         try:
             error, is_final = await self._attempt(request)
             now = time.time()
@@ -138,13 +138,16 @@ class Deliveries:
         finally:
             del self._in_flight[request.id]
             self.wake()
-        if error is None:
-            self._on_attempt("delivered")
-        elif next_attempt is None:
-            logger.warning("The webhook of request %s was given up: %s", request.id, error)
-            self._on_attempt("gave_up")
-        else:
-            self._on_attempt("failed")
+        outcome = "delivered" if error is None else "gave_up" if next_attempt is None else "failed"
+        log(
+            "webhook attempt",
+            logging.INFO if error is None else logging.WARNING,
+            outcome=outcome,
+            attempt=request.attempts + 1,
+            receiver=request.receiver,
+            error=error,
+        )
+        self._on_attempt(outcome)
 
     def _next_attempt(self, request: StoredRequest, now: float) -> float | None:
         """Exponential back-off with full jitter; None: that would be too late."""
@@ -159,7 +162,7 @@ class Deliveries:
             try:
                 return await anyio.to_thread.run_sync(self._store.record_attempt, id, error, now, next_attempt)
             except StorageFullError as full:
-                logger.error("The delivery attempt for request %s cannot be recorded: %s", id, full)
+                log("a webhook attempt cannot be recorded", logging.ERROR, error=str(full))
                 await anyio.sleep(self._first_retry_s)
 
     async def _attempt(self, request: StoredRequest) -> tuple[str | None, bool]:
@@ -172,8 +175,8 @@ class Deliveries:
             return f"The receiver did not answer within {self._timeout_s:g} s.", False
         except _NETWORK_ERRORS as error:
             return _network_error(error), False
-        except Exception:  # whatever one receiver brings about, the others get theirs
-            logger.exception("The delivery attempt for request %s failed.", request.id)
+        except Exception as error:  # whatever one receiver brings about, the others get theirs
+            log("a webhook attempt failed", logging.ERROR, error=error)
             return "The delivery attempt failed.", False
         if 200 <= status < 300:
             return None, False
