@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -120,9 +121,18 @@ def test_a_receiver_that_is_gone_is_given_up_at_once(store: Store, receiver: Rec
 def test_after_the_last_time_a_failure_is_given_up(store: Store, receiver: Receiver) -> None:
     receiver.statuses = [500]
     finish(store, "one", receiver.url)
-    outcomes = deliver(store, allowing(receiver), lambda: found(store).gave_up, give_up_s=0.2, longest_retry_s=0.05)
+    outcomes = deliver(store, allowing(receiver), lambda: found(store).gave_up, give_up_s=1.0, longest_retry_s=0.05)
     assert outcomes == ["failed"] * (len(outcomes) - 1) + ["gave_up"]
     assert len(receiver.messages) == len(outcomes) > 1
+
+
+def test_a_clock_that_was_ahead_holds_up_no_delivery(store: Store, receiver: Receiver) -> None:
+    """The first attempt was made a day from now, by the clock of that time."""
+    finish(store, "one", receiver.url)
+    ahead = time.time() + 86400
+    store.record_attempt("one", "The receiver answered 500.", ahead, ahead + 3)
+    deliver(store, allowing(receiver), lambda: found(store).delivered)
+    assert len(receiver.messages) == 1
 
 
 def test_pauses_are_a_random_part_of_what_doubles_up_to_the_longest(store: Store, receiver: Receiver) -> None:
@@ -426,10 +436,14 @@ class FullForNotes(FullStore):
 
 class FullForDue(FullStore):
     def due(
-        self, now: float, limit: int, takes: Callable[[str, str, str], bool] = lambda *_: True
+        self,
+        now: float,
+        limit: int,
+        takes: Callable[[str, str, str], bool] = lambda *_: True,
+        longest_s: float = math.inf,
     ) -> list[StoredRequest]:
         self._use()
-        return super().due(now, limit, takes)
+        return super().due(now, limit, takes, longest_s)
 
 
 @pytest.mark.parametrize("kind", [FullForNotes, FullForDue])

@@ -138,6 +138,24 @@ def test_a_failed_attempt_is_due_again_when_it_says(store: Store) -> None:
     assert store.due(20.0, 10) == [found]
 
 
+def test_what_a_clock_that_was_set_back_has_scheduled_is_due(store: Store) -> None:
+    finished(store, "one", "two")
+    store.record_attempt("one", "no", now=86400.0, next_attempt=86403.0)
+    store.record_attempt("two", "no", now=0.0, next_attempt=3600.0)
+    assert [each.id for each in store.due(0.0, 10, longest_s=3600.0)] == ["one"]
+    assert [each.id for each in store.due(0.0, 10)] == []
+
+
+def test_an_answer_of_the_future_is_as_old_as_its_first_attempt(store: Store) -> None:
+    """As where the clock was set back between the two; it would be given up too late."""
+    finished(store, "one")
+    store.record_attempt("one", "no", now=100.0, next_attempt=103.0)
+    store.record_attempt("one", "no", now=103.0, next_attempt=110.0)
+    found = store.find("one")
+    assert found is not None
+    assert found.finished == 100.0
+
+
 def test_what_is_delivered_is_not_due(store: Store) -> None:
     finished(store, "one")
     store.record_attempt("one", "no", 10.0, 20.0)

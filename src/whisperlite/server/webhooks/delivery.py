@@ -24,7 +24,7 @@ from whisperlite.server.webhooks.store import NoSuchRequestError, StorageFullErr
 
 _MOST_READ_BYTES = 64 * 1024  # of what a receiver answers beyond the status
 _READ_S = 1.0  # how long that is waited for
-_LONGEST_SLEEP_S = 60.0  # the clock may be set meanwhile
+_LONGEST_SLEEP_S = 60.0  # the clock may be set forward or back meanwhile
 _MOST_DOUBLINGS = 32
 _GONE = 410
 
@@ -114,7 +114,9 @@ class Deliveries:
         """Begin the attempts that there is room for; returns how long nothing else will be due."""
         now, room = time.time(), _Room(self._at_a_time, self._in_flight)
         try:
-            due = await anyio.to_thread.run_sync(self._store.due, now, self._at_a_time, room.takes)
+            due = await anyio.to_thread.run_sync(
+                self._store.due, now, self._at_a_time, room.takes, self._longest_retry_s
+            )
             next_due = await anyio.to_thread.run_sync(self._store.next_due, now)
         except StorageFullError as error:
             log("webhooks are waiting", logging.ERROR, error=str(error))

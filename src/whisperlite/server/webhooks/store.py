@@ -243,7 +243,11 @@ class Store:
             _check_changed(changed, id)
 
     def due(
-        self, now: float, limit: int, takes: Callable[[str, str, str], bool] = lambda *_: True
+        self,
+        now: float,
+        limit: int,
+        takes: Callable[[str, str, str], bool] = lambda *_: True,
+        longest_s: float = math.inf,
     ) -> list[StoredRequest]:
         """What is to be delivered, at most `limit` of it.
 
@@ -252,6 +256,8 @@ class Store:
 
         Args:
             takes: asked of each (id, owner, receiver) in this order; what is not taken does not count.
+            longest_s: the longest pause between attempts. What is scheduled for later than that was scheduled by a
+                clock that has been set back since, and is due now.
         """
         waiting = self._read(
             f"""
@@ -259,7 +265,7 @@ class Store:
                 SELECT id, owner, receiver, next_attempt, created, rowid AS number, ROW_NUMBER() OVER (
                     PARTITION BY owner, receiver ORDER BY next_attempt, created, rowid
                 ) AS turn
-                FROM requests WHERE {_UNDELIVERED} AND next_attempt <= ?
+                FROM requests WHERE {_UNDELIVERED} AND (next_attempt <= ? OR next_attempt > ?)
             )
             SELECT id, owner, receiver FROM (
                 SELECT *, ROW_NUMBER() OVER (
@@ -270,6 +276,7 @@ class Store:
             ORDER BY owner_turn, next_attempt, created, number
             """,
             now,
+            now + longest_s,
         )
         taken = islice((id for id, owner, receiver in waiting if takes(id, owner, receiver)), limit)
         return [found for id in taken if (found := self.find(id)) is not None]
@@ -283,6 +290,9 @@ class Store:
     def record_attempt(self, id: str, error: str | None, now: float, next_attempt: float | None) -> None:
         """Note how a delivery went.
 
+        If the clock was set back since the request was finished, `finished` becomes `now`, so that the time in which
+        its delivery is attempted does not grow by as much.
+
         Args:
             error: None: it was delivered.
             next_attempt: with an error: when it is to be tried again; None: never.
@@ -295,8 +305,8 @@ class Store:
         with self._writing() as database:
             changed = database.execute(
                 "UPDATE requests SET attempts = attempts + 1, last_error = ?, delivered = ?, gave_up = ?, "
-                "next_attempt = COALESCE(?, next_attempt) WHERE id = ?",
-                (error or "", delivered, gave_up, next_attempt, id),
+                "next_attempt = COALESCE(?, next_attempt), finished = MIN(finished, ?) WHERE id = ?",
+                (error or "", delivered, gave_up, next_attempt, now, id),
             )
             _check_changed(changed, id)
 
