@@ -27,6 +27,7 @@ from whisperlite.kinds import TEXT, Kind, optional
 from whisperlite.server import fields as fields_module
 from whisperlite.server.auth import add_token
 from whisperlite.server.fields import OPTIONS, inference_schemas, read_fields
+from whisperlite.server.json_body import read_json
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
 from whisperlite.vad_options import VadOptions
@@ -399,6 +400,17 @@ def test_characters_of_base64_may_be_escaped(model: Whisper, service: Running, e
     answer = service.client.post(INFERENCE, content=content, headers=JSON["headers"])
     assert answer.status_code == 200
     assert answer.json()["text"] == model.transcribe(WAV, language="en", max_new_tokens=4, beam_size=1).text
+
+
+def test_base64_may_be_url_safe_and_lack_its_padding() -> None:
+    for content in (b"\xfb\xff\xfe", b"\xfb\xff\xfe\xfb", b"\xfb\xff\xfe\xfb\xff"):
+        plain, url_safe = (encode(content).decode() for encode in (base64.b64encode, base64.urlsafe_b64encode))
+        assert "-" in url_safe or "_" in url_safe
+        for text in (plain, plain.rstrip("="), url_safe, url_safe.rstrip("="), f"data:audio/wav;base64,{url_safe}"):
+            assert read_json(json.dumps({"audio": text}).encode(), "audio", 100) == ({}, content)
+    for wrong in ("A", "AAAAA", "AA=A", "AA.A"):
+        with pytest.raises(Problem, match="audio is not base64"):
+            read_json(json.dumps({"audio": wrong}).encode(), "audio", 100)
 
 
 def test_base64_may_have_lines(model: Whisper, service: Running) -> None:

@@ -14,6 +14,7 @@ from whisperlite.server.fields import once
 from whisperlite.server.problems import Problem
 
 _MOST_DEPTH = 8
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _PLACEHOLDER = "the recording was here"
 
 
@@ -91,7 +92,10 @@ def _is_text(text: str) -> bool:
 
 
 def _from_base64(text: Any, name: str) -> bytes:
-    """Of base64, or of a data URL (RFC 2397) that holds base64."""
+    """The bytes of base64, or of a data URL (RFC 2397) that holds base64.
+
+    Line breaks, the URL-safe alphabet and missing padding are accepted (RFC 4648, sections 3 and 5).
+    """
     hint = "send the recording itself, in base64 or as a data URL (data:audio/mpeg;base64,…)"
     if not isinstance(text, str):
         raise Problem(422, f"{name} is not a string: {hint}.", name)
@@ -102,6 +106,9 @@ def _from_base64(text: Any, name: str) -> bytes:
         if not comma or not head.lower().endswith(";base64"):
             raise Problem(422, f"{name} is a data URL without base64: {hint}.", name)
     try:
-        return base64.b64decode(text.encode("ascii").translate(None, string.whitespace.encode()), validate=True)
+        encoded = text.encode("ascii").translate(_URL_SAFE, string.whitespace.encode())
+        if not encoded.endswith(b"="):
+            encoded += b"=" * (-len(encoded) % 4)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Problem(422, f"{name} is not base64: {hint}.", name) from error
