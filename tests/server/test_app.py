@@ -627,6 +627,28 @@ def test_the_log_says_who_sent_a_request_and_nothing_that_lets_others_in(
         assert secret not in "".join(lines)
 
 
+def test_a_stranger_s_method_is_not_written_to_the_log(model: Whisper, tmp_path: Path) -> None:
+    with running(model, tmp_path) as service, pytest.MonkeyPatch.context() as patches:
+        entries: list[dict[str, Any]] = []
+        patches.setattr("whisperlite.server.app.log", lambda _, **named: entries.append(named))
+        answer = service.client.request("X" * 5000, "/healthz")
+        service.client.patch("/healthz")
+    assert (answer.status_code, len(answer.text) < 500) == (405, True)
+    assert [entry["method"] for entry in entries] == ["other", "PATCH"]
+
+
+def test_upgrades_write_no_line_of_their_own() -> None:
+    code = (
+        "import logging; from whisperlite.server import logs; logs.log_to_stderr('info')\n"
+        "from types import SimpleNamespace as Fake; from uvicorn.protocols.http.h11_impl import H11Protocol\n"
+        "uvicorn = logging.getLogger('uvicorn.error')\n"
+        "H11Protocol._unsupported_upgrade_warning(Fake(logger=uvicorn, _should_upgrade_to_ws=lambda: False))\n"
+        "uvicorn.warning('Invalid HTTP request received.')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["Invalid HTTP request received."]
+
+
 def test_what_is_logged_within_a_request_carries_its_id(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "whisperlite.server")
     reset = REQUEST_ID.set("req_7")

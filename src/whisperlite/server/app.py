@@ -36,6 +36,7 @@ from whisperlite.server.webhooks.signing import new_secret, parse_secret
 from whisperlite.server.webhooks.store import Store, StoreError
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")  # to everyone
+_METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")  # that are logged
 _LONGEST_ADDRESS = 64  # a proxy may say what it likes
 _GONE = 499  # what proxies log for a client that did not wait; nobody receives it
 
@@ -249,7 +250,7 @@ class Door:
             request.app.state.service.metrics.answered(path, status, seconds)
             log(
                 "request",
-                method=request.method,
+                method=request.method if request.method in _METHODS else "other",
                 path=path,
                 status=status,
                 seconds=round(seconds, 3),
@@ -318,7 +319,7 @@ def _is_openai(request: Request) -> bool:
 async def _refused_by_router(request: Request, error: Exception) -> Response:
     """There is no such path, or it is not for this method."""
     assert isinstance(error, HTTPException), "it is registered for these"
-    details = {404: "There is nothing at this path.", 405: f"{request.method} is not allowed for this path."}
+    details = {404: "There is nothing at this path.", 405: f"{request.method[:20]} is not allowed for this path."}
     request.app.state.service.metrics.failures.labels("request").inc()
     problem = Problem(error.status_code, details.get(error.status_code, error.detail), headers=error.headers)
     return problem.response(request.state.request_id, openai=_is_openai(request))

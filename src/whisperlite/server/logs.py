@@ -11,6 +11,7 @@ from contextvars import ContextVar
 LOG = logging.getLogger("whisperlite.server")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
+_ABOUT_UPGRADES = ("Unsupported upgrade request.", "No supported WebSocket library detected.")
 _FIELDS = "fields"  # of a record: what is logged beside the message
 
 
@@ -48,5 +49,7 @@ def log_to_stderr(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
+    # A request that asks for an upgrade is served without it, and logged like any other.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not record.getMessage().startswith(_ABOUT_UPGRADES))
     for noisy in ("httpcore2", "python_multipart"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
