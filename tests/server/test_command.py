@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,13 @@ def test_every_flag_of_a_model_is_given_on(tmp_path: Path, monkeypatch: pytest.M
         "cpu_threads": 3,
         "cuda_graphs": False,
     }
+
+
+def test_without_the_extra_the_application_says_how_to_install_it() -> None:
+    code = "import sys; sys.modules['starlette'] = None; from whisperlite.server import create_app"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    message = "The service needs packages that are not installed (starlette): pip install 'whisperlite[server]'"
+    assert done.stderr.splitlines()[-1] == f"whisperlite.errors.MissingPackageError: {message}"
 
 
 def test_a_token_is_made_as_often_as_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from whisperlite.errors import MissingPackageError
 from whisperlite.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         if name != "create_app":
             raise AttributeError(f"module 'whisperlite.server' has no attribute {name!r}")
-        from whisperlite.server.app import create_app  # which needs what the extra brings
-
+        try:
+            from whisperlite.server.app import create_app  # which needs what the extra brings
+        except ImportError as error:
+            raise missing_extra(error) from error
         return create_app
+
+
+def missing_extra(error: ImportError) -> MissingPackageError:
+    """The error to raise where a package of the extra `server` cannot be imported."""
+    package = (error.name or "").partition(".")[0]
+    return MissingPackageError(
+        f"The service needs packages that are not installed ({package}): pip install 'whisperlite[server]'"
+    )

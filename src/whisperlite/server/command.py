@@ -16,6 +16,7 @@ from whisperlite.exit_status import FAILED, INTERRUPTED, WRONG_ARGUMENTS
 from whisperlite.flags import Parser
 from whisperlite.kinds import FLAG, argument_of
 from whisperlite.model_flags import add_model_flags, load_arguments
+from whisperlite.server import missing_extra
 from whisperlite.server.auth import add_token
 from whisperlite.server.settings import Settings
 
@@ -59,9 +60,7 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
         from whisperlite.server.connections import protocol_with
         from whisperlite.server.logs import log, log_to_stderr
     except ImportError as error:
-        raise whisperlite.MissingPackageError(
-            f"The service needs packages that are not installed ({error.name}): pip install 'whisperlite[server]'"
-        ) from error
+        raise missing_extra(error) from error
     check_startable(settings)  # nobody is to wait for a model that no one could use
     protocol = protocol_with(settings.headers_timeout_s, settings.upload_timeout_s, _open_files() // 2)
     log_to_stderr(settings.log_level)
