@@ -103,6 +103,32 @@ def test_zero_threads_are_the_default_as_for_transcribing(
     assert (given, len(configurations)) == ([None, 2], 2)
 
 
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(whisperlite, "load_model", load)
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_folder_in_use_is_told_before_a_model_is_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = Store(tmp_path)
+    assert serve(tmp_path) == 1
+    other.close()
+    assert "The service cannot start" in caplog.text
+    assert "is in use by another process" in caplog.text
+
+
+@pytest.mark.usefixtures("no_model")
+def test_what_to_do_about_a_folder_that_cannot_be_written_is_told_before_a_model_is_loaded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    assert serve(tmp_path / "file" / "state") == 1
+    assert "choose another folder with --data-dir" in caplog.text
+
+
 @pytest.mark.usefixtures("configurations")
 def test_every_flag_of_a_model_is_given_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, given = small_whisper(), dict[str, Any]()

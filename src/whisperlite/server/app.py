@@ -63,8 +63,7 @@ def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as held:  # let go in the reverse order, also if the start fails
             try:
-                settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                store = Store(settings.folder)  # first: it refuses a folder that another process uses
+                store = Store(settings.folder)  # first: it makes the folder, and refuses one that is in use
                 held.callback(store.close)
                 key = secret or kept_secret(settings.folder)
             except (StoreError, OSError, ValueError) as error:

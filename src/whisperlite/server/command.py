@@ -59,11 +59,18 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
         from whisperlite.server.app import check_startable, create_app
         from whisperlite.server.connections import protocol_with
         from whisperlite.server.logs import log, log_to_stderr
+        from whisperlite.server.webhooks.store import Store, StoreError
     except ImportError as error:
         raise missing_extra(error) from error
-    check_startable(settings)  # nobody is to wait for a model that no one could use
+    # Before the model is loaded, which takes a while.
+    check_startable(settings)
     protocol = protocol_with(settings.headers_timeout_s, settings.upload_timeout_s, _open_files() // 2)
     log_to_stderr(settings.log_level)
+    try:
+        Store(settings.folder).close()
+    except StoreError as error:
+        log(f"The service cannot start: {error}", logging.ERROR)
+        return FAILED
     if settings.no_auth and not _is_loopback(settings.host):
         log("everyone who can reach this address is let in, without a token", logging.WARNING, host=settings.host)
     model = whisperlite.load_model(values["model"], **load_arguments(values))

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -368,6 +369,21 @@ except StorageFullError:
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "requests.sqlite3").write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError, match=r"requests\.sqlite3 is damaged"):
+        Store(tmp_path)
+
+
+def test_what_to_do_about_a_file_that_cannot_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def read_only(path: Path, **named: Any) -> sqlite3.Connection:
+        database = connect(path, **named)
+        database.execute("PRAGMA query_only = ON")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    with pytest.raises(StoreError, match=r"readonly database\. Let the user that the service runs as write there"):
         Store(tmp_path)
 
 

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from whisperlite.server.problems import FULL
 
 _FILE = "requests.sqlite3"
 _VERSION = 2
@@ -57,6 +58,7 @@ _SCHEMA = (
 _FROM_1 = ("ALTER TABLE requests ADD COLUMN model TEXT NOT NULL DEFAULT ''", *_INDEXES_OF_2)
 _UNDELIVERED = "status != 'queued' AND delivered IS NULL AND gave_up IS NULL"
 
+_WRITABLE = "Let the user that the service runs as write there, or choose another folder with --data-dir."
 # What SQLite says when nothing more can be written; Python 3.10 has no error codes.
 _FULL = ("database or disk is full", "disk I/O error")
 
@@ -139,16 +141,20 @@ class Store:
     Raises:
         StoreInUseError: another process, or another `Store` of this one, has it.
         StorageFullError: there is no room on the disk.
-        StoreError: the file is damaged, or was made by a newer version.
-        OSError: the folder cannot be made or written.
+        StoreError: the folder cannot be made or written, or the file is damaged or was made by a newer version.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / _FILE
-        # Only a new file is opened here: closing one that another `Store` has would end its lock (POSIX).
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Only a new file is opened here: closing one that another `Store` has would end its lock (POSIX).
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except OSError as error:
+            if error.errno in FULL:
+                raise StorageFullError(f"{folder} cannot be written: {error}. Make room on the disk.") from error
+            raise StoreError(f"{folder} cannot be used: {error}. {_WRITABLE}") from error
         self._lock = threading.Lock()
         self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -372,7 +378,8 @@ class Store:
                 raise StoreInUseError(
                     f"{self._path} is in use by another process. Stop that, or give this one another folder."
                 ) from error
-            raise StoreError(f"{self._path} cannot be used: {error}.") from error
+            hint = f" {_WRITABLE}" if "readonly" in str(error) or "unable to open" in str(error) else ""
+            raise StoreError(f"{self._path} cannot be used: {error}.{hint}") from error
         except sqlite3.ProgrammingError:  # it has been closed
             raise
         except sqlite3.DatabaseError as error:
