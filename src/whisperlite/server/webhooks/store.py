@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+
 from whisperlite.server.problems import FULL
 
 _FILE = "requests.sqlite3"
