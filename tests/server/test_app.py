@@ -663,10 +663,54 @@ def test_what_is_logged_within_a_request_carries_its_id(caplog: pytest.LogCaptur
 def test_the_document_names_every_path_that_there_is(service: Running) -> None:
     document = service.client.get("/openapi.json").json()
     routes = {route.path: route.methods for route in service.app.routes}  # type: ignore[attr-defined]
-    declared = {path.replace(":path", ""): methods for path, methods in routes.items() if path != "/openapi.json"}
+    declared = {path.replace(":path", ""): methods for path, methods in routes.items()}
     assert set(document["paths"]) == set(declared)
     for path, operations in document["paths"].items():
         assert {name.upper() for name in operations} == declared[path] - {"HEAD"}
+
+
+def test_the_document_names_every_operation_and_the_headers_of_its_answers(service: Running) -> None:
+    document = service.client.get("/openapi.json").json()
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    ids = [each["operationId"] for each in operations]
+    assert len(set(ids)) == len(ids)
+    for operation in operations:
+        for status, answer in operation["responses"].items():
+            assert "x-request-id" in answer["headers"]
+            if operation.get("security") != []:
+                assert ("Retry-After" in answer["headers"]) == (status in ("429", "503", "507"))
+
+
+def test_the_document_tells_the_time_limit_that_requests_have(service: Running) -> None:
+    document = service.client.get("/openapi.json").json()
+    content = document["paths"]["/v1/inference/{organisation}/{model}"]["post"]["requestBody"]["content"]
+    for kind in content.values():
+        schema = kind["schema"]["properties"]["timeout_s"]
+        assert schema["default"] == service.settings.timeout_s == 1800
+        assert "1800" in schema["description"]
+        assert "partial" not in schema["description"]
+
+
+@pytest.mark.parametrize("granularities", [["segment"], ["word"], ["segment", "word"]])
+def test_openai_s_answers_are_what_the_document_says(service: Running, granularities: list[str]) -> None:
+    components = service.client.get("/openapi.json").json()["components"]
+    schema = jsonschema_rs.validator_for({"$ref": "#/components/schemas/OpenAIAnswer", "components": components})
+
+    def ask(**more: Any) -> dict[str, Any]:
+        fields = {**FORM, "model": "whisper-1", **more}
+        answer = service.client.post("/v1/audio/transcriptions", files={"file": ("a.wav", WAV)}, data=fields)
+        found: dict[str, Any] = answer.json()
+        schema.validate(found)
+        return found
+
+    assert set(ask()) == {"text", "usage"}
+    verbose = ask(response_format="verbose_json", **{"timestamp_granularities[]": granularities})
+    known = components["schemas"]["OpenAIAnswer"]["properties"]
+    assert {"segments", "words"} - set(verbose) == set(known) - set(verbose)
+    for name in set(verbose) & {"segments", "words"}:
+        for part in verbose[name]:
+            assert set(part) == set(known[name]["items"]["properties"])
+    assert not schema.is_valid({**verbose, "segments": [{}]})
 
 
 def test_the_document_s_example_is_a_model_that_is_served(service: Running) -> None:

@@ -212,6 +212,11 @@ def inference_schemas(settings: Settings) -> dict[str, Schema]:
             "default": min(schemas[name]["default"], settings.max_beams),
             "description": schemas[name]["description"],
         }
+    schemas["timeout_s"] |= {
+        "default": settings.timeout_s,
+        "description": f"Fail (422) if the transcription takes longer than this many seconds; at most "
+        f"{settings.timeout_s:g}, the limit of the service (504), which also applies to larger values.",
+    }
     return {
         **schemas,
         CHUNK_LENGTH: {**_KINDS["chunk_length"].schema, "description": "Another name of chunk_length."},
