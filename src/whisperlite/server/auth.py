@@ -146,7 +146,7 @@ def three_quarters(places: int) -> int:
     return max(1, places * 3 // 4)
 
 
-class Gatekeeper:
+class TokenRegistry:
     """Knows the tokens. A file that changes is read again, so that a token can be added or withdrawn at any time.
 
     While a line is wrong no token is added, and those that were read before are valid as long as the file has their

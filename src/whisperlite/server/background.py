@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from whisperlite.errors import MemoryExceededError
 from whisperlite.options import Options
-from whisperlite.server.answers import failed_answer, inference_answer, waiting_answer
-from whisperlite.server.auth import Gatekeeper
+from whisperlite.server.answers import failed_answer, waiting_answer
+from whisperlite.server.auth import TokenRegistry
 from whisperlite.server.fields import Fields, checked_options
 from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.problems import FULL, Problem, busy, is_shortage, problem_of, storage_full
@@ -45,10 +45,10 @@ class Background:
         store: Store,
         addresses: Addresses,
         deliveries: Deliveries,
-        gatekeeper: Gatekeeper,
+        tokens: TokenRegistry,
     ) -> None:
         self._service, self._store, self._addresses, self._deliveries = service, store, addresses, deliveries
-        self._gatekeeper = gatekeeper
+        self._tokens = tokens
         self._folder = service.settings.folder / "stored"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._wake = asyncio.Event()
@@ -86,14 +86,14 @@ class Background:
         if await asyncio.to_thread(self._store.pending) >= settings.max_stored:
             raise busy(f"{settings.max_stored} requests wait for their webhooks, and no more are taken: try again.")
         # An owner whose receiver is dead leaves the others some room, where there are others.
-        most = self._gatekeeper.share(settings.max_stored)
+        most = self._tokens.share(settings.max_stored)
         if await asyncio.to_thread(self._store.pending, owner) >= most:
             raise busy(f"{most} requests of yours wait for their webhooks, and no more are taken: try again.", 429)
         stored, own = await asyncio.to_thread(self._stored_bytes, owner)
         size, most = upload.stat().st_size, round(settings.max_stored_mb * 1e6)
         if stored + size > most:
             raise busy(f"{settings.max_stored_mb:g} MB of recordings wait, and no more are taken: try again.")
-        most = self._gatekeeper.share(most)
+        most = self._tokens.share(most)
         if own + size > most:
             raise busy(f"{most / 1e6:g} MB of recordings of yours wait, and no more are taken: try again.", 429)
         request = StoredRequest(
@@ -201,7 +201,7 @@ class Background:
 
     async def _start_what_fits(self) -> None:
         places = self._service.settings.batch_size
-        most = 2 * places - self._gatekeeper.share(places)  # those beyond the places: for owners of whom nothing runs
+        most = 2 * places - self._tokens.share(places)  # those beyond the places: for owners of whom nothing runs
         if len(self._running) >= most or self._service.is_stopping or self._service.is_broken:
             return
         if self._alone in self._running:
@@ -276,15 +276,7 @@ class Background:
             if problem.status == 500:
                 log("a request with a webhook failed", logging.ERROR, error=error)
             return failed_answer(request.id, problem.body(request.id)), "failed"
-        return (
-            inference_answer(
-                result,
-                request.id,
-                price_per_second=self._service.settings.price_per_second,
-                with_words=options.word_timestamps,
-            ),
-            "done",
-        )
+        return self._service.answer(result, request.id, options), "done"
 
     async def _finish(self, request: StoredRequest, answer: dict[str, Any], status: Literal["done", "failed"]) -> None:
         """Store the answer, as often as it takes, then drop the recording."""
@@ -297,7 +289,7 @@ class Background:
                 await asyncio.sleep(_AGAIN_S)
         # A recording that outlives this process by an instant is removed at the next start.
         await asyncio.to_thread((self._folder / request.audio).unlink, missing_ok=True)
-        log("a request with a webhook is done", status=status, token=self._gatekeeper.name_of(request.owner))
+        log("a request with a webhook is done", status=status, token=self._tokens.name_of(request.owner))
         self._deliveries.wake()
 
     async def _forget(self) -> None:

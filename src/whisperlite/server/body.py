@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -100,6 +100,22 @@ def _too_large(most: int) -> Problem:
     return Problem(413, f"The request is larger than the {most / 1e6:g} MB that are allowed.")
 
 
+@contextlib.asynccontextmanager
+async def _writing(file: Path) -> AsyncIterator[Callable[[bytes], Awaitable[object]]]:
+    """A function that appends to a new file. At the end the file is closed; without an error, it is complete.
+
+    Raises:
+        Problem: 507: the disk is full.
+    """
+    target = await _on_disk(lambda: file.open("wb"))
+    try:
+        yield lambda data: _on_disk(partial(target.write, data))
+        await _on_disk(target.flush)
+    finally:
+        with contextlib.suppress(OSError):  # a failed write has been reported by `write` or `flush`
+            await asyncio.to_thread(target.close)
+
+
 async def _on_disk(action: Callable[[], _T]) -> _T:
     """Do something with files, on a thread of its own."""
     try:
@@ -114,14 +130,9 @@ async def _on_disk(action: Callable[[], _T]) -> _T:
 
 
 async def _read_json(chunks: AsyncIterator[bytes], file: Path, name: str, turn: asyncio.Lock) -> Body:
-    target = await _on_disk(lambda: file.open("wb"))
-    try:
+    async with _writing(file) as write:
         async for chunk in chunks:
-            await _on_disk(partial(target.write, chunk))
-        await _on_disk(target.flush)
-    finally:
-        with contextlib.suppress(OSError):  # what could not be written was told by then
-            await asyncio.to_thread(target.close)
+            await write(chunk)
 
     def split() -> Body:
         values, recording = read_json(file.read_bytes(), name, _MOST_TEXT)
@@ -141,8 +152,7 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file: Path, 
         parser = MultipartParser(boundary, form.callbacks())
     except FormParserError as error:
         raise Problem(400, "The boundary of the form is not valid.") from error
-    target = await _on_disk(lambda: file.open("wb"))
-    try:
+    async with _writing(file) as write:
         async for chunk in chunks:
             try:
                 parser.write(chunk)
@@ -151,13 +161,9 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file: Path, 
             if form.arrived:
                 data = b"".join(form.arrived)
                 form.arrived.clear()
-                await _on_disk(partial(target.write, data))
+                await write(data)
         if not form.is_complete:
             raise Problem(400, "The form is incomplete: its last boundary is missing.")
-        await _on_disk(target.flush)
-    finally:
-        with contextlib.suppress(OSError):  # what could not be written was told by then
-            await asyncio.to_thread(target.close)
     return Body(form.fields, has_audio=form.has_audio)
 
 

@@ -57,16 +57,16 @@ def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form
         Problem: 422, with the field that is wrong.
         OptionError, LanguageError: of the options.
     """
-    values = once(folded(filled_in(pairs)) if is_form else pairs)
+    values = unique(join_parts(drop_empty(pairs)) if is_form else pairs)
     webhook = values.pop(WEBHOOK, None)
     if webhook is not None and not isinstance(webhook, str):
         raise Problem(422, f"{WEBHOOK} is not a URL.", WEBHOOK)
     if CHUNK_LENGTH in values:
-        take_place(values, CHUNK_LENGTH, "chunk_length", values.pop(CHUNK_LENGTH))
+        set_alias(values, CHUNK_LENGTH, "chunk_length", values.pop(CHUNK_LENGTH))
     if (level := values.pop(CHUNK_LEVEL, None)) is not None:
         if level not in _LEVELS:
             raise Problem(422, f"{CHUNK_LEVEL}={level!r} is not allowed: it takes 'segment' or 'word'.", CHUNK_LEVEL)
-        take_place(values, CHUNK_LEVEL, "word_timestamps", level == "word")
+        set_alias(values, CHUNK_LEVEL, "word_timestamps", level == "word")
     refuse_unknown(values, {*OPTIONS, WEBHOOK, CHUNK_LEVEL, CHUNK_LENGTH})
     given = parse_values(values) if is_form else values
     return Fields(checked_options(given, settings), given, webhook or None)
@@ -77,12 +77,12 @@ _PARTED = {name for name in OPTIONS if name not in _FREE_TEXT}
 _PART = re.compile(r"(\w+)\[(\w*)\]")
 
 
-def filled_in(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def drop_empty(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """The fields of a form that are not empty: an empty one was not given."""
     return [(name, value) for name, value in pairs if not isinstance(value, str) or value.strip()]
 
 
-def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def join_parts(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """The fields of a form, lists and objects in one text each, where a client has written them part by part.
 
     `name[]`, once for each entry, and `name[key]` are how OpenAI's client and others write them.
@@ -99,11 +99,11 @@ def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
             parts.setdefault(found[1], []).append(f"{found[2]}={_SPELLED.get(value.lower(), value)}")
         else:
             parts.setdefault(found[1], []).append(value)
-    once(keys)
+    unique(keys)
     return whole + [(name, ",".join(values)) for name, values in parts.items()]
 
 
-def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """The fields by their names, none of them given twice."""
     values: dict[str, Any] = {}
     for name, value in pairs:
@@ -125,7 +125,7 @@ def refuse_unknown(values: Mapping[str, Any], known: Collection[str]) -> None:
             raise Problem(422, no_such("field", name[:100], sorted(known)), name[:100], kind="option")
 
 
-def take_place(values: dict[str, Any], name: str, option: str, value: Any) -> None:
+def set_alias(values: dict[str, Any], name: str, option: str, value: Any) -> None:
     """Set an option that was given by another of its names."""
     if option in values:
         raise Problem(422, f"{name} and {option} are two names of the same option: give only one of them.", name)
@@ -212,7 +212,8 @@ def inference_schemas(settings: Settings) -> dict[str, Schema]:
             "default": min(schemas[name]["default"], settings.max_beams),
             "description": schemas[name]["description"],
         }
-    schemas["timeout_s"] |= {
+    schemas["timeout_s"] = {
+        **schemas["timeout_s"],
         "default": settings.timeout_s,
         "description": f"Fail (422) if the transcription takes longer than this many seconds; at most "
         f"{settings.timeout_s:g}, the limit of the service (504), which also applies to larger values.",

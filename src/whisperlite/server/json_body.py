@@ -10,7 +10,7 @@ import re
 import string
 from typing import Any
 
-from whisperlite.server.fields import once
+from whisperlite.server.fields import unique
 from whisperlite.server.problems import Problem
 
 _MOST_DEPTH = 8
@@ -61,7 +61,7 @@ def _parse(content: bytes) -> dict[str, Any]:
         return number
 
     try:
-        values = json.loads(content, parse_constant=refuse, parse_float=finite, object_pairs_hook=once)
+        values = json.loads(content, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "The body is not JSON, although its content type says so.") from error
     if not isinstance(values, dict):

@@ -23,13 +23,13 @@ from whisperlite.server.body import Body, read_body
 from whisperlite.server.fields import (
     OPTIONS,
     checked_options,
-    filled_in,
-    folded,
-    once,
+    drop_empty,
+    join_parts,
     parse_flag,
     parse_values,
     refuse_unknown,
-    take_place,
+    set_alias,
+    unique,
 )
 from whisperlite.server.problems import Problem
 from whisperlite.server.service import OPENAI_NAME, Service
@@ -46,7 +46,7 @@ _FIELDS = {*OPTIONS, "model", "prompt", "response_format", "stream", _GRANULARIT
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OpenAIRequest:
     """What a request asks for."""
 
     options: Options
@@ -81,10 +81,10 @@ async def find_model(request: Request) -> Response:
 async def _answer(request: Request, task: str) -> Response:
     service: Service = request.app.state.service
     with ExitStack() as held:
-        held.enter_context(service.place(request.state.owner))
+        held.enter_context(service.request_slot(request.state.owner))
         file = held.enter_context(service.upload(request.state.request_id))
         body = await read_body(request, file, AUDIO, service.settings, service.json_turn)
-        asked = await asyncio.to_thread(read_asked, body, task, service)
+        asked = await asyncio.to_thread(read_openai_request, body, task, service)
         if not body.has_audio:
             raise Problem(400, "file is missing: send the recording in this field.", AUDIO)
         service.model.check_options(asked.options)
@@ -100,15 +100,15 @@ async def _answer(request: Request, task: str) -> Response:
     return as_response(result, asked)
 
 
-def read_asked(body: Body, task: str, service: Service) -> Asked:
+def read_openai_request(body: Body, task: str, service: Service) -> OpenAIRequest:
     """The fields of OpenAI's API, and beside them every option of ours.
 
     Raises:
         Problem: 400, 404 or 422, with the field that is wrong.
     """
-    pairs = filled_in(body.fields) if body.is_form else body.fields
+    pairs = drop_empty(body.fields) if body.is_form else body.fields
     plain = [(name, value) for name, value in pairs if name not in _GRANULARITY_NAMES]
-    values = once(folded(plain) if body.is_form else plain)
+    values = unique(join_parts(plain) if body.is_form else plain)
     granularities: list[Any] = []
     for name, value in pairs:
         if name in _GRANULARITY_NAMES:
@@ -125,12 +125,12 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
         if name in values:
             raise Problem(400, f"{name} cannot be given here: it is chosen by {place}.", name)
     if "prompt" in values:
-        take_place(values, "prompt", "initial_prompt", values.pop("prompt"))
+        set_alias(values, "prompt", "initial_prompt", values.pop("prompt"))
     refuse_unknown(values, _FIELDS)
     given = parse_values(values) if body.is_form else values
     given = {**given, "task": task, "word_timestamps": "word" in granularities}
     chosen = tuple(granularities) or ("segment",)
-    return Asked(checked_options(given, service.settings), format, chosen, stream)
+    return OpenAIRequest(checked_options(given, service.settings), format, chosen, stream)
 
 
 def _refuse_combinations(granularities: list[Any], format: str, stream: bool) -> None:
@@ -144,7 +144,7 @@ def _refuse_combinations(granularities: list[Any], format: str, stream: bool) ->
         raise Problem(400, f"stream=true needs response_format='json' or 'text', not {format!r}.", "stream")
 
 
-def as_response(result: Transcription, asked: Asked) -> Response:
+def as_response(result: Transcription, asked: OpenAIRequest) -> Response:
     """A transcription in the form that was asked for."""
     if asked.response_format == "text":
         return PlainTextResponse(result.text.strip() + "\n")

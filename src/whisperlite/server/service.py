@@ -14,7 +14,8 @@ import whisperlite
 from whisperlite import Job, Segment, Transcription, Whisper
 from whisperlite.errors import AudioTooLongError
 from whisperlite.options import Options, as_arguments
-from whisperlite.server.auth import Gatekeeper, three_quarters
+from whisperlite.server.answers import inference_answer
+from whisperlite.server.auth import TokenRegistry, three_quarters
 from whisperlite.server.metrics import Metrics
 from whisperlite.server.problems import Problem, broken, busy, problem_of
 from whisperlite.server.settings import Settings
@@ -60,8 +61,8 @@ class Service:
         is_stopping: it takes nothing new.
     """
 
-    def __init__(self, model: Whisper, settings: Settings, gatekeeper: Gatekeeper) -> None:
-        self.model, self.settings, self._gatekeeper = model, settings, gatekeeper
+    def __init__(self, model: Whisper, settings: Settings, tokens: TokenRegistry) -> None:
+        self.model, self.settings, self._tokens = model, settings, tokens
         self.names = names_of(model, settings)
         self.metrics = Metrics()
         self.uploads = settings.folder / "uploads"
@@ -85,7 +86,7 @@ class Service:
         return self.pool.is_broken
 
     @contextlib.contextmanager
-    def place(self, owner: str) -> Iterator[None]:
+    def request_slot(self, owner: str) -> Iterator[None]:
         """A place among the requests that are served.
 
         Raises:
@@ -98,7 +99,7 @@ class Service:
         if self._served >= self.settings.max_requests:
             raise busy(f"{self.settings.max_requests} requests are being served, and no more are taken: try again.")
         # An owner with many requests leaves the others some room, where there are others.
-        most = self._gatekeeper.share(self.settings.max_requests)
+        most = self._tokens.share(self.settings.max_requests)
         if self._served_of[owner] >= most:
             raise busy(f"{most} requests of yours are being served, and no more are taken: try again.", 429)
         self._served += 1
@@ -197,6 +198,15 @@ class Service:
         result = job.result(0)
         self.metrics.transcribed(result.usage)
         return result
+
+    def answer(self, result: Transcription, request_id: str, options: Options) -> dict[str, Any]:
+        """The body of the inference API's answer."""
+        return inference_answer(
+            result,
+            request_id,
+            price_per_second=self.settings.price_per_second,
+            with_words=options.word_timestamps,
+        )
 
     def close(self) -> None:
         """Cancel what is left, and wait for that."""

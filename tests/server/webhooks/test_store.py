@@ -378,7 +378,7 @@ def test_what_to_do_about_a_file_that_cannot_be_written_is_said(
     connect = sqlite3.connect
 
     def read_only(path: Path, **named: Any) -> sqlite3.Connection:
-        database = connect(path, **named)
+        database: sqlite3.Connection = connect(path, **named)
         database.execute("PRAGMA query_only = ON")
         return database
 

@@ -31,7 +31,7 @@ _GONE = 410
 _NETWORK_ERRORS = (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError)
 
 
-class _Room:
+class _AttemptLimits:
     """Receivers that hang, however many they are and however much they are to get, leave the others their part.
 
     Args:
@@ -112,7 +112,7 @@ class Deliveries:
 
     async def _start_due(self, tasks: anyio.abc.TaskGroup) -> float:
         """Begin the attempts that there is room for; returns how long nothing else will be due."""
-        now, room = time.time(), _Room(self._at_a_time, self._in_flight)
+        now, room = time.time(), _AttemptLimits(self._at_a_time, self._in_flight)
         try:
             due = await anyio.to_thread.run_sync(
                 self._store.due, now, self._at_a_time, room.takes, self._longest_retry_s
