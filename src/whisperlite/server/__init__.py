@@ -1,7 +1,7 @@
 """The library as a service over HTTP: `whisperlite serve`. Needs the extra `server`.
 
-In: a loaded model and `Settings`. Out: an ASGI application, `create_app`. A request
-becomes a job of one `Pool` that all share; what is here knows HTTP, and nothing of how speech is recognised.
+In: a loaded model and `Settings`. Out: an ASGI application, from `create_app`. Each request becomes a job of one
+shared `Pool`; this package handles HTTP and knows nothing about speech recognition.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if not TYPE_CHECKING:
         if name != "create_app":
             raise AttributeError(f"module 'whisperlite.server' has no attribute {name!r}")
         try:
-            from whisperlite.server.app import create_app  # which needs what the extra brings
+            from whisperlite.server.app import create_app  # needs the packages of the extra
         except ImportError as error:
             raise missing_extra(error) from error
         return create_app

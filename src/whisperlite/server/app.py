@@ -38,12 +38,12 @@ from whisperlite.server.webhooks.store import Store, StoreError
 def create_app(model: Whisper, settings: Settings | None = None) -> Starlette:
     """The service as an ASGI application, for any ASGI server; `serve` runs it on uvicorn.
 
-    One process serves one folder of data. What it holds begins and ends with the application's lifespan, which the
+    One process serves one data folder. Resources are acquired and released in the application's lifespan, which the
     server has to support.
 
     Args:
         model: from `load_model`.
-        settings: the defaults where they are not given.
+        settings: None: the defaults.
 
     Raises:
         OptionError: if the settings, the environment or the file of tokens are wrong, or there is no token, so that
@@ -84,7 +84,7 @@ async def _lifespan(
     secret: bytes | None,
 ) -> AsyncIterator[None]:
     """Start what serves requests, and stop it at the end."""
-    async with contextlib.AsyncExitStack() as held:  # let go in the reverse order, also if the start fails
+    async with contextlib.AsyncExitStack() as held:  # released in reverse order, also if the start fails
         try:
             store = Store(settings.folder)  # first: it makes the folder, and refuses one that is in use
             held.callback(store.close)
@@ -119,13 +119,13 @@ async def _lifespan(
 
 
 def check_startable(settings: Settings) -> tuple[TokenRegistry, Addresses, bytes | None]:
-    """Find out what is wrong with the settings and the environment, before a model is loaded.
+    """Check the settings and the environment, before a model is loaded.
 
     Returns:
-        Who is let in, where webhooks may go, and the key of their signatures where the environment has it.
+        The tokens, the addresses that webhooks may go to, and the key of their signatures if the environment has one.
 
     Raises:
-        OptionError: if something is, or there is no token, so that every request would be refused.
+        OptionError: if a setting or variable is wrong, or there is no token, so that every request would be refused.
         OSError: if the file of tokens cannot be read.
     """
     try:
@@ -160,18 +160,18 @@ def _token_registry(settings: Settings) -> TokenRegistry:
 
 
 def kept_secret(folder: Path) -> bytes:
-    """The key that webhooks are signed with, made at the first start.
+    """Return the key that webhooks are signed with, which is created at the first start.
 
     Args:
-        folder: which no other process uses; its `Store` sees to that.
+        folder: the data folder, which no other process uses, as its `Store` ensures.
 
     Raises:
-        ValueError: if the file in which it is kept holds something else.
+        ValueError: if the secret's file contains something else.
         OSError: if the file cannot be read or written.
     """
     file = folder / "webhook-secret"
     if not file.exists():
-        whole = folder / "webhook-secret.new"  # renamed when all of it is on the disk
+        whole = folder / "webhook-secret.new"  # renamed once it is completely on the disk
         with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as new:
             new.write(new_secret() + "\n")
             new.flush()
@@ -192,7 +192,7 @@ def _ended(task: asyncio.Future[None]) -> None:
 
 
 async def _refused_by_router(request: Request, error: Exception) -> Response:
-    """There is no such path, or it is not for this method."""
+    """Answer a request whose path does not exist, or not for its method."""
     assert isinstance(error, HTTPException), "it is registered for these"
     details = {404: "There is nothing at this path.", 405: f"{request.method[:20]} is not allowed for this path."}
     request.app.state.service.metrics.failures.labels("request").inc()
@@ -201,12 +201,12 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
 
 
 async def _healthz(_: Request) -> Response:
-    """The process runs."""
+    """Answer that the process runs."""
     return JSONResponse({"status": "ok"})
 
 
 async def _readyz(request: Request) -> Response:
-    """It takes requests."""
+    """Answer whether requests are accepted."""
     if request.app.state.service.is_stopping:
         return JSONResponse({"status": "stopping"}, 503)
     if request.app.state.service.is_broken:

@@ -25,8 +25,8 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-_BACKLOG = 128  # connections that wait to be accepted, and attempts to accept one where the system refuses them
-_MANY_FILES = 1 << 16  # where the system says neither
+_BACKLOG = 128  # connections waiting to be accepted, and attempts to accept one while the system refuses
+_MANY_FILES = 1 << 16  # where the system states no limit
 
 
 def serve(arguments: list[str]) -> int:
@@ -35,8 +35,8 @@ def serve(arguments: list[str]) -> int:
     Returns:
         The exit status: 0 if it was stopped, 130 by Ctrl-C; 1 if the service could not start, for example because its
         port or its folder is in use; 2 if an argument, the environment or the token file is wrong, a package is
-        missing, or the model cannot be loaded. After SIGTERM the process ends by that signal, once what was being
-        served is finished.
+        missing, or the model cannot be loaded. After SIGTERM the process finishes running requests, then ends by that
+        signal.
 
     Raises:
         SystemExit: with status 2 if argparse refuses an argument, with 0 after `--help`.
@@ -52,7 +52,7 @@ def serve(arguments: list[str]) -> int:
 
 
 def _run(settings: Settings, values: dict[str, Any]) -> int:
-    # What the extra brings is imported late, so that its absence can be told.
+    # The packages of the extra are imported here, so that a missing one can be reported.
     try:
         import uvicorn
 
@@ -80,9 +80,9 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             super().handle_exit(sig, frame)
-            service = getattr(app.state, "service", None)  # there is none yet while it starts
+            service = getattr(app.state, "service", None)  # there is none while the service starts
             if service is not None:
-                service.is_stopping = True  # what comes on connections that are open is told to go elsewhere
+                service.is_stopping = True  # refuses new requests on open connections
 
     server = Server(
         uvicorn.Config(
@@ -95,21 +95,21 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
             lifespan="on",
             http=protocol,
             backlog=_BACKLOG,
-            ws="none",  # there are no paths for WebSockets; an upgrade is a request as any other, token and all
+            ws="none",  # no path is for WebSockets; a request for an upgrade is served like any other, with a token
             timeout_graceful_shutdown=settings.stop_timeout_s,
         )
     )
     try:
         server.run()
-    except KeyboardInterrupt:  # uvicorn raises it when all is closed
+    except KeyboardInterrupt:  # raised by uvicorn after an orderly stop
         return INTERRUPTED
-    except SystemExit:  # and this where it could not start
+    except SystemExit:  # raised by uvicorn if it could not start
         return FAILED
     return 0 if server.started else FAILED
 
 
 def _open_files() -> int:
-    """How many files, connections included, this process may have open: from now on, as many as it can allow itself."""
+    """Raise the limit of open files, connections included, as far as the system allows, and return it."""
     if resource is None or not hasattr(resource, "RLIMIT_NOFILE"):
         return _MANY_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -118,7 +118,7 @@ def _open_files() -> int:
         return most
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):  # macOS has a lower limit that it does not tell
+    except (OSError, ValueError):  # macOS has a lower limit that it does not state
         return soft
     return most
 
@@ -126,7 +126,7 @@ def _open_files() -> int:
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
-    except ValueError:  # a name
+    except ValueError:  # it is a name
         return host == "localhost"
 
 
@@ -140,14 +140,14 @@ def _serve_parser() -> argparse.ArgumentParser:
     for definition in fields(Settings):
         flags = dict.fromkeys([f"--{definition.name.replace('_', '-')}", f"--{definition.name}"])
         given = argument_of(definition)
-        if definition.metadata["kind"] is FLAG:  # said, or not
+        if definition.metadata["kind"] is FLAG:  # a flag without a value
             given = {"action": "store_true", "help": given["help"]}
         group.add_argument(*flags, dest=definition.name, **given)
     return parser
 
 
 def token(arguments: list[str]) -> int:
-    """Make a token, print it, and keep its hash.
+    """Create a token, print it, and store its hash.
 
     Returns:
         The exit status: 0; 1 if the name is not valid or is taken, or the file cannot be read or written.

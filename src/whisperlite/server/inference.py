@@ -19,7 +19,7 @@ AUDIO = "audio"
 
 
 async def infer(request: Request) -> Response:
-    """Transcribe the recording of a request, now or, where it has a webhook, later."""
+    """Transcribe the recording of a request: now or, if it has a webhook, later."""
     service: Service = request.app.state.service
     background: Background = request.app.state.background
     request_id: str = request.state.request_id
@@ -41,7 +41,7 @@ async def infer(request: Request) -> Response:
 
 
 async def find_or_remove(request: Request) -> Response:
-    """The state of a request with a webhook, and its result when it is done; or, with DELETE, its end."""
+    """Return the state of a request with a webhook, and its result when it is done; with DELETE, end and delete it."""
     background: Background = request.app.state.background
     id, owner = request.path_params["id"], request.state.owner
     if request.method == "DELETE" and await background.remove(id, owner):

@@ -1,4 +1,4 @@
-"""A body of JSON, of which the recording is the greatest part: that is cut out before the rest is parsed."""
+"""Parses JSON bodies. The recording, which is most of the body, is cut out before the rest is parsed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PLACEHOLDER = "the recording was here"
 
 
 def read_json(content: bytes, name: str, most_text: int) -> tuple[dict[str, Any], bytes | None]:
-    """The fields of a body, and the recording.
+    """Return the fields of a body, and the recording; None if there is none.
 
     Args:
-        name: of the field that is the recording, as base64 or as a data URL.
-        most_text: bytes of all that is not the recording.
+        name: the name of the field with the recording, in base64 or as a data URL.
+        most_text: the largest number of bytes other than the recording.
 
     Raises:
-        Problem: 400 or 422, of what is wrong with it.
+        Problem: 400 or 422, if the body is wrong.
     """
     found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*"([^"]*)"', content)
     rest = content
@@ -42,7 +42,7 @@ def read_json(content: bytes, name: str, most_text: int) -> tuple[dict[str, Any]
 
 
 def _parse_text(content: bytes) -> str:
-    """What stands between the quotes of a JSON text. Any character may be escaped; mostly none is."""
+    """Decode the content of a JSON string. Any character may be escaped, but usually none is."""
     if b"\\" not in content:
         return content.decode("ascii", errors="replace")
     try:
@@ -83,7 +83,7 @@ def _is_flat(value: Any, depth: int) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    """JSON can write halves of characters, which no text has."""
+    """Whether a string is valid Unicode: JSON can also express lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""`POST /v1/audio/transcriptions` and `/translations`, and `GET /v1/models`: as OpenAI's API has them."""
+"""OpenAI's API: `POST /v1/audio/transcriptions` and `/translations`, and `GET /v1/models`."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from whisperlite.server.service import OPENAI_NAME, Service
 from whisperlite.server.waiting import unless_gone, with_pauses
 
 AUDIO = "file"
-QUIET_S = 15.0  # proxies end a connection on which nothing is said for a minute or so
-_STILL_HERE = ":\n\n"  # a comment, which clients pass over
+QUIET_S = 15.0  # proxies close a connection that is silent for a minute or so
+_STILL_HERE = ":\n\n"  # a comment, which clients ignore
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _GRANULARITIES = ("segment", "word")
 _GRANULARITY_NAMES = ("timestamp_granularities[]", "timestamp_granularities")
@@ -47,7 +47,7 @@ _FIELDS = {*OPTIONS, "model", "prompt", "response_format", "stream", _GRANULARIT
 
 @dataclass(frozen=True, slots=True)
 class OpenAIRequest:
-    """What a request asks for."""
+    """The parsed fields of a request to OpenAI's API."""
 
     options: Options
     response_format: str
@@ -56,23 +56,23 @@ class OpenAIRequest:
 
 
 async def transcribe(request: Request) -> Response:
-    """`POST /v1/audio/transcriptions`"""
+    """Answer `POST /v1/audio/transcriptions`."""
     return await _answer(request, "transcribe")
 
 
 async def translate(request: Request) -> Response:
-    """`POST /v1/audio/translations`: into English."""
+    """Answer `POST /v1/audio/translations`, which translates into English."""
     return await _answer(request, "translate")
 
 
 async def list_models(request: Request) -> Response:
-    """`GET /v1/models`"""
+    """Answer `GET /v1/models`."""
     service: Service = request.app.state.service
     return JSONResponse({"object": "list", "data": [service.describe()]})
 
 
 async def find_model(request: Request) -> Response:
-    """`GET /v1/models/{model}`"""
+    """Answer `GET /v1/models/{model}`."""
     service: Service = request.app.state.service
     service.check_name(request.path_params["model"], OPENAI_NAME)
     return JSONResponse(service.describe())
@@ -90,7 +90,7 @@ async def _answer(request: Request, task: str) -> Response:
         service.model.check_options(asked.options)
         if asked.stream:
             events = _events(service, file, asked.options)
-            # What is wrong with a recording shows by then, and is not yet in the middle of an answer.
+            # Errors of the recording appear before the first event, while the status can still be set.
             first = await unless_gone(request, anext(events))
             return _Stream(first, events, held.pop_all())
         try:
@@ -101,7 +101,7 @@ async def _answer(request: Request, task: str) -> Response:
 
 
 def read_openai_request(body: Body, task: str, service: Service) -> OpenAIRequest:
-    """The fields of OpenAI's API, and beside them every option of ours.
+    """Parse and check the fields of OpenAI's API, and all options of `transcribe`.
 
     Raises:
         Problem: 400, 404 or 422, with the field that is wrong.
@@ -145,7 +145,7 @@ def _refuse_combinations(granularities: list[Any], format: str, stream: bool) ->
 
 
 def as_response(result: Transcription, asked: OpenAIRequest) -> Response:
-    """A transcription in the form that was asked for."""
+    """Return a transcription in the requested format."""
     if asked.response_format == "text":
         return PlainTextResponse(result.text.strip() + "\n")
     if asked.response_format in ("srt", "vtt"):
@@ -185,7 +185,7 @@ def _usage(result: Transcription) -> dict[str, Any]:
 
 
 class _Stream(StreamingResponse):
-    """Server-sent events. What is held for the request is let go at their end, whether or not they ever began."""
+    """Server-sent events. The request's slot and upload are released at their end, even if they never began."""
 
     def __init__(self, first: str, events: AsyncGenerator[str, None], held: ExitStack) -> None:
         super().__init__(self._chained(first), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
@@ -197,7 +197,7 @@ class _Stream(StreamingResponse):
                 await super().__call__(scope, receive, send)
             finally:
                 await self._events.aclose()
-        if not self._is_whole:  # starlette ends in silence
+        if not self._is_whole:  # Starlette ends without an error
             raise ClientDisconnect
 
     async def _chained(self, first: str) -> AsyncIterator[str]:
@@ -208,9 +208,9 @@ class _Stream(StreamingResponse):
 
 
 async def _events(service: Service, file: Path, options: Options) -> AsyncGenerator[str, None]:
-    """A piece of the text for each segment, then all of it; comments while there is nothing to say.
+    """Yield an event with the text of each segment, then one with the whole text; comments in long pauses.
 
-    An error is an event too, unless it is the first, which is raised.
+    An error becomes an event too, unless it would be the first, which is raised.
     """
     text, has_begun = "", False
     try:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from what the service checks requests against."""
+"""The OpenAPI document, made from the same definitions that requests are checked against."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _INTEGER: Json = {"type": "integer"}
 
 
 def document(names: Sequence[str], settings: Settings) -> Json:
-    """OpenAPI 3.1.
+    """Return the OpenAPI 3.1 document.
 
     Args:
-        names: by which the model can be asked for.
+        names: the names that address the model.
     """
     return {
         "openapi": "3.1.0",

@@ -1,4 +1,4 @@
-"""The middleware around all paths: ids, tokens, errors, the log and the metrics of requests."""
+"""The middleware around all paths: request ids, tokens, errors, the log and metrics."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.problems import Problem, busy, problem_of
 from whisperlite.server.service import new_request_id
 
-OPEN = ("/healthz", "/readyz", "/openapi.json")  # to everyone
-_METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")  # that are logged
-_LONGEST_ADDRESS = 64  # a proxy may say what it likes
-_GONE = 499  # what proxies log for a client that did not wait; nobody receives it
+OPEN = ("/healthz", "/readyz", "/openapi.json")  # paths that need no token
+_METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")  # logged by name
+_LONGEST_ADDRESS = 64  # in the log; a proxy can claim anything
+_GONE = 499  # as proxies log it for a client that disconnected; it is never sent
 
 
 class RequestMiddleware:
-    """Around the paths: each request gets an id, its token is looked at, what happens is answered and logged."""
+    """Gives each request an id, checks its token, turns errors into answers, and logs and counts the request."""
 
     def __init__(self, app: ASGIApp, tokens: TokenRegistry, patience_s: float) -> None:
         self.app, self.tokens, self.patience_s = app, tokens, patience_s
@@ -52,18 +52,18 @@ class RequestMiddleware:
                 message["headers"] = [*message.get("headers", ()), *added]
             try:
                 await asyncio.wait_for(send(message), self.patience_s)
-            except asyncio.TimeoutError:  # nobody takes the answer
+            except asyncio.TimeoutError:  # the client does not read the answer
                 raise ClientDisconnect from None
 
         try:
             await self._pass(request, receiving, sending)
-        except asyncio.CancelledError:  # it was told to stop, and the time for that is over
+        except asyncio.CancelledError:  # the service was told to stop, and the time for that is over
             self._count(request, "stopped")
             if status == _GONE:
                 await busy("The service is stopping: try again.").response(request_id, openai=is_openai(request))(
                     scope, receive, sending
                 )
-                return  # raised again, it would be logged as an error of ours
+                return  # if raised again, it would be logged as an error of the service
             raise
         except ClientDisconnect:
             self._count(request, "client gone")
@@ -73,7 +73,7 @@ class RequestMiddleware:
             self._count(request, problem.kind)
             if problem.status >= 500 and problem.kind not in ("busy", "timeout"):
                 log("a request failed", logging.ERROR, error=error)
-            if status != _GONE:  # the answer had begun: it can only be broken off
+            if status != _GONE:  # the answer has begun, so it can only be cut off
                 raise
             await problem.response(request_id, openai=is_openai(request))(scope, receive, sending)
         finally:
@@ -111,7 +111,7 @@ class RequestMiddleware:
 
 
 def _without_traceback(scope: Scope, send: Send) -> Send:
-    """What the server logs of a start that is refused: why. Starlette says where in the code that was."""
+    """Replace Starlette's traceback of a failed start by the reason, which the server logs."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "lifespan.startup.failed" and hasattr(scope["app"].state, "why_not"):
@@ -122,7 +122,7 @@ def _without_traceback(scope: Scope, send: Send) -> Send:
 
 
 def _is_of_another_page(request: Request) -> bool:
-    """Whether a browser sends it for a page that is not ours; for some requests it asks nobody before."""
+    """Whether a browser sent the request for a page of another origin; for some requests it does so without asking."""
     origin = request.headers.get("origin")
     return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
@@ -132,14 +132,14 @@ def _has_body(request: Request) -> bool:
 
 
 def _template(scope: Scope) -> str:
-    """The path as it is declared, so that the metrics have few."""
-    # The router is asked here: a request that was refused at the door has not been there.
+    """The route's path with its parameters unfilled, so that the metrics have few paths."""
+    # Match the routes here: a request that the middleware refuses does not reach the router.
     return next((route.path for route in scope["app"].routes if route.matches(scope)[0] is not Match.NONE), "other")
 
 
 def _path(scope: Scope) -> str:
-    """The path as it is routed, without what the ASGI server says the application is mounted at."""
-    # Not that of `Request.url`, in which the client's Host header has a say.
+    """The path as it is routed, without the `root_path` at which the application is mounted."""
+    # Not the path of `Request.url`, which the client's Host header influences.
     path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
     return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
