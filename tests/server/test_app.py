@@ -27,10 +27,11 @@ from tests.server.serving import FORM, INFERENCE, Running, new_token, running
 from whisperlite import OptionError, Whisper
 from whisperlite.decoding.engine import Engine
 from whisperlite.server import auth
-from whisperlite.server.app import OPEN, check_startable, create_app, kept_secret
-from whisperlite.server.auth import Gatekeeper, add_token, hash_of, read_hashes, three_quarters
+from whisperlite.server.app import check_startable, create_app, kept_secret
+from whisperlite.server.auth import TokenRegistry, add_token, hash_of, read_hashes, three_quarters
 from whisperlite.server.logs import REQUEST_ID, JsonFormatter, log
 from whisperlite.server.problems import Problem
+from whisperlite.server.request_middleware import OPEN
 from whisperlite.server.service import Service, identity_of, names_of
 from whisperlite.server.settings import Settings
 
@@ -86,7 +87,7 @@ def test_only_hashes_are_kept_and_only_for_its_owner(tmp_path: Path) -> None:
     token = add_token(file, "anna")
     assert token not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
-    assert list(read_hashes(file)) == ["anna"]
+    assert list(read_hashes(file).values()) == ["anna"]
 
 
 def test_wrong_names_and_files_of_tokens_are_refused(tmp_path: Path) -> None:
@@ -104,11 +105,11 @@ def test_tokens_without_a_name_get_the_first_that_is_free(tmp_path: Path) -> Non
     file = tmp_path / "tokens"
     tokens = [add_token(file) for _ in range(3)]
     assert read_hashes(file) == {
-        name: hash_of(token) for name, token in zip(("default", "default-2", "default-3"), tokens, strict=True)
+        hash_of(token): name for name, token in zip(("default", "default-2", "default-3"), tokens, strict=True)
     }
     file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("default-2")))
     add_token(file)
-    assert list(read_hashes(file)) == ["default", "default-3", "default-2"]
+    assert list(read_hashes(file).values()) == ["default", "default-3", "default-2"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
@@ -154,7 +155,7 @@ def test_a_token_is_added_where_the_file_system_has_no_locks(
 
     monkeypatch.setattr(fcntl, "flock", fail)
     token = add_token(tmp_path / "tokens", "anna")
-    assert read_hashes(tmp_path / "tokens") == {"anna": hash_of(token)}
+    assert read_hashes(tmp_path / "tokens") == {hash_of(token): "anna"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
@@ -188,7 +189,7 @@ def test_a_token_goes_into_the_file_that_has_been_put_in_place_meanwhile(
     flock = fcntl.flock
     monkeypatch.setattr(fcntl, "flock", replace_then_lock)
     add_token(file, "anna")
-    assert list(read_hashes(file)) == ["berta", "anna"]
+    assert list(read_hashes(file).values()) == ["berta", "anna"]
 
 
 def test_one_of_several_owners_leaves_a_place_wherever_there_is_more_than_one() -> None:
@@ -222,14 +223,14 @@ def test_a_file_of_tokens_that_is_replaced_shuts_nobody_out(
 ) -> None:
     file, away = tmp_path / "tokens", tmp_path / "tokens~"
     token = bearer(add_token(file))["Authorization"]
-    gatekeeper = Gatekeeper(file)
-    assert gatekeeper.owner(token)
+    tokens = TokenRegistry(file)
+    assert tokens.owner(token)
     file.rename(away)
     clock.now = 0.9
-    assert gatekeeper.owner(token)
+    assert tokens.owner(token)
     away.rename(file)
     clock.now = 5.0
-    assert gatekeeper.owner(token)
+    assert tokens.owner(token)
     assert caplog.text == ""
 
 
@@ -238,15 +239,15 @@ def test_a_file_of_tokens_that_is_deleted_lets_nobody_in_until_it_is_back(
 ) -> None:
     file, away = tmp_path / "tokens", tmp_path / "tokens~"
     token = bearer(add_token(file))["Authorization"]
-    gatekeeper = Gatekeeper(file)
-    assert gatekeeper.owner(token)
+    tokens = TokenRegistry(file)
+    assert tokens.owner(token)
     file.rename(away)
     clock.now = 1.1  # since it was last seen, whoever asked in the meantime
-    assert gatekeeper.owner(token) is None
-    assert gatekeeper.owner(token) is None
+    assert tokens.owner(token) is None
+    assert tokens.owner(token) is None
     assert caplog.text.count("tokens is gone") == 1
     away.rename(file)
-    assert gatekeeper.owner(token)
+    assert tokens.owner(token)
 
 
 def test_a_file_of_tokens_that_is_empty_for_a_moment_shuts_nobody_out(
@@ -255,18 +256,18 @@ def test_a_file_of_tokens_that_is_empty_for_a_moment_shuts_nobody_out(
     """As one is that an editor writes in place."""
     file = tmp_path / "tokens"
     token = bearer(add_token(file))["Authorization"]
-    gatekeeper, content = Gatekeeper(file), file.read_bytes()
-    assert gatekeeper.owner(token)
+    tokens, content = TokenRegistry(file), file.read_bytes()
+    assert tokens.owner(token)
     file.write_bytes(b"")
     clock.now = 0.9
-    assert gatekeeper.owner(token)
+    assert tokens.owner(token)
     file.write_bytes(content)
     clock.now = 5.0
-    assert gatekeeper.owner(token)
+    assert tokens.owner(token)
     assert caplog.text == ""
     file.write_bytes(b"")
     clock.now = 6.1
-    assert gatekeeper.owner(token) is None
+    assert tokens.owner(token) is None
     assert caplog.text.count("gone or empty") == 1
 
 
@@ -276,8 +277,8 @@ def test_a_file_of_tokens_that_could_not_be_read_is_read_once_it_can_be(
     """Whatever made it unreadable, as nothing about the file need have changed."""
     file = tmp_path / "tokens"
     anna = bearer(add_token(file, "anna"))["Authorization"]
-    gatekeeper = Gatekeeper(file)
-    assert gatekeeper.owner(anna)
+    tokens = TokenRegistry(file)
+    assert tokens.owner(anna)
     berta = bearer(add_token(file, "berta"))["Authorization"]
 
     def refuse(path: Path) -> bytes:
@@ -286,18 +287,18 @@ def test_a_file_of_tokens_that_could_not_be_read_is_read_once_it_can_be(
     with monkeypatch.context() as patches:
         patches.setattr(Path, "read_bytes", refuse)
         for _ in range(2):
-            assert gatekeeper.owner(anna)
-            assert gatekeeper.owner(berta) is None
+            assert tokens.owner(anna)
+            assert tokens.owner(berta) is None
     assert caplog.text.count("tokens cannot be read") == 1
-    assert gatekeeper.owner(berta)
+    assert tokens.owner(berta)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such time there")
 def test_a_file_of_tokens_that_keeps_its_age_and_size_is_read_again(tmp_path: Path) -> None:
     file, other = tmp_path / "tokens", tmp_path / "other"
     anna, berta = (bearer(add_token(path, name))["Authorization"] for path, name in ((file, "anna"), (other, "bert")))
-    gatekeeper, before = Gatekeeper(file), file.stat()
-    assert gatekeeper.owner(anna)
+    tokens, before = TokenRegistry(file), file.stat()
+    assert tokens.owner(anna)
     file.write_bytes(other.read_bytes())
 
     def has_another_change_time() -> bool:
@@ -305,8 +306,8 @@ def test_a_file_of_tokens_that_keeps_its_age_and_size_is_read_again(tmp_path: Pa
         return file.stat().st_ctime_ns != before.st_ctime_ns
 
     wait_until(has_another_change_time)  # the clock of files ticks slowly
-    assert gatekeeper.owner(berta)
-    assert gatekeeper.owner(anna) is None
+    assert tokens.owner(berta)
+    assert tokens.owner(anna) is None
 
 
 @pytest.mark.usefixtures("clock")
@@ -314,8 +315,8 @@ def test_a_file_of_tokens_may_go_at_any_moment(tmp_path: Path, monkeypatch: pyte
     """Between two looks at it, and between a look and the reading."""
     file = tmp_path / "tokens"
     token = bearer(add_token(file))["Authorization"]
-    gatekeeper, look = Gatekeeper(file), Path.stat
-    owner = gatekeeper.owner(token)
+    tokens, look = TokenRegistry(file), Path.stat
+    owner = tokens.owner(token)
     assert owner is not None
     looks = 0
 
@@ -331,29 +332,29 @@ def test_a_file_of_tokens_may_go_at_any_moment(tmp_path: Path, monkeypatch: pyte
 
     with monkeypatch.context() as patches:
         patches.setattr(Path, "stat", sometimes)
-        assert [gatekeeper.owner(token) for _ in range(4)] == [owner] * 4
+        assert [tokens.owner(token) for _ in range(4)] == [owner] * 4
     file.write_text("# nobody\n")
     with monkeypatch.context() as patches:
         patches.setattr(Path, "read_bytes", never)
-        assert gatekeeper.owner(token) == owner
-    assert gatekeeper.owner(token) is None
+        assert tokens.owner(token) == owner
+    assert tokens.owner(token) is None
 
 
 def test_a_file_of_tokens_of_the_same_age_is_read_again(tmp_path: Path) -> None:
     """As a copy is that keeps times, or one made within the clock's tick."""
     file, other = tmp_path / "tokens", tmp_path / "other"
     anna, berta = (bearer(add_token(path, name))["Authorization"] for path, name in ((file, "anna"), (other, "bert")))
-    gatekeeper = Gatekeeper(file)
-    assert gatekeeper.owner(anna)
+    tokens = TokenRegistry(file)
+    assert tokens.owner(anna)
     then = file.stat().st_mtime_ns
     os.utime(other, ns=(then, then))
     assert other.stat().st_size == file.stat().st_size
     other.replace(file)
-    assert gatekeeper.owner(anna) is None
-    assert gatekeeper.owner(berta)
+    assert tokens.owner(anna) is None
+    assert tokens.owner(berta)
     file.write_text("# nobody\n")  # the same file, of another size
     os.utime(file, ns=(then, then))
-    assert gatekeeper.owner(berta) is None
+    assert tokens.owner(berta) is None
 
 
 def test_a_line_of_the_file_that_goes_wrong_while_it_runs_shuts_nobody_out_and_tells_strangers_nothing(
@@ -375,14 +376,26 @@ def test_a_line_of_the_file_that_goes_wrong_while_it_runs_shuts_nobody_out_and_t
 def test_a_token_is_withdrawn_although_another_line_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     anna, berta = (add_token(file, name) for name in ("anna", "berta"))
-    gatekeeper = Gatekeeper(file)
-    assert gatekeeper.owner(f"Bearer {berta}") is not None
+    tokens = TokenRegistry(file)
+    assert tokens.owner(f"Bearer {berta}") is not None
     kept = file.read_text(encoding="utf-8").splitlines()[0]
     file.write_text(f"{kept}\nclara sha256:oops\n", encoding="utf-8")
-    assert gatekeeper.owner(f"Bearer {berta}") is None
-    assert gatekeeper.owner(f"Bearer {anna}") is not None
+    assert tokens.owner(f"Bearer {berta}") is None
+    assert tokens.owner(f"Bearer {anna}") is not None
     file.write_text(f"{kept}\nberta sha256:{hash_of(berta)}\n", encoding="utf-8")
-    assert gatekeeper.owner(f"Bearer {berta}") is not None
+    assert tokens.owner(f"Bearer {berta}") is not None
+
+
+def test_tokens_of_the_same_name_are_all_valid(tmp_path: Path) -> None:
+    """As after an edit by hand, or where a token of the file is called as that of the environment is."""
+    file = tmp_path / "tokens"
+    tokens = [add_token(file, name) for name in ("anna", "berta", "clara")]
+    lines = file.read_text().replace("berta", "anna").replace("clara", "environment")
+    file.write_text(lines)
+    registry = TokenRegistry(file, {hash_of("s3cret"): "environment"})
+    for token in (*tokens, "s3cret"):
+        assert registry.owner(f"Bearer {token}") == hash_of(token)
+    assert [registry.name_of(hash_of(token)) for token in tokens] == ["anna", "anna", "environment"]
 
 
 def test_a_token_that_no_header_can_carry_is_refused(
@@ -414,7 +427,7 @@ def test_a_token_begins_a_line_of_its_own(tmp_path: Path) -> None:
     add_token(file, "anna")
     file.write_text(file.read_text().rstrip("\n"))
     add_token(file, "berta")
-    assert list(read_hashes(file)) == ["anna", "berta"]
+    assert list(read_hashes(file).values()) == ["anna", "berta"]
 
 
 def test_a_service_that_nobody_could_use_does_not_start(model: Whisper, tmp_path: Path) -> None:
@@ -430,7 +443,7 @@ def test_a_token_in_the_environment_will_do(model: Whisper, tmp_path: Path, monk
 
 
 def test_a_file_of_tokens_that_is_not_there_lets_nobody_in(tmp_path: Path) -> None:
-    assert Gatekeeper(tmp_path / "none").owner("Bearer x") is None
+    assert TokenRegistry(tmp_path / "none").owner("Bearer x") is None
 
 
 def test_the_command_prints_a_token_that_comes_in(model: Whisper, tmp_path: Path) -> None:
@@ -597,6 +610,46 @@ def test_a_line_is_logged_for_each_request_with_its_id(service: Running, caplog:
     assert answer.headers["x-request-id"]
 
 
+def test_the_log_says_who_sent_a_request_and_nothing_that_lets_others_in(
+    model: Whisper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "whisperlite.server")
+    token = add_token(tmp_path / "tokens", "anna")
+    with running(model, tmp_path, no_auth=False) as service:
+        for headers in (bearer(token), bearer("other"), {}):
+            service.client.get("/v1/models", headers=headers)
+        service.client.get("/healthz", headers=bearer(token))
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    entries = [entry for entry in map(json.loads, lines) if entry["message"] == "request"]
+    assert [entry["status"] for entry in entries] == [200, 401, 401, 200]
+    assert [entry["token"] for entry in entries] == ["anna", None, None, None]
+    assert {entry["client"] for entry in entries} == {"127.0.0.1"}
+    for secret in (token, hash_of(token), "other"):
+        assert secret not in "".join(lines)
+
+
+def test_a_stranger_s_method_is_not_written_to_the_log(model: Whisper, tmp_path: Path) -> None:
+    with running(model, tmp_path) as service, pytest.MonkeyPatch.context() as patches:
+        entries: list[dict[str, Any]] = []
+        patches.setattr("whisperlite.server.request_middleware.log", lambda _, **named: entries.append(named))
+        answer = service.client.request("X" * 5000, "/healthz")
+        service.client.patch("/healthz")
+    assert (answer.status_code, len(answer.text) < 500) == (405, True)
+    assert [entry["method"] for entry in entries] == ["other", "PATCH"]
+
+
+def test_upgrades_write_no_line_of_their_own() -> None:
+    code = (
+        "import logging; from whisperlite.server import logs; logs.log_to_stderr('info')\n"
+        "from types import SimpleNamespace as Fake; from uvicorn.protocols.http.h11_impl import H11Protocol\n"
+        "uvicorn = logging.getLogger('uvicorn.error')\n"
+        "H11Protocol._unsupported_upgrade_warning(Fake(logger=uvicorn, _should_upgrade_to_ws=lambda: False))\n"
+        "uvicorn.warning('Invalid HTTP request received.')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["Invalid HTTP request received."]
+
+
 def test_what_is_logged_within_a_request_carries_its_id(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "whisperlite.server")
     reset = REQUEST_ID.set("req_7")
@@ -611,10 +664,54 @@ def test_what_is_logged_within_a_request_carries_its_id(caplog: pytest.LogCaptur
 def test_the_document_names_every_path_that_there_is(service: Running) -> None:
     document = service.client.get("/openapi.json").json()
     routes = {route.path: route.methods for route in service.app.routes}  # type: ignore[attr-defined]
-    declared = {path.replace(":path", ""): methods for path, methods in routes.items() if path != "/openapi.json"}
+    declared = {path.replace(":path", ""): methods for path, methods in routes.items()}
     assert set(document["paths"]) == set(declared)
     for path, operations in document["paths"].items():
         assert {name.upper() for name in operations} == declared[path] - {"HEAD"}
+
+
+def test_the_document_names_every_operation_and_the_headers_of_its_answers(service: Running) -> None:
+    document = service.client.get("/openapi.json").json()
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    ids = [each["operationId"] for each in operations]
+    assert len(set(ids)) == len(ids)
+    for operation in operations:
+        for status, answer in operation["responses"].items():
+            assert "x-request-id" in answer["headers"]
+            if operation.get("security") != []:
+                assert ("Retry-After" in answer["headers"]) == (status in ("429", "503", "507"))
+
+
+def test_the_document_tells_the_time_limit_that_requests_have(service: Running) -> None:
+    document = service.client.get("/openapi.json").json()
+    content = document["paths"]["/v1/inference/{organisation}/{model}"]["post"]["requestBody"]["content"]
+    for kind in content.values():
+        schema = kind["schema"]["properties"]["timeout_s"]
+        assert schema["default"] == service.settings.timeout_s == 1800
+        assert "1800" in schema["description"]
+        assert "partial" not in schema["description"]
+
+
+@pytest.mark.parametrize("granularities", [["segment"], ["word"], ["segment", "word"]])
+def test_openai_s_answers_are_what_the_document_says(service: Running, granularities: list[str]) -> None:
+    components = service.client.get("/openapi.json").json()["components"]
+    schema = jsonschema_rs.validator_for({"$ref": "#/components/schemas/OpenAIAnswer", "components": components})
+
+    def ask(**more: Any) -> dict[str, Any]:
+        fields = {**FORM, "model": "whisper-1", **more}
+        answer = service.client.post("/v1/audio/transcriptions", files={"file": ("a.wav", WAV)}, data=fields)
+        found: dict[str, Any] = answer.json()
+        schema.validate(found)
+        return found
+
+    assert set(ask()) == {"text", "usage"}
+    verbose = ask(response_format="verbose_json", **{"timestamp_granularities[]": granularities})
+    known = components["schemas"]["OpenAIAnswer"]["properties"]
+    assert {"segments", "words"} - set(verbose) == set(known) - set(verbose)
+    for name in set(verbose) & {"segments", "words"}:
+        for part in verbose[name]:
+            assert set(part) == set(known[name]["items"]["properties"])
+    assert not schema.is_valid({**verbose, "segments": [{}]})
 
 
 def test_the_document_s_example_is_a_model_that_is_served(service: Running) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,32 @@ def test_zero_threads_are_the_default_as_for_transcribing(
     assert (given, len(configurations)) == ([None, 2], 2)
 
 
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(whisperlite, "load_model", load)
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_folder_in_use_is_told_before_a_model_is_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = Store(tmp_path)
+    assert serve(tmp_path) == 1
+    other.close()
+    assert "The service cannot start" in caplog.text
+    assert "is in use by another process" in caplog.text
+
+
+@pytest.mark.usefixtures("no_model")
+def test_what_to_do_about_a_folder_that_cannot_be_written_is_told_before_a_model_is_loaded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    assert serve(tmp_path / "file" / "state") == 1
+    assert "choose another folder with --data-dir" in caplog.text
+
+
 @pytest.mark.usefixtures("configurations")
 def test_every_flag_of_a_model_is_given_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, given = small_whisper(), dict[str, Any]()
@@ -124,11 +152,18 @@ def test_every_flag_of_a_model_is_given_on(tmp_path: Path, monkeypatch: pytest.M
     }
 
 
+def test_without_the_extra_the_application_says_how_to_install_it() -> None:
+    code = "import sys; sys.modules['starlette'] = None; from whisperlite.server import create_app"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    message = "The service needs packages that are not installed (starlette): pip install 'whisperlite[server]'"
+    assert done.stderr.splitlines()[-1] == f"whisperlite.errors.MissingPackageError: {message}"
+
+
 def test_a_token_is_made_as_often_as_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert command.token(["--data-dir", str(tmp_path)]) == 0
     tokens = capsys.readouterr().out.split()
-    assert read_hashes(tmp_path / "tokens") == {"default": hash_of(tokens[0]), "default-2": hash_of(tokens[1])}
+    assert read_hashes(tmp_path / "tokens") == {hash_of(tokens[0]): "default", hash_of(tokens[1]): "default-2"}
 
 
 def test_a_name_that_was_given_is_taken_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

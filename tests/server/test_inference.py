@@ -27,6 +27,7 @@ from whisperlite.kinds import TEXT, Kind, optional
 from whisperlite.server import fields as fields_module
 from whisperlite.server.auth import add_token
 from whisperlite.server.fields import OPTIONS, inference_schemas, read_fields
+from whisperlite.server.json_body import read_json
 from whisperlite.server.problems import Problem
 from whisperlite.server.settings import Settings
 from whisperlite.vad_options import VadOptions
@@ -266,7 +267,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "no_repeat_ngram_size": (3, "3"),
     "initial_prompt": ("null and true", "null and true"),
     "carry_initial_prompt": (True, "true"),
-    "hotwords": ("None", "None"),
+    "hotwords": ("None of that", "None of that"),
     "prefix": ("so", "so"),
     "condition_on_previous_text": (False, "false"),
     "prompt_reset_on_temperature": (0.3, "0.3"),
@@ -338,6 +339,17 @@ def test_a_request_can_be_shorter_than_the_service_lets_it_be_and_not_longer() -
         assert read_fields([("timeout_s", given)], Settings(), is_form=True).options.timeout_s == kept
 
 
+@pytest.mark.parametrize("null", ["null", "None", " NULL "])
+def test_in_a_form_null_is_no_text(null: str) -> None:
+    settings = Settings(no_auth=True)
+    for name in ("initial_prompt", "prefix", "hotwords"):
+        assert getattr(read_fields([(name, null)], settings, is_form=True).options, name) is None
+        assert getattr(read_fields([(name, "null hypothesis")], settings, is_form=True).options, name)
+        assert getattr(read_fields([(name, null)], settings, is_form=False).options, name) == null
+    marks = [("word_timestamps", "true"), ("append_punctuations", null)]  # these cannot be None
+    assert read_fields(marks, settings, is_form=True).options.append_punctuations == null
+
+
 def test_fields_that_are_stored_can_be_read_again() -> None:
     """As the requests with a webhook are, from JSON."""
     for name, (_, text) in VALUES.items():
@@ -388,6 +400,17 @@ def test_characters_of_base64_may_be_escaped(model: Whisper, service: Running, e
     answer = service.client.post(INFERENCE, content=content, headers=JSON["headers"])
     assert answer.status_code == 200
     assert answer.json()["text"] == model.transcribe(WAV, language="en", max_new_tokens=4, beam_size=1).text
+
+
+def test_base64_may_be_url_safe_and_lack_its_padding() -> None:
+    for content in (b"\xfb\xff\xfe", b"\xfb\xff\xfe\xfb", b"\xfb\xff\xfe\xfb\xff"):
+        plain, url_safe = (encode(content).decode() for encode in (base64.b64encode, base64.urlsafe_b64encode))
+        assert "-" in url_safe or "_" in url_safe
+        for text in (plain, plain.rstrip("="), url_safe, url_safe.rstrip("="), f"data:audio/wav;base64,{url_safe}"):
+            assert read_json(json.dumps({"audio": text}).encode(), "audio", 100) == ({}, content)
+    for wrong in ("A", "AAAAA", "AA=A", "AA.A"):
+        with pytest.raises(Problem, match="audio is not base64"):
+            read_json(json.dumps({"audio": wrong}).encode(), "audio", 100)
 
 
 def test_base64_may_have_lines(model: Whisper, service: Running) -> None:

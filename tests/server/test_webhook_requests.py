@@ -25,6 +25,7 @@ from whisperlite import AudioDecodeError, Whisper
 from whisperlite.server.auth import add_token, hash_of
 from whisperlite.server.background import Background
 from whisperlite.server.fields import read_fields
+from whisperlite.server.logs import JsonFormatter
 from whisperlite.server.problems import problem_of
 from whisperlite.server.webhooks.addresses import Addresses
 from whisperlite.server.webhooks.store import Store, StoredRequest, StoreError
@@ -81,6 +82,19 @@ def test_what_fails_is_delivered_too(model: Whisper, tmp_path: Path, receiver: R
     assert result["inference_status"]["status"] == "failed"
     assert result["problem"]["errors"][0]["field"] == "audio"
     assert str(tmp_path) not in receiver.messages[0].body.decode()
+
+
+def test_where_the_service_runs_is_told_to_nobody(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with running(model, Path("state"), webhook_allow_hosts=(receiver.host,)) as service:
+        refused = service.post(b"no sound")
+        assert (refused.status_code, "the upload" in refused.text) == (422, True)
+        assert service.post(b"no sound", webhook=receiver.url).status_code == 202
+        received(receiver)
+    for text in (refused.text, receiver.messages[0].body.decode()):
+        assert str(tmp_path) not in text
 
 
 def test_it_is_tried_again_under_the_same_id(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
@@ -142,6 +156,20 @@ def test_a_request_can_be_asked_for_by_the_token_that_made_it_alone(
         path = service.post(WAV, webhook=receiver.url).headers["location"]
         assert service.client.get(path).status_code == 200
         assert service.client.get(path, headers={"Authorization": f"Bearer {berta}"}).status_code == 404
+
+
+def test_the_log_says_whose_request_is_done(
+    model: Whisper, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "whisperlite.server")
+    token = add_token(tmp_path / "tokens", "anna")
+    with running(model, tmp_path, no_auth=False, webhook_allow_hosts=(receiver.host,)) as service:
+        service.client.headers["Authorization"] = f"Bearer {token}"
+        assert service.post(WAV, webhook=receiver.url).status_code == 202
+        received(receiver)
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    (done,) = (line for line in lines if line["message"] == "a request with a webhook is done")
+    assert (done["token"], done["status"]) == ("anna", "done")
 
 
 def test_more_than_may_wait_are_refused(model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps) -> None:
@@ -562,6 +590,36 @@ def test_one_that_ends_the_service_again_and_again_is_given_up(
         assert service.post(WAV, webhook=receiver.url).status_code == 202
         (result,) = received(receiver)
     assert result["inference_status"]["status"] == "failed"
+
+
+def test_what_ran_at_several_kills_runs_alone_the_least_often_begun_first(
+    model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that kills count against the one that brings them about, and the others are done meanwhile."""
+    starts = {"req_new": 0, "req_once": 1, "req_often": 5, "req_twice": 2}
+    (tmp_path / "stored").mkdir()
+    store = Store(tmp_path)
+    for number, (request_id, count) in enumerate(starts.items()):
+        (tmp_path / "stored" / request_id).write_bytes(WAV)
+        fields = {"language": "en", "max_new_tokens": 4}
+        store.add(StoredRequest(request_id, "", float(number), "queued", request_id, fields, receiver.url))
+        for _ in range(count):
+            store.begin(request_id)
+    store.close()
+
+    begun: list[tuple[str, list[str]]] = []
+    answer = Background._answer
+
+    async def note(background: Background, request: StoredRequest) -> Any:
+        begun.append((request.id, sorted(background._running)))
+        return await answer(background, request)
+
+    monkeypatch.setattr(Background, "_answer", note)
+    with running(model, tmp_path, batch_size=4, webhook_allow_hosts=(receiver.host,)):
+        received(receiver, 4)
+    assert begun[:2] == [("req_twice", ["req_twice"]), ("req_often", ["req_often"])]
+    assert {request_id for request_id, _ in begun[2:]} == {"req_new", "req_once"}
+    assert ["req_new", "req_once"] in [together for _, together in begun]
 
 
 # A process that is killed

@@ -10,9 +10,9 @@ from whisperlite.results import Transcription, Word
 def inference_answer(
     result: Transcription, request_id: str, *, price_per_second: float, with_words: bool
 ) -> dict[str, Any]:
-    """As the described inference service answers.
+    """The body of an answer of the inference API.
 
-    `cost` is of the run time; `output_length` is the length of the text in characters.
+    `cost` is computed from the run time; `output_length` is the length of the text in characters.
     """
     answer: dict[str, Any] = {
         "text": result.text,
@@ -44,7 +44,7 @@ def _word(word: Word) -> dict[str, Any]:
 
 
 def waiting_answer(request_id: str, status: str) -> dict[str, Any]:
-    """Of a request whose result goes to its webhook."""
+    """The body of the answer to a request whose result goes to its webhook."""
     return {
         "text": None,
         "segments": None,
@@ -57,7 +57,7 @@ def waiting_answer(request_id: str, status: str) -> dict[str, Any]:
 
 
 def failed_answer(request_id: str, problem: dict[str, Any]) -> dict[str, Any]:
-    """Of a request with a webhook that failed; `problem` says why."""
+    """The body for a request with a webhook that failed; `problem` says why."""
     return {**waiting_answer(request_id, "failed"), "problem": problem}
 
 

@@ -1,4 +1,4 @@
-"""Who may ask: bearer tokens, of which only hashes are kept."""
+"""Authentication by bearer tokens, of which only hashes are stored."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from whisperlite.server.logs import log
 if sys.platform != "win32":
     import fcntl
 
-ENVIRONMENT = "environment"  # the name of the token that comes from there
+ENVIRONMENT = "environment"  # the name of the token from the environment variable
 _PREFIX = "wl_"
 _DEFAULT_NAME = "default"
-_MOMENT_S = 1.0  # an editor may take a file away, or empty it, before it writes the new one
-_MOST_OPENINGS = 10  # of a file that is replaced again and again
+_MOMENT_S = 1.0  # an editor may remove or empty a file before it writes the new one
+_MOST_OPENINGS = 10  # attempts to open a file that is replaced again and again
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})")
 
 
 def new_token() -> str:
-    """A token of 256 random bits: nothing can be guessed about it, so a plain hash hides it."""
+    """Return a token of 256 random bits, which are not guessable, so a plain hash is enough to hide it."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 
@@ -42,13 +42,13 @@ def hash_of(token: str) -> str:
 
 
 def add_token(file: Path, name: str | None = None) -> str:
-    """Make a token, add its hash to the file, and return it: it cannot be shown again.
+    """Create a token, add its hash to the file, and return the token, which cannot be shown again.
 
     Args:
         name: whose token it is; None: the first free one of "default", "default-2", "default-3", ….
 
     Raises:
-        OptionError: if the name is not valid or is taken, or if the file holds something else than tokens.
+        OptionError: if the name is not valid or is taken, or if the file contains anything other than tokens.
         OSError: if the file cannot be read or written.
     """
     if name is not None and not re.fullmatch(r"[\w.@-]{1,64}", name):
@@ -57,7 +57,7 @@ def add_token(file: Path, name: str | None = None) -> str:
     with _locked(file) as lines:
         lines.seek(0)
         written = lines.read()
-        taken = {ENVIRONMENT, *_parse_hashes(written, file)}
+        taken = {ENVIRONMENT, *_parse_hashes(written, file).values()}
         if name is None:
             numbered = (f"{_DEFAULT_NAME}-{number}" for number in itertools.count(2))
             name = next(each for each in itertools.chain([_DEFAULT_NAME], numbered) if each not in taken)
@@ -72,9 +72,9 @@ def add_token(file: Path, name: str | None = None) -> str:
 
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[BinaryIO]:
-    """The file, created for this user alone if it is missing, to read from and to append to.
+    """Open the file for reading and appending, creating it for this user alone if it is missing, and lock it.
 
-    Whoever else wants it so waits, also in another process; Windows and some file systems have no such lock.
+    Other callers wait for the lock, also in other processes. Windows and some file systems have no such lock.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for opening in range(1, _MOST_OPENINGS + 1):
@@ -86,7 +86,7 @@ def _locked(file: Path) -> Iterator[BinaryIO]:
 
 
 def _lock(lines: BinaryIO) -> None:
-    """Until the file is closed, and all is written by then."""
+    """Lock the file until it is closed, which also writes its buffer."""
     if sys.platform != "win32":
         try:
             fcntl.flock(lines, fcntl.LOCK_EX)
@@ -96,7 +96,7 @@ def _lock(lines: BinaryIO) -> None:
 
 
 def _is_at(lines: BinaryIO, file: Path) -> bool:
-    """Whether an open file still has its path: an editor may have renamed a new one into its place."""
+    """Whether an open file is still the one at its path: an editor may have renamed a new one into its place."""
     try:
         return os.path.samestat(os.fstat(lines.fileno()), file.stat())
     except FileNotFoundError:
@@ -104,10 +104,12 @@ def _is_at(lines: BinaryIO, file: Path) -> bool:
 
 
 def read_hashes(file: Path) -> dict[str, str]:
-    """Name → hash of each token in the file, of which empty lines and those that begin with # are skipped.
+    """Hash → name of each token in the file; empty lines and those that begin with # are skipped.
+
+    Names may be there more than once, as after an edit by hand.
 
     Raises:
-        OptionError: if a line is something else.
+        OptionError: if any other line is not a name and a hash.
         OSError: if the file cannot be read.
     """
     return _parse_hashes(file.read_bytes(), file)
@@ -125,7 +127,7 @@ def _wrong_line(file: Path, number: int) -> OptionError:
 
 
 def _parse_lines(content: bytes) -> tuple[dict[str, str], int | None]:
-    """What is good, and the number of the first line that is not."""
+    """The valid lines, as hash → name, and the number of the first invalid one, if any."""
     hashes: dict[str, str] = {}
     wrong: int | None = None
     for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
@@ -133,44 +135,44 @@ def _parse_lines(content: bytes) -> tuple[dict[str, str], int | None]:
             continue
         match = _LINE.fullmatch(line.strip())
         if match is not None:
-            hashes[match["name"]] = match["hash"]
+            hashes[match["hash"]] = match["name"]
         elif wrong is None:
             wrong = number
     return hashes, wrong
 
 
 def three_quarters(places: int) -> int:
-    """Of so many places: the most that one of several owners may hold."""
+    """The most of `places` that one of several owners may hold."""
     return max(1, places * 3 // 4)
 
 
-class Gatekeeper:
-    """Knows the tokens. A file that changes is read again, so that a token can be added or withdrawn at any time.
+class TokenRegistry:
+    """The valid tokens. The file is read again when it changes, so tokens can be added or revoked at any time.
 
-    While a line is wrong no token is added, and those that were read before are valid as long as the file has their
-    hash. A file that cannot be read changes nothing. One that is deleted or emptied withdraws all of its tokens, one
-    second after it was last seen: until then an editor may be replacing it.
+    While a line is invalid, no token is added, and those that were read before stay valid as long as the file has
+    their hash. A file that cannot be read changes nothing. Deleting or emptying the file revokes all of its tokens, one
+    second after the file was last seen: until then an editor may be replacing it.
 
     Args:
-        file: of the hashes; None: everyone is let in.
-        extra: hashes of further tokens, by name.
+        file: the file of token hashes; None: every request is accepted.
+        extra: names of further tokens, by hash.
     """
 
     def __init__(self, file: Path | None, extra: dict[str, str] | None = None) -> None:
         self._file = file
         self._extra = extra or {}
-        self._found: tuple[int, ...] | None = None  # of the file that was read
-        self._told: tuple[int, ...] | None = None  # of the one that could not be read, in the log
+        self._found: tuple[int, ...] | None = None  # the state of the file that was read
+        self._told: tuple[int, ...] | None = None  # the state of a file that could not be read and was logged
         self._seen = float("-inf")
         self._read: dict[str, str] = {}
 
     @property
     def is_open(self) -> bool:
-        """Whether everyone is let in."""
+        """Whether every request is accepted."""
         return self._file is None
 
     def hashes(self) -> dict[str, str]:
-        """Name → hash of each token that is valid now."""
+        """Hash → name of each token that is valid now."""
         if self._file is not None:
             self._look_at(self._file)
         return {**self._read, **self._extra}
@@ -197,12 +199,12 @@ class Gatekeeper:
                 raise FileNotFoundError(f"{file} is empty")
             good, wrong = _parse_lines(content)
             if wrong is not None:
-                self._read = {name: kept for name, kept in self._read.items() if kept in good.values()}
+                self._read = {kept: name for kept, name in self._read.items() if kept in good}
                 raise _wrong_line(file, wrong)
             self._read, self._found = good, found
         except FileNotFoundError:
             raise
-        except (OptionError, OSError) as error:  # what is left goes on; it is read until it can be
+        except (OptionError, OSError) as error:  # the remaining tokens stay valid; the next call tries again
             if found != self._told:
                 log("the file of tokens cannot be read", logging.ERROR, error=str(error))
             self._told = found
@@ -210,20 +212,24 @@ class Gatekeeper:
     @property
     def has_many(self) -> bool:
         """Whether there is more than one token."""
-        return len(set(self.hashes().values())) > 1
+        return len(self.hashes()) > 1
 
     def share(self, places: int) -> int:
-        """How many of so many places one token may hold: all of them if it is the only one, else three quarters."""
+        """How many of `places` one token may hold: all of them if it is the only one, else three quarters."""
         return three_quarters(places) if self.has_many else places
 
     def owner(self, authorization: str | None) -> str | None:
-        """The hash of the token in an `Authorization` header, by which its owner is known; None: it is not valid."""
+        """The hash of the token in an `Authorization` header, which identifies its owner; None if it is not valid."""
         if self.is_open:
             return ""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
         given = hash_of(token.strip())
-        # Every hash is compared, to its end: how long it takes says nothing of the tokens that there are.
-        matching = [kept for kept in self.hashes().values() if hmac.compare_digest(given, kept)]
+        # Compare with every hash, in constant time, so that timing reveals nothing about the tokens.
+        matching = [kept for kept in self.hashes() if hmac.compare_digest(given, kept)]
         return matching[0] if matching else None
+
+    def name_of(self, owner: str) -> str | None:
+        """The name of the token with this hash; None if there is none, or not any more."""
+        return self.hashes().get(owner)

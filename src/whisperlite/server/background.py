@@ -1,4 +1,4 @@
-"""Requests with a webhook: accepted once they are on the disk, transcribed beside the others, answered by a POST."""
+"""Requests with a webhook: accepted once they are on disk, transcribed beside other requests, answered by a POST."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from whisperlite.errors import MemoryExceededError
 from whisperlite.options import Options
-from whisperlite.server.answers import failed_answer, inference_answer, waiting_answer
-from whisperlite.server.auth import Gatekeeper
+from whisperlite.server.answers import failed_answer, waiting_answer
+from whisperlite.server.auth import TokenRegistry
 from whisperlite.server.fields import Fields, checked_options
 from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.problems import FULL, Problem, busy, is_shortage, problem_of, storage_full
@@ -23,16 +23,20 @@ from whisperlite.server.webhooks.addresses import Addresses, LookUpError, Webhoo
 from whisperlite.server.webhooks.delivery import Deliveries
 from whisperlite.server.webhooks.store import NoSuchRequestError, StorageFullError, Store, StoredRequest
 
-_MOST_STARTS = 10  # of one request, before it is taken for what the service dies of
+_STARTS_TOGETHER = 2  # unfinished starts of a request, after which it runs alone
+_MOST_STARTS = 10  # starts of a request, after which it is assumed to be what kills the service
 _FORGET_EVERY_S = 600.0
-_AGAIN_S = 5.0  # after which what the disk or the memory had no room for is tried again
+_AGAIN_S = 5.0  # pause before retrying what the disk or the memory had no room for
 
 
 class Background:
-    """Runs what is stored, as many at a time as the pool has slots. Owners take turns; of each, the oldest is first.
+    """Runs stored requests, as many at a time as the pool has slots. Owners take turns; the oldest request is first.
 
-    Where there are several tokens, a few more may run, so that an owner of whom nothing runs need not wait for another
-    whose recordings have all the places.
+    If there are several tokens, a few more requests may run, so that an owner with no running request need not wait for
+    another whose recordings occupy all the slots.
+
+    A request that was running each time the service was killed may be the reason. Such requests run first, and one at a
+    time with no other webhook request, so that further kills count against that one only.
     """
 
     def __init__(
@@ -41,37 +45,38 @@ class Background:
         store: Store,
         addresses: Addresses,
         deliveries: Deliveries,
-        gatekeeper: Gatekeeper,
+        tokens: TokenRegistry,
     ) -> None:
         self._service, self._store, self._addresses, self._deliveries = service, store, addresses, deliveries
-        self._gatekeeper = gatekeeper
+        self._tokens = tokens
         self._folder = service.settings.folder / "stored"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._wake = asyncio.Event()
         self._accepting = asyncio.Lock()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._alone: str | None = None  # the last request that was started to run alone
         self.has_ended = False
         service.metrics.watch("whisperlite_webhooks_pending", "Webhook requests not delivered yet.", store.pending)
 
     async def accept(self, request_id: str, owner: str, upload: Path, fields: Fields) -> dict[str, Any]:
-        """Take over a request: when this returns, it survives the end of the service.
+        """Accept and store a request: when this returns, it survives the end of the service.
 
         Raises:
-            Problem: 422 for an address to which no webhook goes; 429: too many of this owner wait; 503, 507: there is
-                no room.
+            Problem: 422: webhooks may not go to this address; 429: too many requests of this owner are waiting;
+                503, 507: there is no room.
         """
-        assert fields.webhook is not None, "the caller has looked"
+        assert fields.webhook is not None, "the caller checks this"
         if self.has_ended:
             raise busy("Webhook requests are not processed any more: the service has to be restarted.")
         try:
             self._addresses.check_url(fields.webhook)
             target = parse_url(fields.webhook)
-            await self._addresses.resolve(target.host, target.port, owner)  # it is done again for the delivery
+            await self._addresses.resolve(target.host, target.port, owner)  # resolved again for the delivery
         except LookUpError as error:
             raise busy(f"{error} Try again.") from error
         except WebhookRefusedError as error:
             raise Problem(422, str(error), "webhook", kind="webhook") from error
-        async with self._accepting:  # one after the other: each counts those before it
+        async with self._accepting:  # one at a time, so that each counts those before it
             await self._take(request_id, owner, upload, fields, fields.webhook)
         self._wake.set()
         return waiting_answer(request_id, "queued")
@@ -80,15 +85,15 @@ class Background:
         settings = self._service.settings
         if await asyncio.to_thread(self._store.pending) >= settings.max_stored:
             raise busy(f"{settings.max_stored} requests wait for their webhooks, and no more are taken: try again.")
-        # An owner whose receiver is dead leaves the others some room, where there are others.
-        most = self._gatekeeper.share(settings.max_stored)
+        # If there are several owners, one whose receiver is dead leaves the others some room.
+        most = self._tokens.share(settings.max_stored)
         if await asyncio.to_thread(self._store.pending, owner) >= most:
             raise busy(f"{most} requests of yours wait for their webhooks, and no more are taken: try again.", 429)
         stored, own = await asyncio.to_thread(self._stored_bytes, owner)
         size, most = upload.stat().st_size, round(settings.max_stored_mb * 1e6)
         if stored + size > most:
             raise busy(f"{settings.max_stored_mb:g} MB of recordings wait, and no more are taken: try again.")
-        most = self._gatekeeper.share(most)
+        most = self._tokens.share(most)
         if own + size > most:
             raise busy(f"{most / 1e6:g} MB of recordings of yours wait, and no more are taken: try again.", 429)
         request = StoredRequest(
@@ -101,7 +106,7 @@ class Background:
             webhook=webhook,
             model=identity_of(self._service.model),
         )
-        # What is kept will be run: the answer must not say that it is not. So this goes on though it is cancelled.
+        # A stored request will be run, and the answer has to say so. Therefore this continues even if it is cancelled.
         keeping = asyncio.get_running_loop().run_in_executor(None, self._keep, request, upload)
         while not keeping.done():
             with contextlib.suppress(asyncio.CancelledError):
@@ -109,7 +114,7 @@ class Background:
         keeping.result()
 
     def _keep(self, request: StoredRequest, upload: Path) -> None:
-        """The recording first: a row without one could not be run."""
+        """Store the recording, then the row, which could not be run without one."""
         kept = self._folder / request.audio
         try:
             with upload.open("rb") as file:
@@ -126,21 +131,21 @@ class Background:
             raise
 
     def _stored_bytes(self, owner: str) -> tuple[int, int]:
-        """Of all recordings that wait, and of one owner's."""
+        """The size of all waiting recordings, and of one owner's."""
         owners, sizes = self._store.queued_owners(), Counter[str | None]()
         with os.scandir(self._folder) as files:
             for file in files:
-                with contextlib.suppress(FileNotFoundError):  # its request has just been finished
+                with contextlib.suppress(FileNotFoundError):  # its request has just finished
                     sizes[owners.get(file.name)] += file.stat().st_size  # a recording has the id of its request
         return sizes.total(), sizes[owner]
 
     async def find(self, request_id: str, owner: str) -> dict[str, Any] | None:
-        """The answer as far as it is known, to the token that asked for it; None: there is no such request of it."""
+        """The answer so far, for the token that made the request; None if this token has no such request."""
         request = await asyncio.to_thread(self._store.find, request_id)
         if request is None or request.owner != owner:
             return None
         over = request.delivered or request.gave_up
-        if over is not None and over < time.time() - self._service.settings.keep_s:  # it is deleted now and then
+        if over is not None and over < time.time() - self._service.settings.keep_s:  # deleted at the next clean-up
             return None
         answer = request.answer or waiting_answer(request_id, "running" if request_id in self._running else "queued")
         return {
@@ -154,9 +159,9 @@ class Background:
         }
 
     async def remove(self, request_id: str, owner: str) -> bool:
-        """End a request, whatever its state, and forget it; False: there is no such request of this token.
+        """End a request, whatever its state, and delete it. Returns False if this token has no such request.
 
-        A delivery that has begun is not called back.
+        A delivery attempt that has begun is not stopped.
 
         Raises:
             Problem: 507: the disk is full.
@@ -164,7 +169,7 @@ class Background:
         if await self.find(request_id, owner) is None:
             return False
         try:
-            await asyncio.to_thread(self._store.remove, request_id)  # first: nobody begins it after that
+            await asyncio.to_thread(self._store.remove, request_id)  # first, so that it is not started after this
         except StorageFullError as error:
             raise storage_full() from error
         if (running := self._running.get(request_id)) is not None:
@@ -174,10 +179,10 @@ class Background:
         return True
 
     async def run(self) -> None:
-        """Work until this is cancelled; what is not done by then is done after the next start."""
+        """Work until cancelled; what is unfinished by then is done after the next start."""
         works = [asyncio.ensure_future(work) for work in (self._deliveries.run(), self._forget(), self._start_all())]
         try:
-            await asyncio.wait(works, return_when=asyncio.FIRST_EXCEPTION)  # none of them ends by itself
+            await asyncio.wait(works, return_when=asyncio.FIRST_EXCEPTION)  # none of them ends without an error
             for work in works:
                 if work.done():
                     work.result()
@@ -196,27 +201,38 @@ class Background:
 
     async def _start_what_fits(self) -> None:
         places = self._service.settings.batch_size
-        most = 2 * places - self._gatekeeper.share(places)  # those beyond the places: for owners of whom nothing runs
+        most = 2 * places - self._tokens.share(places)  # beyond `places`: for owners with no running request
         if len(self._running) >= most or self._service.is_stopping or self._service.is_broken:
+            return
+        if self._alone in self._running:
+            return
+        suspects = await asyncio.to_thread(self._store.queued_after_starts, _STARTS_TOGETHER)
+        if waiting := [each for each in suspects if each not in self._running]:
+            if not self._running:
+                self._alone = waiting[0]
+                self._start(self._alone)
             return
         owners = await asyncio.to_thread(self._store.queued_owners)
         busy_owners = {owners[each] for each in self._running if each in owners}
         for request_id, owner in owners.items():
             if request_id not in self._running and len(self._running) < (places if owner in busy_owners else most):
-                self._running[request_id] = asyncio.ensure_future(self._run_one(request_id))
+                self._start(request_id)
                 busy_owners.add(owner)
+
+    def _start(self, request_id: str) -> None:
+        self._running[request_id] = asyncio.ensure_future(self._run_one(request_id))
 
     async def _run_one(self, request_id: str) -> None:
         REQUEST_ID.set(request_id)
         try:
             request = await asyncio.to_thread(self._store.begin, request_id)
             answer, status = await self._answer(request)
-            if status == "failed" and self._service.is_broken:  # which may be why; if it is not, it fails once more
+            if status == "failed" and self._service.is_broken:  # the likely reason; otherwise it fails once more
                 log("a request with a webhook waits for the next start", logging.ERROR)
                 return
             await self._finish(request, answer, status)
         except asyncio.CancelledError:
-            self._store.end_start(request_id)  # an end in good order counts against no request
+            self._store.end_start(request_id)  # an orderly stop counts against no request
             raise
         except NoSuchRequestError:
             log("a request with a webhook was removed meanwhile")
@@ -235,12 +251,12 @@ class Background:
             self._wake.set()
 
     async def _answer(self, request: StoredRequest) -> tuple[dict[str, Any], Literal["done", "failed"]]:
-        """The body of its answer, and whether it is "done" or "failed".
+        """Transcribe a request. Returns the body of its answer, and whether it is "done" or "failed".
 
         Raises:
-            MemoryExceededError: perhaps for what another needed, as it ends all that are being decoded; not the last
-                time.
-            WhisperliteError, OSError, RuntimeError: `is_shortage` of something else.
+            MemoryExceededError: if memory ran out, perhaps because of another request, since it ends all that are
+                being decoded; not raised at the last start.
+            WhisperliteError, OSError, RuntimeError: if `is_shortage` holds for the error.
         """
         file = self._folder / request.audio
         options: Options | None = None
@@ -249,7 +265,7 @@ class Background:
                 raise Problem(
                     500, f"The service broke down {_MOST_STARTS} times while this was transcribed.", kind="internal"
                 )
-            self._service.check_model(request.model)  # after another start it may be another one
+            self._service.check_model(request.model)  # the service may have been restarted with another model
             options = checked_options(request.fields, self._service.settings)
             result = await self._service.transcribe(file, options)
         except Exception as error:
@@ -260,18 +276,10 @@ class Background:
             if problem.status == 500:
                 log("a request with a webhook failed", logging.ERROR, error=error)
             return failed_answer(request.id, problem.body(request.id)), "failed"
-        return (
-            inference_answer(
-                result,
-                request.id,
-                price_per_second=self._service.settings.price_per_second,
-                with_words=options.word_timestamps,
-            ),
-            "done",
-        )
+        return self._service.answer(result, request.id, options), "done"
 
     async def _finish(self, request: StoredRequest, answer: dict[str, Any], status: Literal["done", "failed"]) -> None:
-        """Store the answer, as often as it takes, then drop the recording."""
+        """Store the answer, retrying while the disk is full, then delete the recording."""
         while True:
             try:
                 await asyncio.to_thread(self._store.finish, request.id, answer, status)
@@ -279,9 +287,9 @@ class Background:
             except StorageFullError:
                 log("there is no room to store a result", logging.ERROR)
                 await asyncio.sleep(_AGAIN_S)
-        # A recording that outlives this process by an instant is removed at the next start.
+        # If the process ends here, the next start deletes the recording.
         await asyncio.to_thread((self._folder / request.audio).unlink, missing_ok=True)
-        log("a request with a webhook is done", status=status)
+        log("a request with a webhook is done", status=status, token=self._tokens.name_of(request.owner))
         self._deliveries.wake()
 
     async def _forget(self) -> None:
@@ -293,15 +301,15 @@ class Background:
             await asyncio.sleep(_FORGET_EVERY_S)
 
     def remove_strays(self) -> None:
-        """Recordings that a service left when it was killed, and that no request needs; before any is accepted."""
-        needed = set(self._store.queued())  # a recording has the id of its request
+        """Delete recordings that a killed service left and that no request needs, before requests are accepted."""
+        needed = set(self._store.queued())  # a recording is named by the id of its request
         for file in files_of_requests(self._folder):
             if file.name not in needed:
                 file.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """What was renamed into it is there after a power cut too, where the system can be told so."""
+    """Make renames into the folder survive a power cut, where the system supports it."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,8 +1,8 @@
-"""The body of a request → its fields, and its recording on the disk.
+"""The body of a request → its fields, and its recording on disk.
 
-In: multipart/form-data, or JSON with the recording in base64. The recording of a form goes to the disk as it arrives,
-so that what it takes of the memory does not depend on its size; JSON, which is read as a whole, is limited and takes
-turns. A body that is too large or too slow is refused as soon as it is.
+In: multipart/form-data, or JSON with the recording in base64. The recording of a form is written to disk as it arrives,
+so its size does not matter for memory. JSON is read as a whole, so it has a size limit, and bodies are parsed one at a
+time. A body that is too large or too slow is refused as soon as that is known.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,19 +25,19 @@ from whisperlite.server.problems import FULL, Problem, storage_full
 from whisperlite.server.settings import Settings
 
 _MOST_FIELDS = 200
-_MOST_TEXT = 1 << 17  # bytes of all fields but the recording
+_MOST_TEXT = 1 << 17  # bytes of all fields other than the recording
 _MOST_JSON = 64_000_000  # bytes of a body that has to be in memory as a whole
 _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class Body:
-    """What was sent.
+    """The content of a body.
 
     Attributes:
-        fields: name and value, in their order: of a form texts, of JSON anything.
-        is_form: the values are texts.
-        has_audio: the recording is in its file.
+        fields: names and values, in their order; the values of a form are strings, those of JSON anything.
+        is_form: whether it is a form.
+        has_audio: whether there is a recording, which is in its file.
     """
 
     fields: list[tuple[str, Any]] = field(default_factory=list)
@@ -49,13 +49,13 @@ async def read_body(request: Request, file: Path, name: str, settings: Settings,
     """Read a request to its end.
 
     Args:
-        turn: bodies of JSON are taken apart one at a time.
-        file: where the recording is put; the caller removes it, whatever happens.
-        name: of the field that is the recording.
+        file: where the recording is written; the caller deletes it, whatever happens.
+        name: the name of the field with the recording.
+        turn: the lock that makes JSON bodies be parsed one at a time.
 
     Raises:
-        Problem: 400, 408, 413, 415, 422 or 507, of what is wrong with it.
-        ClientDisconnect: the client is gone.
+        Problem: 400, 408, 413, 415, 422 or 507, if the body is wrong or cannot be stored.
+        ClientDisconnect: if the client has disconnected.
     """
     header = request.headers.get("content-type", "")
     kind, parameters = parse_options_header(header)
@@ -77,12 +77,12 @@ async def read_body(request: Request, file: Path, name: str, settings: Settings,
 
 
 async def _chunks(request: Request, most: int, settings: Settings) -> AsyncIterator[bytes]:
-    """The body as it arrives, as long as it keeps to the limits."""
+    """Yield the body as it arrives, while it keeps to the limits of size and time."""
     received = 0
     began = time.monotonic()
     stream = request.stream()
     while True:
-        due_s = received / (1000 * settings.upload_kb_per_s)  # by when so much has to have come
+        due_s = received / (1000 * settings.upload_kb_per_s)  # when this much must have arrived
         patience = began + due_s + settings.upload_timeout_s - time.monotonic()
         try:
             chunk = await asyncio.wait_for(anext(stream), min(max(patience, 0.0), settings.upload_timeout_s))
@@ -100,8 +100,28 @@ def _too_large(most: int) -> Problem:
     return Problem(413, f"The request is larger than the {most / 1e6:g} MB that are allowed.")
 
 
+@contextlib.asynccontextmanager
+async def _writing(file: Path) -> AsyncIterator[Callable[[bytes], Awaitable[object]]]:
+    """A function that appends to a new file. At the end the file is closed; without an error, it is complete.
+
+    Raises:
+        Problem: 507: the disk is full.
+    """
+    target = await _on_disk(lambda: file.open("wb"))
+    try:
+        yield lambda data: _on_disk(partial(target.write, data))
+        await _on_disk(target.flush)
+    finally:
+        with contextlib.suppress(OSError):  # a failed write has been reported by `write` or `flush`
+            await asyncio.to_thread(target.close)
+
+
 async def _on_disk(action: Callable[[], _T]) -> _T:
-    """Do something with files, on a thread of its own."""
+    """Run a file operation on another thread.
+
+    Raises:
+        Problem: 507: the disk is full.
+    """
     try:
         return await asyncio.to_thread(action)
     except OSError as error:
@@ -114,21 +134,16 @@ async def _on_disk(action: Callable[[], _T]) -> _T:
 
 
 async def _read_json(chunks: AsyncIterator[bytes], file: Path, name: str, turn: asyncio.Lock) -> Body:
-    target = await _on_disk(lambda: file.open("wb"))
-    try:
+    async with _writing(file) as write:
         async for chunk in chunks:
-            await _on_disk(partial(target.write, chunk))
-        await _on_disk(target.flush)
-    finally:
-        with contextlib.suppress(OSError):  # what could not be written was told by then
-            await asyncio.to_thread(target.close)
+            await write(chunk)
 
     def split() -> Body:
         values, recording = read_json(file.read_bytes(), name, _MOST_TEXT)
         file.write_bytes(recording or b"")
         return Body(list(values.items()), is_form=False, has_audio=recording is not None)
 
-    async with turn:  # it takes memory
+    async with turn:  # parsing takes memory
         return await _on_disk(split)
 
 
@@ -141,8 +156,7 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file: Path, 
         parser = MultipartParser(boundary, form.callbacks())
     except FormParserError as error:
         raise Problem(400, "The boundary of the form is not valid.") from error
-    target = await _on_disk(lambda: file.open("wb"))
-    try:
+    async with _writing(file) as write:
         async for chunk in chunks:
             try:
                 parser.write(chunk)
@@ -151,18 +165,14 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file: Path, 
             if form.arrived:
                 data = b"".join(form.arrived)
                 form.arrived.clear()
-                await _on_disk(partial(target.write, data))
+                await write(data)
         if not form.is_complete:
             raise Problem(400, "The form is incomplete: its last boundary is missing.")
-        await _on_disk(target.flush)
-    finally:
-        with contextlib.suppress(OSError):  # what could not be written was told by then
-            await asyncio.to_thread(target.close)
     return Body(form.fields, has_audio=form.has_audio)
 
 
 class _Form:
-    """What the parser calls: it collects texts, and what of the recording has arrived."""
+    """The callbacks of the parser, which collect the text fields and the arrived parts of the recording."""
 
     def __init__(self, audio: str) -> None:
         self.audio = audio
@@ -173,7 +183,7 @@ class _Form:
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
         self._name = ""
         self._text = bytearray()
-        self._texts = 0  # bytes of all of them
+        self._texts = 0  # bytes of all text fields
 
     def callbacks(self) -> Any:
         return {

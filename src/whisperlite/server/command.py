@@ -16,6 +16,7 @@ from whisperlite.exit_status import FAILED, INTERRUPTED, WRONG_ARGUMENTS
 from whisperlite.flags import Parser, argument_of
 from whisperlite.kinds import FLAG
 from whisperlite.model_flags import add_model_flags, load_arguments
+from whisperlite.server import missing_extra
 from whisperlite.server.auth import add_token
 from whisperlite.server.settings import Settings
 
@@ -24,8 +25,8 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-_BACKLOG = 128  # connections that wait to be accepted, and attempts to accept one where the system refuses them
-_MANY_FILES = 1 << 16  # where the system says neither
+_BACKLOG = 128  # connections waiting to be accepted, and attempts to accept one while the system refuses
+_MANY_FILES = 1 << 16  # where the system states no limit
 
 
 def serve(arguments: list[str]) -> int:
@@ -34,8 +35,8 @@ def serve(arguments: list[str]) -> int:
     Returns:
         The exit status: 0 if it was stopped, 130 by Ctrl-C; 1 if the service could not start, for example because its
         port or its folder is in use; 2 if an argument, the environment or the token file is wrong, a package is
-        missing, or the model cannot be loaded. After SIGTERM the process ends by that signal, once what was being
-        served is finished.
+        missing, or the model cannot be loaded. After SIGTERM the process finishes running requests, then ends by that
+        signal.
 
     Raises:
         SystemExit: with status 2 if argparse refuses an argument, with 0 after `--help`.
@@ -51,20 +52,25 @@ def serve(arguments: list[str]) -> int:
 
 
 def _run(settings: Settings, values: dict[str, Any]) -> int:
-    # What the extra brings is imported late, so that its absence can be told.
+    # The packages of the extra are imported here, so that a missing one can be reported.
     try:
         import uvicorn
 
         from whisperlite.server.app import check_startable, create_app
         from whisperlite.server.connections import protocol_with
         from whisperlite.server.logs import log, log_to_stderr
+        from whisperlite.server.webhooks.store import Store, StoreError
     except ImportError as error:
-        raise whisperlite.MissingPackageError(
-            f"The service needs packages that are not installed ({error.name}): pip install 'whisperlite[server]'"
-        ) from error
-    check_startable(settings)  # nobody is to wait for a model that no one could use
+        raise missing_extra(error) from error
+    # Before the model is loaded, which takes a while.
+    check_startable(settings)
     protocol = protocol_with(settings.headers_timeout_s, settings.upload_timeout_s, _open_files() // 2)
     log_to_stderr(settings.log_level)
+    try:
+        Store(settings.folder).close()
+    except StoreError as error:
+        log(f"The service cannot start: {error}", logging.ERROR)
+        return FAILED
     if settings.no_auth and not _is_loopback(settings.host):
         log("everyone who can reach this address is let in, without a token", logging.WARNING, host=settings.host)
     model = whisperlite.load_model(values["model"], **load_arguments(values))
@@ -74,9 +80,9 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             super().handle_exit(sig, frame)
-            service = getattr(app.state, "service", None)  # there is none yet while it starts
+            service = getattr(app.state, "service", None)  # there is none while the service starts
             if service is not None:
-                service.is_stopping = True  # what comes on connections that are open is told to go elsewhere
+                service.is_stopping = True  # refuses new requests on open connections
 
     server = Server(
         uvicorn.Config(
@@ -89,21 +95,21 @@ def _run(settings: Settings, values: dict[str, Any]) -> int:
             lifespan="on",
             http=protocol,
             backlog=_BACKLOG,
-            ws="none",  # there are no paths for WebSockets; an upgrade is a request as any other, token and all
+            ws="none",  # no path is for WebSockets; a request for an upgrade is served like any other, with a token
             timeout_graceful_shutdown=settings.stop_timeout_s,
         )
     )
     try:
         server.run()
-    except KeyboardInterrupt:  # uvicorn raises it when all is closed
+    except KeyboardInterrupt:  # raised by uvicorn after an orderly stop
         return INTERRUPTED
-    except SystemExit:  # and this where it could not start
+    except SystemExit:  # raised by uvicorn if it could not start
         return FAILED
     return 0 if server.started else FAILED
 
 
 def _open_files() -> int:
-    """How many files, connections included, this process may have open: from now on, as many as it can allow itself."""
+    """Raise the limit of open files, connections included, as far as the system allows, and return it."""
     if resource is None or not hasattr(resource, "RLIMIT_NOFILE"):
         return _MANY_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -112,7 +118,7 @@ def _open_files() -> int:
         return most
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):  # macOS has a lower limit that it does not tell
+    except (OSError, ValueError):  # macOS has a lower limit that it does not state
         return soft
     return most
 
@@ -120,7 +126,7 @@ def _open_files() -> int:
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
-    except ValueError:  # a name
+    except ValueError:  # it is a name
         return host == "localhost"
 
 
@@ -134,14 +140,14 @@ def _serve_parser() -> argparse.ArgumentParser:
     for definition in fields(Settings):
         flags = dict.fromkeys([f"--{definition.name.replace('_', '-')}", f"--{definition.name}"])
         given = argument_of(definition)
-        if definition.metadata["kind"] is FLAG:  # said, or not
+        if definition.metadata["kind"] is FLAG:  # a flag without a value
             given = {"action": "store_true", "help": given["help"]}
         group.add_argument(*flags, dest=definition.name, **given)
     return parser
 
 
 def token(arguments: list[str]) -> int:
-    """Make a token, print it, and keep its hash.
+    """Create a token, print it, and store its hash.
 
     Returns:
         The exit status: 0; 1 if the name is not valid or is taken, or the file cannot be read or written.

@@ -1,8 +1,8 @@
-"""Connections that ask for nothing, or take nothing, are closed, as are those that are too many.
+"""uvicorn's protocol with limits: idle and stalled connections are closed, and their number is limited.
 
-uvicorn leaves them open as long as they like, and does not see that a client has gone if it sent something more before.
-Where it answers before it has the whole request, it closes at once, so that a client which still sends sees an error
-in place of the answer; here it is listened to for a while (RFC 9112, section 9.6).
+uvicorn keeps such connections open without limit, and does not notice that a client has disconnected if it sent more
+data before. If uvicorn answers before it has the whole request, it closes at once, so that a client which is still
+sending sees an error instead of the answer; here its data is read for a while longer (RFC 9112, section 9.6).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from whisperlite.errors import MissingPackageError
 
-# What is used of uvicorn's classes, and is not documented.
+# The undocumented attributes of uvicorn's classes that are used here.
 _ATTRIBUTES = {
     H11Protocol: (
         *("connection_made", "data_received", "pause_writing", "resume_writing", "connection_lost"),
@@ -25,13 +25,14 @@ _ATTRIBUTES = {
     ),
     RequestResponseCycle: ("response_complete", "more_body"),
 }
-_MOST_AHEAD = 1 << 16  # bytes after which a client that sends its next request before the answer has to wait
-_LINGERING_S = 30.0  # for which a client may still send after the answer
-_SENDING = (h11.SEND_BODY, h11.ERROR)  # states of a client; the second: what it sends is no request
+_MOST_AHEAD = 1 << 16  # bytes of further requests that are read before the answer to the current one is complete
+_LINGERING_S = 30.0  # how long a client may still send after the answer
+_SENDING = (h11.SEND_BODY, h11.ERROR)  # states of a client that may still send; in ERROR what it sends is not a request
 
 
 class _LingeringTransport:
-    """A transport that, if it is closed while the client sends, goes on reading until that ends, or closes again."""
+    """A transport that, if closed while the client is sending, reads on until the client
+    closes its side, `close` is called again, or 30 s have passed."""
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_sending: Callable[[], bool]
@@ -59,17 +60,17 @@ def protocol_with(headers_timeout_s: float, taking_timeout_s: float, most_connec
     """uvicorn's HTTP protocol, with limits.
 
     Args:
-        headers_timeout_s: within which the first request must have come, to the end of its headers, once there is a
-            connection; and each further one, once it has begun. Between them a connection may be idle for so long.
-        taking_timeout_s: the longest time in which nothing is taken of what was sent. To close such a connection would
-            wait for that as well; it is broken off.
-        most_connections: further ones are broken off at once.
+        headers_timeout_s: the time limit for the headers of a request, from the connection or, for further requests,
+            from their first byte; also the longest time that a connection may be idle between requests.
+        taking_timeout_s: the longest time in which a client may read nothing of what was sent. The connection is then
+            aborted, since closing it would also wait for the client.
+        most_connections: the largest number of connections; further ones are aborted at once.
 
     Raises:
-        MissingPackageError: if this version of uvicorn lacks what the limits are built on.
+        MissingPackageError: if this version of uvicorn lacks an attribute that the limits need.
     """
     for kind, names in _ATTRIBUTES.items():
-        given = vars(kind)["__init__"].__code__.co_names  # to each instance
+        given = vars(kind)["__init__"].__code__.co_names  # attributes that the constructor sets
         known = {*dir(kind), *given}
         if missing := [name for name in names if name not in known]:
             raise MissingPackageError(
@@ -95,8 +96,8 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         self._lingering = _LingeringTransport(transport, self.loop, lambda: self.conn.their_state in _SENDING)
         super().connection_made(self._lingering)  # type: ignore[arg-type] # it has what uvicorn calls
-        self.timeout_keep_alive = self.headers_timeout_s  # type: ignore[assignment] # it goes to `call_later`
-        transport.set_write_buffer_limits(high=0)  # whatever is not taken at once pauses
+        self.timeout_keep_alive = self.headers_timeout_s  # type: ignore[assignment] # only passed to `call_later`, which takes floats
+        transport.set_write_buffer_limits(high=0)  # pause writing as soon as the client does not read
         if len(self.connections) > self.most_connections:
             transport.abort()
         else:
@@ -106,7 +107,7 @@ class _Connection(H11Protocol):
         if self._lingering.is_on:
             return
         if self._is_served and not self.cycle.more_body:
-            # uvicorn would stop reading now, and so not learn that the client goes away.
+            # uvicorn would stop reading here, and so would not notice that the client disconnects.
             self._ahead += data
             if len(self._ahead) > _MOST_AHEAD:
                 self.flow.pause_reading()  # uvicorn resumes it after the answer

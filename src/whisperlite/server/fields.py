@@ -1,4 +1,4 @@
-"""The fields of a request → `Options`, checked; and their JSON Schema. Made from the fields of `Options`."""
+"""The fields of a request → checked `Options`, and their JSON Schema; both follow from the fields of `Options`."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ _REFUSED = {
     "suppress_regex": "matching a pattern from outside could take forever",
     "max_duration_s": "it is a setting of the service",
 }
-OPTIONS = tuple(name for name in _KINDS if name not in _REFUSED)  # that a request can set
+OPTIONS = tuple(name for name in _KINDS if name not in _REFUSED)  # those that a request can set
 
-# What the described service calls by another name, or has in another form.
+# Fields of the inference API that are not options, or are options by another name or in another form.
 CHUNK_LEVEL, CHUNK_LENGTH, WEBHOOK = "chunk_level", "chunk_length_s", "webhook"
 _LEVELS = ("segment", "word")
 
-# In a form everything is text. Options that are texts are taken as they are; of the others, these are how people write
-# what Python, and `Kind.parse`, spell in capitals.
-_SPELLED = {"true": "True", "false": "False", "null": "None", "none": "None"}
+# In a form everything is text. Options that are texts are taken as they are, unless the whole text is one of `_NULLS`
+# and the option may be None. For the others, these are spellings of what Python, and `Kind.parse`, write in capitals.
+_NULLS = ("null", "none")
+_SPELLED = {"true": "True", "false": "False", **dict.fromkeys(_NULLS, "None")}
 _FREE_TEXT = {name for name, kind in _KINDS.items() if kind.is_text}
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What a request asks for.
+    """The parsed fields of a request.
 
     Attributes:
         options: checked, and within the limits of the service.
-        given: the names and values that they were made from, as JSON can hold them.
-        webhook: address for the answer; None: the client waits for it.
+        given: the names and values that the options were made from, representable in JSON.
+        webhook: the URL to post the answer to; None: the client waits for it.
     """
 
     options: Options
@@ -50,22 +51,22 @@ class Fields:
 
 
 def read_fields(pairs: Sequence[tuple[str, Any]], settings: Settings, *, is_form: bool) -> Fields:
-    """Fields of the inference service.
+    """Parse and check the fields of the inference API.
 
     Raises:
         Problem: 422, with the field that is wrong.
-        OptionError, LanguageError: of the options.
+        OptionError, LanguageError: if an option is wrong.
     """
-    values = once(folded(filled_in(pairs)) if is_form else pairs)
+    values = unique(join_parts(drop_empty(pairs)) if is_form else pairs)
     webhook = values.pop(WEBHOOK, None)
     if webhook is not None and not isinstance(webhook, str):
         raise Problem(422, f"{WEBHOOK} is not a URL.", WEBHOOK)
     if CHUNK_LENGTH in values:
-        take_place(values, CHUNK_LENGTH, "chunk_length", values.pop(CHUNK_LENGTH))
+        set_alias(values, CHUNK_LENGTH, "chunk_length", values.pop(CHUNK_LENGTH))
     if (level := values.pop(CHUNK_LEVEL, None)) is not None:
         if level not in _LEVELS:
             raise Problem(422, f"{CHUNK_LEVEL}={level!r} is not allowed: it takes 'segment' or 'word'.", CHUNK_LEVEL)
-        take_place(values, CHUNK_LEVEL, "word_timestamps", level == "word")
+        set_alias(values, CHUNK_LEVEL, "word_timestamps", level == "word")
     refuse_unknown(values, {*OPTIONS, WEBHOOK, CHUNK_LEVEL, CHUNK_LENGTH})
     given = parse_values(values) if is_form else values
     return Fields(checked_options(given, settings), given, webhook or None)
@@ -76,15 +77,15 @@ _PARTED = {name for name in OPTIONS if name not in _FREE_TEXT}
 _PART = re.compile(r"(\w+)\[(\w*)\]")
 
 
-def filled_in(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """The fields of a form that are not empty: an empty one was not given."""
+def drop_empty(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Drop the empty fields of a form, which count as not given."""
     return [(name, value) for name, value in pairs if not isinstance(value, str) or value.strip()]
 
 
-def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """The fields of a form, lists and objects in one text each, where a client has written them part by part.
+def join_parts(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Join lists and objects that a client has sent in parts into one text each.
 
-    `name[]`, once for each entry, and `name[key]` are how OpenAI's client and others write them.
+    OpenAI's client and others send a list as one field `name[]` per entry, and an object as fields `name[key]`.
     """
     whole: list[tuple[str, Any]] = []
     parts: dict[str, list[str]] = {}
@@ -98,44 +99,55 @@ def folded(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
             parts.setdefault(found[1], []).append(f"{found[2]}={_SPELLED.get(value.lower(), value)}")
         else:
             parts.setdefault(found[1], []).append(value)
-    once(keys)
+    unique(keys)
     return whole + [(name, ",".join(values)) for name, values in parts.items()]
 
 
-def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The fields by their names, none of them given twice."""
+def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields as a dict.
+
+    Raises:
+        Problem: 422, if a field was given twice.
+    """
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
-            shown = name.encode(errors="replace").decode()[:100]  # JSON can write halves of characters
+            shown = name.encode(errors="replace").decode()[:100]  # JSON can contain lone surrogates
             raise Problem(422, f"{shown!r} was given twice.", shown)
         values[name] = value
     return values
 
 
 def refuse_unknown(values: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuse fields that there are none of, with the name of the nearest that there is.
+    """Refuse unknown fields, with a hint at the nearest known one.
 
     Args:
-        known: fields of a path.
+        known: the fields of this path.
+
+    Raises:
+        Problem: 422, if a field is neither one of these nor an option.
     """
     for name in values:
-        if name not in known and name not in _KINDS:  # what cannot be given here is told why
+        if name not in known and name not in _KINDS:  # other options are refused later, with the reason
             raise Problem(422, no_such("field", name[:100], sorted(known)), name[:100], kind="option")
 
 
-def take_place(values: dict[str, Any], name: str, option: str, value: Any) -> None:
-    """Set an option that was given by another of its names."""
+def set_alias(values: dict[str, Any], name: str, option: str, value: Any) -> None:
+    """Set an option that was given by another of its names.
+
+    Raises:
+        Problem: 422, if it was also given by its own name.
+    """
     if option in values:
         raise Problem(422, f"{name} and {option} are two names of the same option: give only one of them.", name)
     values[option] = value
 
 
 def parse_flag(name: str, value: Any) -> bool:
-    """True or false, as JSON or as a text of a form; None: false.
+    """Parse a boolean from JSON or from the text of a form; None is False.
 
     Raises:
-        Problem: 422, it is neither.
+        Problem: 422, if it is not a boolean.
     """
     spelled = _SPELLED.get(value.strip().lower(), value) if isinstance(value, str) else value
     if spelled not in (None, True, False, "True", "False", ""):
@@ -144,10 +156,10 @@ def parse_flag(name: str, value: Any) -> bool:
 
 
 def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts of a form → values.
+    """Parse the texts of a form into the values of their options.
 
     Raises:
-        Problem: 422, a text that is no value of its option.
+        Problem: 422, if a text is not a value of its option.
     """
     parsed: dict[str, Any] = {}
     for name, value in values.items():
@@ -156,7 +168,8 @@ def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
             parsed[name] = value
             continue
         if name in _FREE_TEXT:
-            parsed[name] = value
+            is_null = _DEFAULTS[name] is None and value.strip().lower() in _NULLS
+            parsed[name] = None if is_null else value
             continue
         try:
             parsed[name] = _as_json(kind.parse(_SPELLED.get(value.strip().lower(), value.strip())))
@@ -166,10 +179,10 @@ def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_options(given: Mapping[str, Any], settings: Settings) -> Options:
-    """Options within the limits of the service.
+    """Make options that keep to the limits of the service.
 
     Raises:
-        Problem: 422, one that is outside of them.
+        Problem: 422, if one exceeds them.
         OptionError, LanguageError: as `Options` raises them.
     """
     for name in given:
@@ -189,12 +202,12 @@ _BEAMS = ("beam_size", "best_of")
 
 
 def _fewest_beams(settings: Settings) -> dict[str, int]:
-    """The defaults that are more than the service allows → what it allows."""
+    """The largest allowed value of each option whose default exceeds it."""
     return {name: settings.max_beams for name in _BEAMS if _DEFAULTS[name] > settings.max_beams}
 
 
 def option_schemas() -> dict[str, Schema]:
-    """Name → JSON Schema, with the default and what it means, of the options that a request can set."""
+    """Name → JSON Schema, with default and description, of the options that a request can set."""
     return {
         name: {**_KINDS[name].schema, "default": _plain(_DEFAULTS[name]), "description": _HELP[name]}
         for name in OPTIONS
@@ -202,7 +215,7 @@ def option_schemas() -> dict[str, Schema]:
 
 
 def inference_schemas(settings: Settings) -> dict[str, Schema]:
-    """Of all fields of the inference service but the recording."""
+    """Name → JSON Schema of all fields of the inference API except the recording."""
     schemas = option_schemas()
     for name in _BEAMS:
         schemas[name] = {
@@ -210,6 +223,12 @@ def inference_schemas(settings: Settings) -> dict[str, Schema]:
             "default": min(schemas[name]["default"], settings.max_beams),
             "description": schemas[name]["description"],
         }
+    schemas["timeout_s"] = {
+        **schemas["timeout_s"],
+        "default": settings.timeout_s,
+        "description": f"Fail (422) if the transcription takes longer than this many seconds; at most "
+        f"{settings.timeout_s:g}, the limit of the service (504), which also applies to larger values.",
+    }
     return {
         **schemas,
         CHUNK_LENGTH: {**_KINDS["chunk_length"].schema, "description": "Another name of chunk_length."},
@@ -229,7 +248,7 @@ def inference_schemas(settings: Settings) -> dict[str, Schema]:
 
 
 def in_form(schemas: Mapping[str, Schema]) -> dict[str, Schema]:
-    """The schemas of fields as a form has them: lists and objects are written as a text, and a text is never null."""
+    """Convert schemas to those of a form, where lists and objects are written as text, and a text is never null."""
     return {name: _in_form(schema, is_text=name in _FREE_TEXT) for name, schema in schemas.items()}
 
 
@@ -238,24 +257,24 @@ def _in_form(schema: Schema, *, is_text: bool) -> Schema:
     ways = _ways(schema)
     if {way.get("type") for way in ways}.isdisjoint(unwritable):
         return schema
-    # The text of a list, "en,de", is none of those that an enumeration has.
+    # A list as text, such as "en,de", is not in the enumeration of its entries.
     kept = [way for way in ways if way.get("type") not in unwritable and "enum" not in way]
     if not any(way.get("type") == "string" for way in kept):
         kept.append({"type": "string"})
-    said = {name: schema[name] for name in ("default", "description") if schema.get(name) not in (None, [])}
-    return {**(kept[0] if len(kept) == 1 else {"anyOf": kept}), **said}
+    annotations = {name: schema[name] for name in ("default", "description") if schema.get(name) not in (None, [])}
+    return {**(kept[0] if len(kept) == 1 else {"anyOf": kept}), **annotations}
 
 
 def _ways(schema: Schema) -> list[Schema]:
-    """What a schema allows, one by one."""
+    """The alternatives of a schema, without nested `anyOf`."""
     return [way for part in schema["anyOf"] for way in _ways(part)] if "anyOf" in schema else [schema]
 
 
 def _as_json(value: Any) -> Any:
-    """A value as JSON can hold it, and as its `Kind` takes it.
+    """Convert a value to one that JSON can represent and its `Kind` accepts.
 
     Raises:
-        ValueError: a number that is not finite.
+        ValueError: if a number is not finite.
     """
     if isinstance(value, VadOptions):
         names = [each.name for each in fields(VadOptions) if getattr(value, each.name) != each.default]

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from whisperlite.errors import WhisperliteError
-from whisperlite.server.answers import inference_answer
 from whisperlite.server.background import Background
 from whisperlite.server.body import read_body
 from whisperlite.server.fields import read_fields
@@ -20,12 +19,12 @@ AUDIO = "audio"
 
 
 async def infer(request: Request) -> Response:
-    """Transcribe the recording of a request, now or, where it has a webhook, later."""
+    """Transcribe the recording of a request: now or, if it has a webhook, later."""
     service: Service = request.app.state.service
     background: Background = request.app.state.background
     request_id: str = request.state.request_id
     service.check_name("{organisation}/{model}".format(**request.path_params))
-    with service.place(request.state.owner), service.upload(request_id) as file:
+    with service.request_slot(request.state.owner), service.upload(request_id) as file:
         body = await read_body(request, file, AUDIO, service.settings, service.json_turn)
         fields = await asyncio.to_thread(read_fields, body.fields, service.settings, is_form=body.is_form)
         if not body.has_audio:
@@ -38,18 +37,11 @@ async def infer(request: Request) -> Response:
             result = await unless_gone(request, service.transcribe(file, fields.options))
         except WhisperliteError as error:
             raise service.problem(error, file, fields.options) from error
-        return JSONResponse(
-            inference_answer(
-                result,
-                request_id,
-                price_per_second=service.settings.price_per_second,
-                with_words=fields.options.word_timestamps,
-            )
-        )
+        return JSONResponse(service.answer(result, request_id, fields.options))
 
 
 async def find_or_remove(request: Request) -> Response:
-    """The state of a request with a webhook, and its result when it is done; or, with DELETE, its end."""
+    """Return the state of a request with a webhook, and its result when it is done; with DELETE, end and delete it."""
     background: Background = request.app.state.background
     id, owner = request.path_params["id"], request.state.owner
     if request.method == "DELETE" and await background.remove(id, owner):

@@ -1,4 +1,4 @@
-"""A body of JSON, of which the recording is the greatest part: that is cut out before the rest is parsed."""
+"""Parses JSON bodies. The recording, which is most of the body, is cut out before the rest is parsed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import re
 import string
 from typing import Any
 
-from whisperlite.server.fields import once
+from whisperlite.server.fields import unique
 from whisperlite.server.problems import Problem
 
 _MOST_DEPTH = 8
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _PLACEHOLDER = "the recording was here"
 
 
 def read_json(content: bytes, name: str, most_text: int) -> tuple[dict[str, Any], bytes | None]:
-    """The fields of a body, and the recording.
+    """Return the fields of a body, and the recording; None if there is none.
 
     Args:
-        name: of the field that is the recording, as base64 or as a data URL.
-        most_text: bytes of all that is not the recording.
+        name: the name of the field with the recording, in base64 or as a data URL.
+        most_text: the largest number of bytes other than the recording.
 
     Raises:
-        Problem: 400 or 422, of what is wrong with it.
+        Problem: 400 or 422, if the body is wrong.
     """
     found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*"([^"]*)"', content)
     rest = content
@@ -41,7 +42,7 @@ def read_json(content: bytes, name: str, most_text: int) -> tuple[dict[str, Any]
 
 
 def _parse_text(content: bytes) -> str:
-    """What stands between the quotes of a JSON text. Any character may be escaped; mostly none is."""
+    """Decode the content of a JSON string. Any character may be escaped, but usually none is."""
     if b"\\" not in content:
         return content.decode("ascii", errors="replace")
     try:
@@ -60,7 +61,7 @@ def _parse(content: bytes) -> dict[str, Any]:
         return number
 
     try:
-        values = json.loads(content, parse_constant=refuse, parse_float=finite, object_pairs_hook=once)
+        values = json.loads(content, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "The body is not JSON, although its content type says so.") from error
     if not isinstance(values, dict):
@@ -82,7 +83,7 @@ def _is_flat(value: Any, depth: int) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    """JSON can write halves of characters, which no text has."""
+    """Whether a string is valid Unicode: JSON can also express lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -91,7 +92,10 @@ def _is_text(text: str) -> bool:
 
 
 def _from_base64(text: Any, name: str) -> bytes:
-    """Of base64, or of a data URL (RFC 2397) that holds base64."""
+    """The bytes of base64, or of a data URL (RFC 2397) that holds base64.
+
+    Line breaks, the URL-safe alphabet and missing padding are accepted (RFC 4648, sections 3 and 5).
+    """
     hint = "send the recording itself, in base64 or as a data URL (data:audio/mpeg;base64,…)"
     if not isinstance(text, str):
         raise Problem(422, f"{name} is not a string: {hint}.", name)
@@ -102,6 +106,9 @@ def _from_base64(text: Any, name: str) -> bytes:
         if not comma or not head.lower().endswith(";base64"):
             raise Problem(422, f"{name} is a data URL without base64: {hint}.", name)
     try:
-        return base64.b64decode(text.encode("ascii").translate(None, string.whitespace.encode()), validate=True)
+        encoded = text.encode("ascii").translate(_URL_SAFE, string.whitespace.encode())
+        if not encoded.endswith(b"="):
+            encoded += b"=" * (-len(encoded) % 4)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Problem(422, f"{name} is not base64: {hint}.", name) from error

@@ -1,4 +1,4 @@
-"""What Prometheus is told: a registry of each application's own, so that two in one process do not add up."""
+"""Metrics for Prometheus. Each application has its own registry, so two in one process are counted separately."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """Counters of one service; any thread may count.
+    """The counters of one service, which any thread may increment.
 
     Attributes:
-        failures: requests that got another answer than they asked for, by kind.
-        deliveries: attempts at webhooks, by outcome.
+        failures: the number of failed requests, by kind.
+        deliveries: the number of attempts to deliver a webhook, by outcome.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Metrics:
         )
 
     def watch(self, name: str, help: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for."""
+        """Add a gauge whose value is read at each scrape."""
         Gauge(name, help, registry=self.registry).set_function(value)
 
     def answered(self, path: str, status: int, seconds: float) -> None:

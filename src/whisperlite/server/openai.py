@@ -1,4 +1,4 @@
-"""`POST /v1/audio/transcriptions` and `/translations`, and `GET /v1/models`: as OpenAI's API has them."""
+"""OpenAI's API: `POST /v1/audio/transcriptions` and `/translations`, and `GET /v1/models`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from whisperlite.server.body import Body, read_body
 from whisperlite.server.fields import (
     OPTIONS,
     checked_options,
-    filled_in,
-    folded,
-    once,
+    drop_empty,
+    join_parts,
     parse_flag,
     parse_values,
     refuse_unknown,
-    take_place,
+    set_alias,
+    unique,
 )
 from whisperlite.server.problems import Problem
 from whisperlite.server.service import OPENAI_NAME, Service
 from whisperlite.server.waiting import unless_gone, with_pauses
 
 AUDIO = "file"
-QUIET_S = 15.0  # proxies end a connection on which nothing is said for a minute or so
-_STILL_HERE = ":\n\n"  # a comment, which clients pass over
+QUIET_S = 15.0  # proxies close a connection that is silent for a minute or so
+_STILL_HERE = ":\n\n"  # a comment, which clients ignore
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _GRANULARITIES = ("segment", "word")
 _GRANULARITY_NAMES = ("timestamp_granularities[]", "timestamp_granularities")
@@ -46,8 +46,8 @@ _FIELDS = {*OPTIONS, "model", "prompt", "response_format", "stream", _GRANULARIT
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request asks for."""
+class OpenAIRequest:
+    """The parsed fields of a request to OpenAI's API."""
 
     options: Options
     response_format: str
@@ -56,23 +56,23 @@ class Asked:
 
 
 async def transcribe(request: Request) -> Response:
-    """`POST /v1/audio/transcriptions`"""
+    """Answer `POST /v1/audio/transcriptions`."""
     return await _answer(request, "transcribe")
 
 
 async def translate(request: Request) -> Response:
-    """`POST /v1/audio/translations`: into English."""
+    """Answer `POST /v1/audio/translations`, which translates into English."""
     return await _answer(request, "translate")
 
 
 async def list_models(request: Request) -> Response:
-    """`GET /v1/models`"""
+    """Answer `GET /v1/models`."""
     service: Service = request.app.state.service
     return JSONResponse({"object": "list", "data": [service.describe()]})
 
 
 async def find_model(request: Request) -> Response:
-    """`GET /v1/models/{model}`"""
+    """Answer `GET /v1/models/{model}`."""
     service: Service = request.app.state.service
     service.check_name(request.path_params["model"], OPENAI_NAME)
     return JSONResponse(service.describe())
@@ -81,16 +81,16 @@ async def find_model(request: Request) -> Response:
 async def _answer(request: Request, task: str) -> Response:
     service: Service = request.app.state.service
     with ExitStack() as held:
-        held.enter_context(service.place(request.state.owner))
+        held.enter_context(service.request_slot(request.state.owner))
         file = held.enter_context(service.upload(request.state.request_id))
         body = await read_body(request, file, AUDIO, service.settings, service.json_turn)
-        asked = await asyncio.to_thread(read_asked, body, task, service)
+        asked = await asyncio.to_thread(read_openai_request, body, task, service)
         if not body.has_audio:
             raise Problem(400, "file is missing: send the recording in this field.", AUDIO)
         service.model.check_options(asked.options)
         if asked.stream:
             events = _events(service, file, asked.options)
-            # What is wrong with a recording shows by then, and is not yet in the middle of an answer.
+            # Errors of the recording appear before the first event, while the status can still be set.
             first = await unless_gone(request, anext(events))
             return _Stream(first, events, held.pop_all())
         try:
@@ -100,15 +100,15 @@ async def _answer(request: Request, task: str) -> Response:
     return as_response(result, asked)
 
 
-def read_asked(body: Body, task: str, service: Service) -> Asked:
-    """The fields of OpenAI's API, and beside them every option of ours.
+def read_openai_request(body: Body, task: str, service: Service) -> OpenAIRequest:
+    """Parse and check the fields of OpenAI's API, and all options of `transcribe`.
 
     Raises:
         Problem: 400, 404 or 422, with the field that is wrong.
     """
-    pairs = filled_in(body.fields) if body.is_form else body.fields
+    pairs = drop_empty(body.fields) if body.is_form else body.fields
     plain = [(name, value) for name, value in pairs if name not in _GRANULARITY_NAMES]
-    values = once(folded(plain) if body.is_form else plain)
+    values = unique(join_parts(plain) if body.is_form else plain)
     granularities: list[Any] = []
     for name, value in pairs:
         if name in _GRANULARITY_NAMES:
@@ -125,12 +125,12 @@ def read_asked(body: Body, task: str, service: Service) -> Asked:
         if name in values:
             raise Problem(400, f"{name} cannot be given here: it is chosen by {place}.", name)
     if "prompt" in values:
-        take_place(values, "prompt", "initial_prompt", values.pop("prompt"))
+        set_alias(values, "prompt", "initial_prompt", values.pop("prompt"))
     refuse_unknown(values, _FIELDS)
     given = parse_values(values) if body.is_form else values
     given = {**given, "task": task, "word_timestamps": "word" in granularities}
     chosen = tuple(granularities) or ("segment",)
-    return Asked(checked_options(given, service.settings), format, chosen, stream)
+    return OpenAIRequest(checked_options(given, service.settings), format, chosen, stream)
 
 
 def _refuse_combinations(granularities: list[Any], format: str, stream: bool) -> None:
@@ -144,8 +144,8 @@ def _refuse_combinations(granularities: list[Any], format: str, stream: bool) ->
         raise Problem(400, f"stream=true needs response_format='json' or 'text', not {format!r}.", "stream")
 
 
-def as_response(result: Transcription, asked: Asked) -> Response:
-    """A transcription in the form that was asked for."""
+def as_response(result: Transcription, asked: OpenAIRequest) -> Response:
+    """Return a transcription in the requested format."""
     if asked.response_format == "text":
         return PlainTextResponse(result.text.strip() + "\n")
     if asked.response_format in ("srt", "vtt"):
@@ -185,7 +185,7 @@ def _usage(result: Transcription) -> dict[str, Any]:
 
 
 class _Stream(StreamingResponse):
-    """Server-sent events. What is held for the request is let go at their end, whether or not they ever began."""
+    """Server-sent events. The request's slot and upload are released at their end, even if they never began."""
 
     def __init__(self, first: str, events: AsyncGenerator[str, None], held: ExitStack) -> None:
         super().__init__(self._chained(first), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
@@ -197,7 +197,7 @@ class _Stream(StreamingResponse):
                 await super().__call__(scope, receive, send)
             finally:
                 await self._events.aclose()
-        if not self._is_whole:  # starlette ends in silence
+        if not self._is_whole:  # Starlette ends without an error
             raise ClientDisconnect
 
     async def _chained(self, first: str) -> AsyncIterator[str]:
@@ -208,9 +208,9 @@ class _Stream(StreamingResponse):
 
 
 async def _events(service: Service, file: Path, options: Options) -> AsyncGenerator[str, None]:
-    """A piece of the text for each segment, then all of it; comments while there is nothing to say.
+    """Yield an event with the text of each segment, then one with the whole text; comments in long pauses.
 
-    An error is an event too, unless it is the first, which is raised.
+    An error becomes an event too, unless it would be the first, which is raised.
     """
     text, has_begun = "", False
     try:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from what the service checks requests against."""
+"""The OpenAPI document, made from the same definitions that requests are checked against."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _INTEGER: Json = {"type": "integer"}
 
 
 def document(names: Sequence[str], settings: Settings) -> Json:
-    """OpenAPI 3.1.
+    """Return the OpenAPI 3.1 document.
 
     Args:
-        names: by which the model can be asked for.
+        names: the names that address the model.
     """
     return {
         "openapi": "3.1.0",
@@ -36,21 +36,37 @@ def document(names: Sequence[str], settings: Settings) -> Json:
         "paths": {
             "/v1/inference/{organisation}/{model}": {"post": _infer(names, settings)},
             "/v1/requests/{id}": {"get": _find_request(), "delete": _remove_request()},
-            "/v1/audio/transcriptions": {"post": _openai(names, settings, "Transcribe a recording.")},
-            "/v1/audio/translations": {"post": _openai(names, settings, "Translate a recording into English.")},
+            "/v1/audio/transcriptions": {
+                "post": _openai(names, settings, "createTranscription", "Transcribe a recording.")
+            },
+            "/v1/audio/translations": {
+                "post": _openai(names, settings, "createTranslation", "Translate a recording into English.")
+            },
             "/v1/models": {
-                "get": _operation("The model that is served.", _json(_MODELS), 401, 403, openai_errors=True)
+                "get": _operation(
+                    "listModels", "The model that is served.", _json(_MODELS), 401, 403, openai_errors=True
+                )
             },
             "/v1/models/{model}": {"get": _find_model(names)},
-            "/healthz": {"get": _open("Whether the process runs.", {200: _json(_STATE)})},
-            "/readyz": {"get": _open("Whether requests are taken.", {200: _json(_STATE), 503: _json(_STATE)})},
-            "/metrics": {
-                "get": _operation("Metrics for Prometheus.", {"description": "Metrics", "content": _TEXT}, 401, 403)
+            "/healthz": {"get": _open("getHealth", "Whether the process runs.", {200: _json(_STATE)})},
+            "/readyz": {
+                "get": _open("getReadiness", "Whether requests are taken.", {200: _json(_STATE), 503: _json(_STATE)})
             },
+            "/metrics": {
+                "get": _operation(
+                    "getMetrics", "Metrics for Prometheus.", {"description": "Metrics", "content": _TEXT}, 401, 403
+                )
+            },
+            "/openapi.json": {"get": _open("getOpenAPI", "This document.", {200: _json({"type": "object"})})},
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Problem": _PROBLEM, "OpenAIError": _OPENAI_ERROR, "Answer": _ANSWER},
+            "schemas": {
+                "Problem": _PROBLEM,
+                "OpenAIError": _OPENAI_ERROR,
+                "Answer": _ANSWER,
+                "OpenAIAnswer": _OPENAI_ANSWER,
+            },
         },
     }
 
@@ -59,6 +75,7 @@ def _infer(names: Sequence[str], settings: Settings) -> Json:
     schemas = inference_schemas(settings)
     recording = {**_STRING, "description": "The recording, in base64 or as a data URL."}
     operation = _operation(
+        "infer",
         "Transcribe a recording, or translate it into English.",
         _json({"$ref": "#/components/schemas/Answer"}),
         *(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507),
@@ -82,7 +99,7 @@ def _infer(names: Sequence[str], settings: Settings) -> Json:
             "202": {
                 **_json({"$ref": "#/components/schemas/Answer"}),
                 "description": "With a webhook: it is queued; the result is posted to the webhook.",
-                "headers": {"Location": {"schema": _STRING}},
+                "headers": {**_HEADERS, "Location": {"schema": _STRING}},
             },
         },
         "callbacks": {
@@ -101,6 +118,7 @@ def _infer(names: Sequence[str], settings: Settings) -> Json:
 
 def _find_request() -> Json:
     operation = _operation(
+        "getRequest",
         "The state of a request with a webhook, and its result when it is done.",
         _json({"$ref": "#/components/schemas/Answer"}),
         *(401, 403, 404),
@@ -109,13 +127,16 @@ def _find_request() -> Json:
 
 
 def _remove_request() -> Json:
-    operation = _operation("End a request with a webhook, and forget it.", {}, 401, 403, 404, 507)
-    removed = {"description": "It is not transcribed or delivered any more, and nothing of it is kept."}
+    operation = _operation("deleteRequest", "End a request with a webhook, and forget it.", {}, 401, 403, 404, 507)
+    removed = {
+        "description": "It is not transcribed or delivered any more, and nothing of it is kept.",
+        "headers": _HEADERS,
+    }
     problems = {status: answer for status, answer in operation["responses"].items() if status != "200"}
     return {**operation, "parameters": [_path_parameter("id")], "responses": {"204": removed, **problems}}
 
 
-def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:
+def _openai(names: Sequence[str], settings: Settings, id: str, summary: str) -> Json:
     left_out = ("task", "word_timestamps")
     options = {name: schema for name, schema in inference_schemas(settings).items() if name in option_schemas()}
     properties: Json = {
@@ -128,10 +149,10 @@ def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:
         **in_form({name: schema for name, schema in options.items() if name not in left_out}),
     }
     operation = _operation(
-        summary, {}, *(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507), openai_errors=True
+        id, summary, {}, *(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504, 507), openai_errors=True
     )
     content = {
-        "application/json": {"schema": {"type": "object", "required": ["text"]}},
+        "application/json": {"schema": {"$ref": "#/components/schemas/OpenAIAnswer"}},
         "text/event-stream": {"schema": {"type": "object", "properties": {"event": _STRING, "data": _STRING}}},
         "application/x-subrip": {"schema": _STRING},
         "text/vtt": {"schema": _STRING},
@@ -143,38 +164,51 @@ def _openai(names: Sequence[str], settings: Settings, summary: str) -> Json:
             "required": True,
             "content": {"multipart/form-data": {"schema": _object(properties, openai.AUDIO, "model")}},
         },
-        "responses": {**operation["responses"], "200": {"description": "In the format asked for.", "content": content}},
+        "responses": {
+            **operation["responses"],
+            "200": {"description": "In the format asked for.", "headers": _HEADERS, "content": content},
+        },
     }
 
 
 def _find_model(names: Sequence[str]) -> Json:
-    operation = _operation("The model of this name.", _json(_MODEL), 401, 403, 404, openai_errors=True)
+    operation = _operation("getModel", "The model of this name.", _json(_MODEL), 401, 403, 404, openai_errors=True)
     return {**operation, "parameters": [_path_parameter("model", names[0])]}
 
 
 # Parts
 
 
-def _operation(summary: str, answer: Json, *problems: int, openai_errors: bool = False) -> Json:
+def _operation(id: str, summary: str, answer: Json, *problems: int, openai_errors: bool = False) -> Json:
     name, kind = ("OpenAIError", "application/json") if openai_errors else ("Problem", "application/problem+json")
     error = {"content": {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
     return {
+        "operationId": id,
         "summary": summary,
         "responses": {
-            "200": {"description": "Done.", **answer},
-            **{str(status): {"description": _REASONS[status], **error} for status in problems},
+            "200": {"description": "Done.", "headers": _HEADERS, **answer},
+            **{
+                str(status): {"description": _REASONS[status], "headers": _headers(status), **error}
+                for status in problems
+            },
         },
     }
 
 
-def _open(summary: str, answers: dict[int, Json]) -> Json:
+def _open(id: str, summary: str, answers: dict[int, Json]) -> Json:
     return {
+        "operationId": id,
         "summary": summary,
         "security": [],
         "responses": {
-            str(status): {**answer, "description": _REASONS.get(status, "Yes.")} for status, answer in answers.items()
+            str(status): {**answer, "description": _REASONS.get(status, "Yes."), "headers": _HEADERS}
+            for status, answer in answers.items()
         },
     }
+
+
+def _headers(status: int) -> Json:
+    return {**_HEADERS, **_RETRY_AFTER} if status in (429, 503, 507) else _HEADERS
 
 
 def _path_parameter(name: str, example: str | None = None) -> Json:
@@ -209,6 +243,8 @@ _REASONS = {
     504: "The request took longer than this service allows.",
     507: "There is no room on the disk.",
 }
+_HEADERS: Json = {"x-request-id": {"schema": _STRING, "description": "The request's id, as in the log."}}
+_RETRY_AFTER: Json = {"Retry-After": {"schema": _INTEGER, "description": "Seconds after which to try again."}}
 _FILE: Json = {**_STRING, "format": "binary", "description": "The recording, in any format that ffmpeg reads."}
 _TEXT: Json = {"text/plain": {"schema": _STRING}}
 _STATE: Json = {"type": "object", "properties": {"status": _STRING}, "required": ["status"]}
@@ -268,6 +304,45 @@ _WORD: Json = {
     "type": "object",
     "properties": {"text": _STRING, "start": _NUMBER, "end": _NUMBER, "probability": _NUMBER},
     "required": ["text", "start", "end", "probability"],
+}
+_OPENAI_SEGMENT: Json = {
+    "type": "object",
+    "properties": {
+        "id": _INTEGER,
+        "seek": {**_INTEGER, "description": "Start of its window, in frames of 10 ms."},
+        "start": _NUMBER,
+        "end": _NUMBER,
+        "text": _STRING,
+        "tokens": {"type": "array", "items": _INTEGER},
+        "temperature": _NUMBER,
+        "avg_logprob": _NUMBER,
+        "compression_ratio": _NUMBER,
+        "no_speech_prob": _NUMBER,
+    },
+}
+_OPENAI_SEGMENT["required"] = list(_OPENAI_SEGMENT["properties"])
+_OPENAI_WORD: Json = {
+    "type": "object",
+    "properties": {"word": _STRING, "start": _NUMBER, "end": _NUMBER},
+    "required": ["word", "start", "end"],
+}
+_OPENAI_ANSWER: Json = {
+    "type": "object",
+    "description": "`json` has text and usage; `verbose_json` also the others, with segments and words as asked for.",
+    "properties": {
+        "text": _STRING,
+        "usage": {
+            "type": "object",
+            "properties": {"type": {"const": "duration"}, "seconds": _NUMBER},
+            "required": ["type", "seconds"],
+        },
+        "task": {**_STRING, "enum": ["transcribe", "translate"]},
+        "language": {**_STRING, "description": "Its English name."},
+        "duration": {**_NUMBER, "description": "Seconds."},
+        "segments": {"type": "array", "items": _OPENAI_SEGMENT},
+        "words": {"type": "array", "items": _OPENAI_WORD},
+    },
+    "required": ["text", "usage"],
 }
 _STATUS: Json = {
     "type": "object",

@@ -1,4 +1,4 @@
-"""What went wrong, as an answer: RFC 9457's problem details, or OpenAI's form on the paths that are OpenAI's."""
+"""Errors → answers: problem details of RFC 9457, or errors as OpenAI's API has them on its paths."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from whisperlite.errors import (
 )
 
 RETRY_AFTER_S = 5
-_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # open files, memory, processes
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk has no room
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # of open files, memory or processes
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on a disk
 
 
 class Problem(Exception):
-    """An answer other than what was asked for.
+    """An error that is answered to the client.
 
     Attributes:
-        status: of HTTP.
+        status: the HTTP status.
         detail: what was received, what is allowed, what to do next; nothing about this machine.
-        field: of the request that is wrong; None: not one field.
-        headers: of the answer.
-        kind: for the metrics.
+        field: the name of the wrong field; None if the error is not about one field.
+        headers: additional headers of the answer.
+        kind: the kind of failure, for the metrics.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """As RFC 9457 has it."""
+        """The body in the form of RFC 9457."""
         errors = [] if self.field is None else [{"field": self.field, "detail": self.detail}]
         return {
             "type": "about:blank",
@@ -65,7 +65,7 @@ class Problem(Exception):
         }
 
     def openai_body(self) -> dict[str, Any]:
-        """As OpenAI's clients expect it."""
+        """The body as OpenAI's clients expect it."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return {"error": {"message": self.detail, "type": kind, "param": self.field, "code": None}}
 
@@ -76,14 +76,14 @@ class Problem(Exception):
 
 
 def busy(detail: str, status: int = 503) -> Problem:
-    """There is no room now; 429: for this client."""
+    """The problem that there is no room now; with status 429: for this client."""
     return Problem(status, detail, headers={"Retry-After": str(RETRY_AFTER_S)}, kind="busy")
 
 
 def is_shortage(error: BaseException | None) -> bool:
-    """Whether what went wrong is that the process, for now, gets no more of something from its system.
+    """Whether an error or one of its causes is a temporary shortage of a system resource.
 
-    Of memory for decoding, which depends on the request, `MemoryExceededError` tells.
+    A shortage of memory for decoding, which depends on the request, is a `MemoryExceededError` and does not count.
     """
     while error is not None and not isinstance(error, MemoryExceededError):
         if isinstance(error, OSError) and error.errno in _SHORT:
@@ -95,7 +95,7 @@ def is_shortage(error: BaseException | None) -> bool:
 
 
 def broken() -> Problem:
-    """Nothing can be transcribed before the service is restarted."""
+    """The problem that nothing can be transcribed before the service is restarted."""
     return busy("The service cannot transcribe any more and has to be restarted: try again later.")
 
 
@@ -111,12 +111,12 @@ def storage_full() -> Problem:
 def problem_of(
     error: BaseException, *, hidden: str = "", audio: str = "audio", own_timeout_s: float | None = None
 ) -> Problem:
-    """The problem that an error is to whoever sent the request.
+    """Convert an error to the problem that the client is told.
 
     Args:
-        hidden: path of the upload, which the message does not show.
-        audio: name of the field that is the recording.
-        own_timeout_s: that the request gave itself, where that is less than it may take.
+        hidden: the path of the upload, which is removed from the message.
+        audio: the name of the field with the recording.
+        own_timeout_s: the request's own time limit, if it is below the limit of the service.
     """
     if isinstance(error, Problem):
         return error
@@ -143,7 +143,7 @@ def problem_of(
         return broken()
     if isinstance(error, MemoryExceededError):
         return busy("There was not enough memory for this request: try again, with a smaller beam_size and best_of.")
-    if isinstance(error, DecodingError):  # of weights that are sound, by samples far beyond full scale
+    if isinstance(error, DecodingError):  # the weights are sound, so the samples are far beyond full scale
         return Problem(422, "The model gave no usable answer for this recording with these options.", kind="decoding")
     if isinstance(error, WhisperliteError):
         return Problem(500, "The recording could not be transcribed.", kind="decoding")

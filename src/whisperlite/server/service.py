@@ -1,4 +1,4 @@
-"""One model, one pool, and the requests that share it."""
+"""The model, its pool, and what all requests share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import whisperlite
 from whisperlite import Job, Segment, Transcription, Whisper
 from whisperlite.errors import AudioTooLongError
 from whisperlite.options import Options, as_arguments
-from whisperlite.server.auth import Gatekeeper, three_quarters
+from whisperlite.server.answers import inference_answer
+from whisperlite.server.auth import TokenRegistry, three_quarters
 from whisperlite.server.metrics import Metrics
 from whisperlite.server.problems import Problem, broken, busy, problem_of
 from whisperlite.server.settings import Settings
 
-OPENAI_NAME = "whisper-1"  # by which programs for OpenAI's API ask for a Whisper
+OPENAI_NAME = "whisper-1"  # the name of Whisper in OpenAI's API
 _REQUEST = "req_"
 
 
@@ -28,12 +29,12 @@ def new_request_id() -> str:
 
 
 def files_of_requests(folder: Path) -> Iterator[Path]:
-    """The files in a folder that are named after a request; others are not ours."""
+    """The files in a folder that are named after a request; the service leaves others alone."""
     return folder.glob(f"{_REQUEST}*")
 
 
 def names_of(model: Whisper, settings: Settings) -> tuple[str, ...]:
-    """Every name by which the model can be asked for; the first is its own, or "local/FOLDER" of one from the disk."""
+    """All names that address the model. The first is its own name, or "local/FOLDER" for a model from the disk."""
     path = Path(model.name)
     if path.is_absolute():
         return tuple(dict.fromkeys([f"local/{path.name}", *settings.served_names]))
@@ -47,29 +48,29 @@ def names_of(model: Whisper, settings: Settings) -> tuple[str, ...]:
 
 
 def identity_of(model: Whisper) -> str:
-    """What tells one model from another, also after a restart: its name, or the path of one from the disk."""
+    """What identifies a model, also after a restart: its name, or its path if it comes from the disk."""
     return model.name.removesuffix("@main")
 
 
 class Service:
-    """What the paths of the application share.
+    """What the application's paths share: the model's pool, the slots for requests, uploads and metrics.
 
     Attributes:
-        names: by which the model can be asked for.
-        uploads: folder of the recordings that are being worked on.
-        is_stopping: it takes nothing new.
+        names: the names that address the model.
+        uploads: the folder of the recordings that are being served.
+        is_stopping: whether new requests are refused.
     """
 
-    def __init__(self, model: Whisper, settings: Settings, gatekeeper: Gatekeeper) -> None:
-        self.model, self.settings, self._gatekeeper = model, settings, gatekeeper
+    def __init__(self, model: Whisper, settings: Settings, tokens: TokenRegistry) -> None:
+        self.model, self.settings, self._tokens = model, settings, tokens
         self.names = names_of(model, settings)
         self.metrics = Metrics()
         self.uploads = settings.folder / "uploads"
         self.uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.is_stopping = False
         self.json_turn = asyncio.Lock()
-        self._served, self._served_of = 0, Counter[str]()  # in all, and by owner
-        # What is served, and as many again of those with a webhook as are run at a time. Last: it has threads.
+        self._served, self._served_of = 0, Counter[str]()  # slots in use: in total, and by owner
+        # Room for all served requests and for the webhook requests that run at a time. Last, since it starts threads.
         in_background = 2 * settings.batch_size - three_quarters(settings.batch_size)
         self.pool = model.pool(settings.batch_size, recordings=settings.max_requests + in_background)
         watch = self.metrics.watch
@@ -81,15 +82,15 @@ class Service:
 
     @property
     def is_broken(self) -> bool:
-        """Whether nothing can be transcribed any more, since the device has failed."""
+        """Whether nothing can be transcribed any more because the device has failed."""
         return self.pool.is_broken
 
     @contextlib.contextmanager
-    def place(self, owner: str) -> Iterator[None]:
-        """A place among the requests that are served.
+    def request_slot(self, owner: str) -> Iterator[None]:
+        """Hold one of the slots for requests that are being served.
 
         Raises:
-            Problem: 429: this owner has as many as it may have; 503: there is none.
+            Problem: 429: this owner has no slot left; 503: there is none left at all.
         """
         if self.is_stopping:
             raise busy("The service is stopping: try again.")
@@ -97,8 +98,8 @@ class Service:
             raise broken()
         if self._served >= self.settings.max_requests:
             raise busy(f"{self.settings.max_requests} requests are being served, and no more are taken: try again.")
-        # An owner with many requests leaves the others some room, where there are others.
-        most = self._gatekeeper.share(self.settings.max_requests)
+        # If there are several owners, one with many requests leaves the others some room.
+        most = self._tokens.share(self.settings.max_requests)
         if self._served_of[owner] >= most:
             raise busy(f"{most} requests of yours are being served, and no more are taken: try again.", 429)
         self._served += 1
@@ -110,19 +111,19 @@ class Service:
             self._served_of[owner] -= 1
 
     def check_model(self, identity: str) -> None:
-        """Refuse what was sent to another model; "" is any.
+        """Refuse a request that was made for a model with another identity; "" matches any.
 
         Raises:
-            Problem: 404, with what is served.
+            Problem: 404, with the names that are served.
         """
         if identity not in ("", identity_of(self.model), *self.names):
             raise self._not_served("The model that this was sent to is not served any more")
 
     def check_name(self, name: str, *others: str) -> None:
-        """Refuse a request for another model.
+        """Refuse a request that names another model.
 
         Raises:
-            Problem: 404, with what is served.
+            Problem: 404, with the names that are served.
         """
         if name not in (*self.names, *others):
             raise self._not_served(f"The model {name[:200]!r} is not served here")
@@ -131,13 +132,13 @@ class Service:
         return Problem(404, f"{what}; available: {', '.join(self.names)}.", "model")
 
     def remove_uploads(self) -> None:
-        """What a service left that was killed."""
+        """Delete the uploads that a killed service left."""
         for file in files_of_requests(self.uploads):
             file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def upload(self, request_id: str) -> Iterator[Path]:
-        """A place on the disk for a recording; whatever lies there at the end is removed."""
+        """Yield the path for a recording; a file there is deleted at the end."""
         file = self.uploads / request_id
         try:
             yield file
@@ -148,7 +149,7 @@ class Service:
         return self.pool.submit(file, **as_arguments(options))
 
     async def transcribe(self, file: Path, options: Options) -> Transcription:
-        """Transcribe a recording; where the caller is cancelled, so is the work.
+        """Transcribe a recording; if the caller is cancelled, so is the work.
 
         Raises:
             WhisperliteError: what `Whisper.transcribe` raises.
@@ -160,11 +161,11 @@ class Service:
         return self.result(job)
 
     async def segments(self, job: Job) -> AsyncGenerator[Segment, None]:
-        """The segments of a job as they are accepted; where the caller goes away, the job is cancelled."""
+        """Yield the segments of a job as they are accepted; if the generator is closed early, the job is cancelled."""
         changed, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def wake(_: Job) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody is waiting
                 loop.call_soon_threadsafe(changed.set)
 
         job.add_callback(wake)
@@ -183,7 +184,7 @@ class Service:
             job.cancel()
 
     def problem(self, error: Exception, file: Path, options: Options, audio: str = "audio") -> Problem:
-        """The problem that an error of a job is; `audio` is the name of the field with the recording."""
+        """Convert an error of a job to a problem; `audio` is the name of the field with the recording."""
         if isinstance(error, AudioTooLongError):
             return Problem(
                 422, f"The recording is longer than {self.settings.max_duration_s:g} s.", audio, kind="audio"
@@ -193,16 +194,25 @@ class Service:
         return problem_of(error, hidden=str(file), audio=audio, own_timeout_s=own)
 
     def result(self, job: Job) -> Transcription:
-        """Of a job that is done."""
+        """The result of a finished job, which is counted in the metrics."""
         result = job.result(0)
         self.metrics.transcribed(result.usage)
         return result
 
+    def answer(self, result: Transcription, request_id: str, options: Options) -> dict[str, Any]:
+        """The body of the inference API's answer."""
+        return inference_answer(
+            result,
+            request_id,
+            price_per_second=self.settings.price_per_second,
+            with_words=options.word_timestamps,
+        )
+
     def close(self) -> None:
-        """Cancel what is left, and wait for that."""
+        """Cancel what is still running, and wait for it to end."""
         self.is_stopping = True
         self.pool.close(cancel=True)
 
     def describe(self) -> dict[str, Any]:
-        """For `/v1/models`."""
+        """The description of the model for `/v1/models`."""
         return {"id": self.names[0], "object": "model", "created": 0, "owned_by": "whisperlite", "names": [*self.names]}

@@ -1,4 +1,4 @@
-"""Every setting of the service, once: the flags of `whisperlite serve` and the table in the docs are made from it."""
+"""All settings of the service. The flags of `whisperlite serve` and the table in the docs are made from them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _TEXTS = Kind("texts, separated by commas", _check_texts, _split, {"type": "arra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How the service runs, checked when it is made.
+    """How the service runs. The values are checked on construction.
 
     Raises:
-        OptionError: a value of a wrong type or range, or two that contradict each other.
+        OptionError: if a value has a wrong type or range, or two contradict each other.
     """
 
     host: str = option("127.0.0.1", TEXT, "Address to listen on; 0.0.0.0: all IPv4 addresses of the machine.")
@@ -135,21 +135,21 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Of everything that it writes."""
-        return Path(self.data_dir) if self.data_dir is not None else default_folder()
+        """The folder for everything that the service writes, as an absolute path."""
+        return (Path(self.data_dir) if self.data_dir is not None else default_folder()).absolute()
 
     @property
     def token_file(self) -> Path:
-        """Of the hashes of tokens."""
+        """The file of token hashes."""
         return Path(self.tokens) if self.tokens is not None else self.folder / "tokens"
 
     @property
     def max_upload_bytes(self) -> int:
-        """Of the whole body."""
+        """The largest request body, in bytes."""
         return round(self.max_upload_mb * 1e6)
 
 
 def default_folder() -> Path:
-    """`$XDG_STATE_HOME/whisperlite`, or where that is not set `~/.local/state/whisperlite`."""
+    """`$XDG_STATE_HOME/whisperlite`, or `~/.local/state/whisperlite` if the variable is not set."""
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "whisperlite"

@@ -1,4 +1,4 @@
-"""Waiting for work on behalf of a client."""
+"""Waiting for work on behalf of a client that may disconnect."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _T = TypeVar("_T")
 
 
 async def unless_gone(request: Request, work: Awaitable[_T]) -> _T:
-    """The result of the work, which is cancelled as soon as the client goes away.
+    """Return the result of the work, which is cancelled as soon as the client disconnects.
 
     Args:
-        request: whose body has been read.
+        request: a request whose body has been read.
 
     Raises:
-        ClientDisconnect: the client is gone.
+        ClientDisconnect: if the client has disconnected.
     """
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
@@ -36,7 +36,7 @@ async def unless_gone(request: Request, work: Awaitable[_T]) -> _T:
 
 
 async def with_pauses(items: AsyncGenerator[_T, None], every_s: float) -> AsyncGenerator[_T | None, None]:
-    """What a generator gives, and None whenever it has given nothing for so long. It is closed at the end."""
+    """Yield the items of a generator, and None whenever none has come for `every_s` seconds. Closes it at the end."""
     coming = asyncio.ensure_future(anext(items))
     try:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from standardwebhooks import Webhook
 
 import whisperlite
 from tests.server.webhooks.receiver import Receiver, running_receiver
+from whisperlite.server.logs import JsonFormatter
 from whisperlite.server.webhooks import delivery
 from whisperlite.server.webhooks.addresses import Addresses
 from whisperlite.server.webhooks.delivery import Deliveries
@@ -119,9 +121,18 @@ def test_a_receiver_that_is_gone_is_given_up_at_once(store: Store, receiver: Rec
 def test_after_the_last_time_a_failure_is_given_up(store: Store, receiver: Receiver) -> None:
     receiver.statuses = [500]
     finish(store, "one", receiver.url)
-    outcomes = deliver(store, allowing(receiver), lambda: found(store).gave_up, give_up_s=0.2, longest_retry_s=0.05)
+    outcomes = deliver(store, allowing(receiver), lambda: found(store).gave_up, give_up_s=1.0, longest_retry_s=0.05)
     assert outcomes == ["failed"] * (len(outcomes) - 1) + ["gave_up"]
     assert len(receiver.messages) == len(outcomes) > 1
+
+
+def test_a_clock_that_was_ahead_holds_up_no_delivery(store: Store, receiver: Receiver) -> None:
+    """The first attempt was made a day from now, by the clock of that time."""
+    finish(store, "one", receiver.url)
+    ahead = time.time() + 86400
+    store.record_attempt("one", "The receiver answered 500.", ahead, ahead + 3)
+    deliver(store, allowing(receiver), lambda: found(store).delivered)
+    assert len(receiver.messages) == 1
 
 
 def test_pauses_are_a_random_part_of_what_doubles_up_to_the_longest(store: Store, receiver: Receiver) -> None:
@@ -241,6 +252,25 @@ def test_no_more_attempts_run_at_once_than_asked_for_half_of_them_to_one_receive
     deliver(store, Addresses(frozenset(hosts)), lambda: store.pending() == 0, at_a_time=at_a_time)
     assert receiver.most_at_once == most
     assert len(receiver.messages) == 6 * receivers
+
+
+def test_each_attempt_is_a_line_of_the_log(
+    store: Store, receiver: Receiver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr(caplog.handler, "emit", lambda record: lines.append(json.loads(JsonFormatter().format(record))))
+    caplog.set_level("INFO", "whisperlite.server")
+    receiver.statuses = [500, 200, 410]
+    finish(store, "one", receiver.url)
+    deliver(store, allowing(receiver), lambda: found(store).delivered)
+    finish(store, "two", receiver.url)
+    deliver(store, allowing(receiver), lambda: found(store, "two").gave_up)
+    names = ("message", "level", "request_id", "outcome", "attempt", "receiver", "error")
+    assert [tuple(line.get(name) for name in names) for line in lines] == [
+        ("webhook attempt", "warning", "one", "failed", 1, receiver.host, "The receiver answered 500."),
+        ("webhook attempt", "info", "one", "delivered", 2, receiver.host, None),
+        ("webhook attempt", "warning", "two", "gave_up", 1, receiver.host, "The receiver answered 410."),
+    ]
 
 
 def test_what_a_receiver_says_goes_nowhere(store: Store, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
@@ -406,10 +436,14 @@ class FullForNotes(FullStore):
 
 class FullForDue(FullStore):
     def due(
-        self, now: float, limit: int, takes: Callable[[str, str, str], bool] = lambda *_: True
+        self,
+        now: float,
+        limit: int,
+        takes: Callable[[str, str, str], bool] = lambda *_: True,
+        longest_s: float = math.inf,
     ) -> list[StoredRequest]:
         self._use()
-        return super().due(now, limit, takes)
+        return super().due(now, limit, takes, longest_s)
 
 
 @pytest.mark.parametrize("kind", [FullForNotes, FullForDue])
@@ -422,7 +456,7 @@ def test_on_a_full_disk_deliveries_go_on_later_and_repeat_nothing(
     store.close()
     assert outcomes == ["delivered"]
     assert len(receiver.messages) == 1
-    assert [record.name for record in caplog.records] == ["whisperlite.server"] * 2
+    assert [record.name for record in caplog.records if record.levelname == "ERROR"] == ["whisperlite.server"] * 2
 
 
 def test_an_error_of_our_own_in_one_attempt_is_logged_and_holds_up_no_other(

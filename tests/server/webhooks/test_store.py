@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,15 @@ def test_each_start_is_counted_and_stored(store: Store) -> None:
     assert store.begin("one") == replace(REQUEST, starts=2) == store.find("one")
 
 
+def test_what_was_begun_often_is_listed_the_least_often_begun_first(store: Store) -> None:
+    for number, (id, starts) in enumerate([("often", 3), ("done", 3), ("twice", 2), ("once", 1), ("too", 2)]):
+        store.add(replace(REQUEST, id=id, created=float(number)))
+        for _ in range(starts):
+            store.begin(id)
+    store.finish("done", {}, "done")
+    assert store.queued_after_starts(2) == ["twice", "too", "often"]
+
+
 def test_what_is_not_queued_cannot_begin(store: Store) -> None:
     finished(store, "one")
     for id in ("one", "two"):
@@ -127,6 +137,24 @@ def test_a_failed_attempt_is_due_again_when_it_says(store: Store) -> None:
     assert store.next_due() == 20.0
     assert store.due(19.9, 10) == []
     assert store.due(20.0, 10) == [found]
+
+
+def test_what_a_clock_that_was_set_back_has_scheduled_is_due(store: Store) -> None:
+    finished(store, "one", "two")
+    store.record_attempt("one", "no", now=86400.0, next_attempt=86403.0)
+    store.record_attempt("two", "no", now=0.0, next_attempt=3600.0)
+    assert [each.id for each in store.due(0.0, 10, longest_s=3600.0)] == ["one"]
+    assert [each.id for each in store.due(0.0, 10)] == []
+
+
+def test_an_answer_of_the_future_is_as_old_as_its_first_attempt(store: Store) -> None:
+    """As where the clock was set back between the two; it would be given up too late."""
+    finished(store, "one")
+    store.record_attempt("one", "no", now=100.0, next_attempt=103.0)
+    store.record_attempt("one", "no", now=103.0, next_attempt=110.0)
+    found = store.find("one")
+    assert found is not None
+    assert found.finished == 100.0
 
 
 def test_what_is_delivered_is_not_due(store: Store) -> None:
@@ -341,6 +369,21 @@ except StorageFullError:
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "requests.sqlite3").write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError, match=r"requests\.sqlite3 is damaged"):
+        Store(tmp_path)
+
+
+def test_what_to_do_about_a_file_that_cannot_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def read_only(path: Path, **named: Any) -> sqlite3.Connection:
+        database: sqlite3.Connection = connect(path, **named)
+        database.execute("PRAGMA query_only = ON")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    with pytest.raises(StoreError, match=r"readonly database\. Let the user that the service runs as write there"):
         Store(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Webhooks: where they may go, how they are signed, where they wait, and how they are delivered."""
+"""Webhooks: allowed addresses, signatures, the store of waiting requests, and delivery."""

@@ -1,6 +1,6 @@
-"""Where a webhook may go: to public addresses and to what the operator allows, never into our own network.
+"""Checks where webhooks may go: to public addresses and the hosts that the operator allows, not into its network.
 
-In: a URL that a client gave. Out: a refusal, or a connection to an address that was checked.
+In: a client's URL. Out: an error, or a connection to an address that was checked.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ import httpcore2
 
 _LONGEST_URL = 2048
 _RESOLVE_S = 5.0
-_MOST_LOOKUPS = 32  # at a time
-_MOST_OF_ONE = 8  # of them for one owner of several
-_TURN_S = 0.02  # how often one that waits for its turn looks
-_MOST_TRIED = 3  # addresses of one host that a connection is tried to
+_MOST_LOOKUPS = 32  # concurrent look-ups
+_MOST_OF_ONE = 8  # of them for one of several owners
+_TURN_S = 0.02  # pause between checks for a free thread
+_MOST_TRIED = 3  # addresses of a host that are tried
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]*))?")
 
 
 class WebhookRefusedError(Exception):
-    """A webhook may not, or cannot, go where it was told to."""
+    """A webhook may not or cannot go to its URL."""
 
 
 class LookUpError(WebhookRefusedError):
-    """It may go there, for all that is known: the look-up of the host failed, and may not the next time."""
+    """The look-up of the host failed and may succeed later, so it is unknown whether the webhook may go there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL in its parts.
+    """The parts of a URL.
 
     Attributes:
         scheme: "http" or "https".
         host: a name or an address, without brackets, in lower case.
         port: 1 to 65535.
-        path: with the query.
+        path: the path with the query.
     """
 
     scheme: str
@@ -56,20 +56,20 @@ class Target:
 
     @property
     def host_header(self) -> str:
-        """What the header `Host` says: an IPv6 address in brackets, the port unless it is the scheme's."""
+        """The value of the header `Host`: an IPv6 address in brackets; the port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def parse_url(url: str) -> Target:
-    """The parts of a URL; its host is not looked up.
+    """Split a URL, without looking its host up.
 
     Raises:
-        WebhookRefusedError: it is not one that a webhook can go to.
+        WebhookRefusedError: if a webhook cannot go to such a URL.
     """
     if len(url) > _LONGEST_URL:
         raise WebhookRefusedError(f"webhook has {len(url)} characters; at most {_LONGEST_URL} are allowed.")
-    # Parsers disagree about these, and what is checked must be what is asked.
+    # Parsers disagree about these, and the host that is checked has to be the one that is connected to.
     if re.search(r"[^\x21-\x7e]|\\", url):
         raise WebhookRefusedError(
             f"webhook={_short(url)} has a space, a backslash, a control character or one beyond ASCII; "
@@ -81,7 +81,7 @@ def parse_url(url: str) -> Target:
         raise WebhookRefusedError(f"webhook={_short(url)} is not a URL: {error}.") from error
     if parts.scheme not in _DEFAULT_PORTS:
         raise WebhookRefusedError(f"webhook={_short(url)} does not start with http:// or https://.")
-    if "@" in parts.netloc:  # not repeated: it may be a password
+    if "@" in parts.netloc:  # the message does not repeat it: it may contain a password
         raise WebhookRefusedError("webhook has a user name or a password before its host: leave them out.")
     if "#" in url:
         raise WebhookRefusedError(f"webhook={_short(url)} has a fragment, which is never sent: leave it out.")
@@ -98,48 +98,48 @@ def parse_url(url: str) -> Target:
 
 
 class Addresses:
-    """Which addresses webhooks may go to: every public one, and whatever the allowed hosts have.
+    """The addresses that webhooks may go to: all public ones, and all of the allowed hosts.
 
     Args:
-        allowed: from the operator: "host" for all its ports, or "host:port"; IPv6 as "[::1]" or "[::1]:8080".
-        has_many: whether there are several owners, who leave each other some threads for look-ups.
+        allowed: the operator's hosts: "host" for all its ports, or "host:port"; IPv6 as "[::1]" or "[::1]:8080".
+        has_many: returns whether there are several owners, each of which then gets only some threads for look-ups.
 
     Raises:
-        ValueError: one of them is neither.
+        ValueError: if an allowed host has another form.
     """
 
     def __init__(self, allowed: frozenset[str] = frozenset(), has_many: Callable[[], bool] = lambda: True) -> None:
         self._allowed = frozenset(_host_and_port(one) for one in allowed)
         self._has_many = has_many
         self._threads = _new_threads()
-        self._running = Counter[str]()  # look-ups, by owner; one that hangs goes on after nobody waits for it any more
+        self._running = Counter[str]()  # look-ups by owner, including those that hang and nobody waits for any more
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """End the threads that look-ups have had; further ones get new ones."""
+        """End the threads for look-ups; further look-ups start new ones."""
         self._threads.shutdown(wait=False)
         self._threads = _new_threads()
 
     def check_url(self, url: str) -> None:
-        """Refuse what can be refused without a look-up: the URL's form, and an address that is written in it.
+        """Check what needs no look-up: the form of the URL, and an address that is written in it.
 
         Raises:
-            WebhookRefusedError: it must not be asked.
+            WebhookRefusedError: if a webhook may not go there.
         """
         target = parse_url(url)
         if not self._allows(target.host, target.port) and _address(target.host) and not is_public(target.host):
             raise _not_public(target.host)
 
     async def resolve(self, host: str, port: int, owner: str = "") -> list[str]:
-        """The addresses of a host, each of which may be connected to.
+        """Look up the addresses of a host, all of which may be connected to.
 
         Args:
             host: a name or an address, in any spelling that `getaddrinfo` understands.
-            owner: on whose behalf; one whose look-ups hang leaves the others some threads.
+            owner: the owner of the webhook; if there are several, its look-ups that hang leave the others some threads.
 
         Raises:
-            WebhookRefusedError: one of them is not public, or there is none.
-            LookUpError: it took longer than 5 s, no name server answered, or no thread could be started.
+            WebhookRefusedError: if one of the addresses is not public, or there is none.
+            LookUpError: if it took longer than 5 s, no name server answered, or no thread could be started.
         """
         try:
             with anyio.fail_after(_RESOLVE_S):
@@ -150,7 +150,7 @@ class Addresses:
                 except RuntimeError as error:  # no thread can be started
                     self._has_ended(owner)
                     raise LookUpError(f"The webhook's host {host!r} could not be looked up.") from error
-                looking.add_done_callback(lambda _: self._has_ended(owner))  # also where it was cancelled
+                looking.add_done_callback(lambda _: self._has_ended(owner))  # also if it was cancelled
                 found = await asyncio.wrap_future(looking)
         except TimeoutError as error:
             raise LookUpError(f"The webhook's host {host!r} could not be looked up within {_RESOLVE_S:g} s.") from error
@@ -159,14 +159,16 @@ class Addresses:
                 raise LookUpError(f"The webhook's host {host!r} could not be looked up.") from error
             raise _not_public(host) from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
-            raise _not_public(host) from error  # the same words: names within our network are nobody's business
+            raise _not_public(
+                host
+            ) from error  # the same message, so that it does not reveal names of the internal network
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
         if not addresses or not (self._allows(host, port) or all(map(is_public, addresses))):
             raise _not_public(host)
         return addresses
 
     def _may_begin(self, owner: str) -> bool:
-        """Whether there is a thread for one more look-up of an owner; if so it is counted from now on."""
+        """Whether there is a thread for another look-up of this owner; if so, it is counted from now on."""
         most = _MOST_OF_ONE if self._has_many() else _MOST_LOOKUPS
         with self._lock:
             has_room = self._running[owner] < most
@@ -183,18 +185,18 @@ class Addresses:
 
 
 def _new_threads() -> ThreadPoolExecutor:
-    """Not the loop's own: look-ups that hang, as whoever owns a name can make them, keep theirs for long."""
+    """Return threads for look-ups alone: the owner of a name can make them hang, and so keep threads for long."""
     return ThreadPoolExecutor(_MOST_LOOKUPS, thread_name_prefix="whisperlite-names")
 
 
 class CheckedBackend(httpcore2.AsyncNetworkBackend):
-    """Connects where `Addresses` lets it.
+    """Connects only to addresses that `Addresses` allows.
 
-    A host is resolved once and the connection goes to an address of that answer: a name that means something else a
-    moment later (DNS rebinding) changes nothing. TLS still checks the name, which httpcore2 keeps.
+    A host is resolved once, and the connection goes to one of the addresses found, so it does not matter if the name
+    leads elsewhere a moment later (DNS rebinding). TLS still checks the name, which httpcore2 keeps.
 
     Args:
-        owner: on whose behalf it connects.
+        owner: the owner of the webhook.
     """
 
     def __init__(self, addresses: Addresses, owner: str = "") -> None:
@@ -209,11 +211,11 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """A connection to the first address that takes it; each of the first three has its share of the time.
+        """Connect to the first of up to three addresses that accepts; each has an equal share of the time.
 
         Raises:
             WebhookRefusedError: see `Addresses.resolve`.
-            httpcore2.ConnectError, httpcore2.ConnectTimeout: none took it.
+            httpcore2.ConnectError, httpcore2.ConnectTimeout: if none accepts.
         """
         addresses = (await self._addresses.resolve(host, port, self._owner))[:_MOST_TRIED]
         share = None if timeout is None else timeout / len(addresses)
@@ -225,7 +227,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         return await self._backend.connect_tcp(addresses[-1], port, share, local_address, socket_options)
 
 
-# IANA's registry of special-purpose IPv4 addresses, but for the few in it that are reached like any other.
+# IANA's registry of special-purpose IPv4 addresses, without the few that are globally reachable.
 _SPECIAL_IPV4 = tuple(
     IPv4Network(network)
     for network in (
@@ -233,7 +235,7 @@ _SPECIAL_IPV4 = tuple(
         "10.0.0.0/8",
         "100.64.0.0/10",
         "127.0.0.0/8",
-        "168.63.129.16/32",  # not in the registry: the host of an Azure machine, which holds its secrets
+        "168.63.129.16/32",  # not in the registry: the host of an Azure machine, which serves its secrets
         "169.254.0.0/16",
         "172.16.0.0/12",
         "192.0.0.0/24",
@@ -247,7 +249,7 @@ _SPECIAL_IPV4 = tuple(
         "240.0.0.0/4",
     )
 )
-_GLOBAL_IPV6 = IPv6Network("2000::/3")  # the only part of IPv6 that has been given out
+_GLOBAL_IPV6 = IPv6Network("2000::/3")  # the only allocated part of IPv6
 _SPECIAL_IPV6 = tuple(IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "3fff::/20"))
 _EMBEDDING = tuple(IPv6Network(network) for network in ("::/96", "::ffff:0:0/96", "64:ff9b::/96"))
 _TEREDO = IPv6Network("2001::/32")
@@ -255,10 +257,10 @@ _6TO4 = IPv6Network("2002::/16")
 
 
 def is_public(address: str) -> bool:
-    """Whether an address, in its usual spelling, is one of the public internet.
+    """Whether an address, in its usual spelling, belongs to the public internet.
 
-    An IPv6 address that stands for an IPv4 address is what that one is. For 64:ff9b:1::/48 nobody but its network's
-    operator knows where in it that one lies (RFC 8215): it is never public.
+    An IPv6 address that embeds an IPv4 address is public if that one is. In 64:ff9b:1::/48 only the network's operator
+    knows where the IPv4 address is (RFC 8215), so these are never public.
     """
     parsed = _address(address)
     if parsed is None:
@@ -273,13 +275,13 @@ def is_public(address: str) -> bool:
 
 
 def _embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses that packets to this one end at or pass; none: it stands for itself."""
+    """The IPv4 addresses that packets to this address reach or pass; empty if it embeds none."""
     bits = int(address)
     if any(address in network for network in _EMBEDDING):
         return (IPv4Address(bits & 0xFFFFFFFF),)
     if address in _6TO4:  # RFC 3056, section 2
         return (IPv4Address(bits >> 80 & 0xFFFFFFFF),)
-    if address in _TEREDO:  # RFC 4380, section 4: the server, and the client with its bits turned
+    if address in _TEREDO:  # RFC 4380, section 4: the server, and the client with inverted bits
         return IPv4Address(bits >> 64 & 0xFFFFFFFF), IPv4Address(~bits & 0xFFFFFFFF)
     return ()
 

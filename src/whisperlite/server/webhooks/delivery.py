@@ -1,4 +1,4 @@
-"""Delivery of webhooks: at least once, signed, tried again with growing pauses, to where `Addresses` lets them."""
+"""Delivery of webhooks: at least once, signed, retried with growing pauses, and only to allowed addresses."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ import anyio.to_thread
 import httpcore2
 
 import whisperlite
+from whisperlite.server.logs import REQUEST_ID, log
 from whisperlite.server.webhooks.addresses import Addresses, CheckedBackend, WebhookRefusedError, parse_url
 from whisperlite.server.webhooks.signing import signed_headers
 from whisperlite.server.webhooks.store import NoSuchRequestError, StorageFullError, Store, StoredRequest
 
-logger = logging.getLogger("whisperlite.server")
-
-_MOST_READ_BYTES = 64 * 1024  # of what a receiver answers beyond the status
-_READ_S = 1.0  # how long that is waited for
-_LONGEST_SLEEP_S = 60.0  # the clock may be set meanwhile
+_MOST_READ_BYTES = 64 * 1024  # read from the body of a receiver's answer
+_READ_S = 1.0  # time limit for reading it
+_LONGEST_SLEEP_S = 60.0  # the clock may be set forward or back meanwhile
 _MOST_DOUBLINGS = 32
 _GONE = 410
 
 _NETWORK_ERRORS = (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError)
 
 
-class _Room:
-    """Receivers that hang, however many they are and however much they are to get, leave the others their part.
+class _AttemptLimits:
+    """Limits attempts per receiver and owner, so that receivers that hang leave room for the others.
 
     Args:
-        at_a_time: attempts, at most half of them to one receiver and three quarters for one owner.
-        in_flight: what runs now, by id. What of it is delivered in the meantime is not taken again.
+        at_a_time: the largest number of attempts; at most half of them to one receiver, three quarters for one owner.
+        in_flight: the requests whose attempts run now, by id; they are not taken again.
     """
 
     def __init__(self, at_a_time: int, in_flight: Mapping[str, StoredRequest]) -> None:
@@ -45,7 +44,7 @@ class _Room:
         self._running = {one.id: (one.owner, one.receiver) for one in in_flight.values()}
 
     def takes(self, id: str, owner: str, receiver: str) -> bool:
-        """Whether there is room for one more attempt; if so it is counted from now on."""
+        """Whether there is room for this attempt; if so, it is counted from now on."""
         running = self._running.values()
         has_room = (
             id not in self._running
@@ -59,20 +58,21 @@ class _Room:
 
 
 class Deliveries:
-    """Sends the answers that are due in a store to their webhooks.
+    """Sends due answers from a store to their webhooks.
 
-    A receiver that answers 2xx has it; 410 means that it wants no more; after anything else it is tried again, after a
-    random part of a pause that doubles each time. The message's id is the request's, at every attempt.
+    A 2xx answer confirms delivery, and 410 stops it. After anything else the delivery is retried, after a random part
+    of a pause that doubles each time. At every attempt, the message's id is the request's.
 
     Args:
-        store, addresses: what is sent, and where to it may go.
+        store: the requests to deliver.
+        addresses: the addresses that webhooks may go to.
         secret: the key of the signatures, from `parse_secret`.
         first_retry_s, longest_retry_s: the longest pause after the first attempt, and after any.
-        give_up_s: how long after the answer came the last attempt may begin.
-        timeout_s: for an attempt, from the look-up of the host to the status.
-        at_a_time: attempts that run at once; at most half of them to one receiver, three quarters for one owner.
+        give_up_s: how long after the answer was stored an attempt may begin.
+        timeout_s: the time limit of an attempt, from the look-up of the host to the status.
+        at_a_time: the largest number of concurrent attempts; see `_AttemptLimits`.
         on_attempt: called after each attempt with "delivered", "failed" or "gave_up".
-        random: what the pauses are drawn from.
+        random: the source of the random pauses.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Deliveries:
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Deliver until it is cancelled; attempts that run then are cut off, and made again by the next `run`."""
+        """Deliver until cancelled; attempts that are running then are cut off, and repeated by the next `run`."""
         async with anyio.create_task_group() as tasks:
             while True:
                 self._changed.clear()
@@ -108,17 +108,19 @@ class Deliveries:
                     await self._changed.wait()
 
     def wake(self) -> None:
-        """Look at once for what is due; to be called in the event loop's thread."""
+        """Look for due deliveries at once. Call it in the event loop's thread."""
         self._changed.set()
 
     async def _start_due(self, tasks: anyio.abc.TaskGroup) -> float:
-        """Begin the attempts that there is room for; returns how long nothing else will be due."""
-        now, room = time.time(), _Room(self._at_a_time, self._in_flight)
+        """Start the due attempts that there is room for. Returns the seconds until the next one is due."""
+        now, room = time.time(), _AttemptLimits(self._at_a_time, self._in_flight)
         try:
-            due = await anyio.to_thread.run_sync(self._store.due, now, self._at_a_time, room.takes)
+            due = await anyio.to_thread.run_sync(
+                self._store.due, now, self._at_a_time, room.takes, self._longest_retry_s
+            )
             next_due = await anyio.to_thread.run_sync(self._store.next_due, now)
         except StorageFullError as error:
-            logger.error("Webhooks are waiting: %s", error)
+            log("webhooks are waiting", logging.ERROR, error=str(error))
             return self._first_retry_s
         for request in due:
             self._in_flight[request.id] = request
@@ -128,42 +130,46 @@ class Deliveries:
         return min(max(next_due - now, 0.0), _LONGEST_SLEEP_S)
 
     async def _deliver(self, request: StoredRequest) -> None:
+        REQUEST_ID.set(request.id)  # each delivery is a task, with a context of its own
         try:
             error, is_final = await self._attempt(request)
             now = time.time()
             next_attempt = None if error is None or is_final else self._next_attempt(request, now)
             await self._record(request.id, error, now, next_attempt)
         except NoSuchRequestError:
-            return  # it was removed meanwhile
+            return  # the request was removed meanwhile
         finally:
             del self._in_flight[request.id]
             self.wake()
-        if error is None:
-            self._on_attempt("delivered")
-        elif next_attempt is None:
-            logger.warning("The webhook of request %s was given up: %s", request.id, error)
-            self._on_attempt("gave_up")
-        else:
-            self._on_attempt("failed")
+        outcome = "delivered" if error is None else "gave_up" if next_attempt is None else "failed"
+        log(
+            "webhook attempt",
+            logging.INFO if error is None else logging.WARNING,
+            outcome=outcome,
+            attempt=request.attempts + 1,
+            receiver=request.receiver,
+            error=error,
+        )
+        self._on_attempt(outcome)
 
     def _next_attempt(self, request: StoredRequest, now: float) -> float | None:
-        """Exponential back-off with full jitter; None: that would be too late."""
+        """The time of the next attempt: exponential back-off with full jitter. None if it would be too late."""
         pause_s = min(self._longest_retry_s, self._first_retry_s * 2 ** min(request.attempts, _MOST_DOUBLINGS))
         begin = now + self._random.uniform(0.0, pause_s)
         assert request.finished is not None, "only what is finished is due"
         return begin if begin <= request.finished + self._give_up_s else None
 
     async def _record(self, id: str, error: str | None, now: float, next_attempt: float | None) -> None:
-        """Note the attempt, as soon as there is room on the disk: it is not made again for want of a note."""
+        """Store the outcome, retrying while the disk is full, so that the attempt is not repeated."""
         while True:
             try:
                 return await anyio.to_thread.run_sync(self._store.record_attempt, id, error, now, next_attempt)
             except StorageFullError as full:
-                logger.error("The delivery attempt for request %s cannot be recorded: %s", id, full)
+                log("a webhook attempt cannot be recorded", logging.ERROR, error=str(full))
                 await anyio.sleep(self._first_retry_s)
 
     async def _attempt(self, request: StoredRequest) -> tuple[str | None, bool]:
-        """What went wrong, if anything did, without a word of what the receiver said; whether that is final."""
+        """Make one attempt. Returns the error, if any, without the receiver's own words, and whether it is final."""
         try:
             status = await self._post(request)
         except WebhookRefusedError as error:
@@ -172,8 +178,8 @@ class Deliveries:
             return f"The receiver did not answer within {self._timeout_s:g} s.", False
         except _NETWORK_ERRORS as error:
             return _network_error(error), False
-        except Exception:  # whatever one receiver brings about, the others get theirs
-            logger.exception("The delivery attempt for request %s failed.", request.id)
+        except Exception as error:  # no receiver may stop the deliveries to others
+            log("a webhook attempt failed", logging.ERROR, error=error)
             return "The delivery attempt failed.", False
         if 200 <= status < 300:
             return None, False
@@ -182,7 +188,7 @@ class Deliveries:
         return f"The receiver answered {status}.", status == _GONE
 
     async def _post(self, request: StoredRequest) -> int:
-        """Make one attempt; returns the status of the receiver's answer."""
+        """Post the answer. Returns the status of the receiver's answer."""
         target = parse_url(request.webhook)
         body = json.dumps(request.answer, allow_nan=False).encode()
         headers = {
@@ -201,7 +207,7 @@ class Deliveries:
         try:
             with anyio.fail_after(self._timeout_s):
                 response = await connection.handle_async_request(post)
-            # Some receivers take a connection that ends before they have said all for a failure.
+            # Some receivers treat it as a failure if the connection ends before their whole answer was read.
             with anyio.move_on_after(_READ_S), suppress(*_NETWORK_ERRORS):
                 await _read_away(response)
             return response.status
@@ -219,7 +225,7 @@ async def _read_away(response: httpcore2.Response) -> None:
 
 
 def _network_error(error: Exception) -> str:
-    """An error without the addresses that are in its own words."""
+    """Describe an error without the addresses that its own message contains."""
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"The receiver's certificate is not valid: {cause.verify_message}."

@@ -1,4 +1,4 @@
-"""Signatures of webhooks, by which a receiver knows that they come from us, unchanged and recently.
+"""Signatures of webhooks, which prove to a receiver that a message is genuine, unchanged and recent.
 
 Source: Standard Webhooks (standardwebhooks.com), symmetric signatures.
 """
@@ -16,18 +16,18 @@ _NEW_BYTES = 32
 
 
 def new_secret() -> str:
-    """A secret that nobody has yet, in the form that `parse_secret` and receivers' libraries read."""
+    """Return a new random secret, in the form that `parse_secret` and receivers' libraries read."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(_NEW_BYTES)).decode("ascii")
 
 
 def parse_secret(text: str) -> bytes:
-    """The key in a secret.
+    """Return the key in a secret.
 
     Args:
         text: "whsec_" and base64 of 24 to 64 bytes; the padding may be missing.
 
     Raises:
-        ValueError: it is not that. The message does not repeat it.
+        ValueError: if it has another form. The message does not repeat it.
     """
     form = f"A webhook secret is {_PREFIX} and base64 of {_FEWEST_BYTES} to {_MOST_BYTES} bytes"
     encoded = text.removeprefix(_PREFIX)
@@ -43,13 +43,13 @@ def parse_secret(text: str) -> bytes:
 
 
 def signed_headers(secret: bytes, id: str, body: bytes, now: float) -> dict[str, str]:
-    """The three headers of a message.
+    """Return the three headers of a message.
 
     Args:
         secret: the key, from `parse_secret`.
-        id: the message's, the same at every attempt; without a full stop.
-        body: what is sent, to the byte.
-        now: seconds of Unix time.
+        id: the id of the message, the same at every attempt; without a full stop.
+        body: the exact bytes that are sent.
+        now: the time of the attempt, in seconds of Unix time.
     """
     assert "." not in id, "the parts of what is signed are separated by full stops"
     timestamp = str(int(now))

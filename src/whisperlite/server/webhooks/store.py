@@ -1,4 +1,4 @@
-"""Requests whose result goes to a webhook, on disk until they are delivered: they survive the end of the process."""
+"""Requests whose result goes to a webhook, kept on disk until delivery, so that they survive the end of the process."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from whisperlite.server.problems import FULL
+
 _FILE = "requests.sqlite3"
 _VERSION = 2
 
 _INDEXES_OF_2 = (
-    # What these are asked for lies behind the answers, which may be long.
+    # Without indexes, counting would read past the answers, which may be long.
     "CREATE INDEX pending ON requests (owner, delivered, gave_up) WHERE delivered IS NULL AND gave_up IS NULL",
     "CREATE INDEX delivered ON requests (delivered) WHERE delivered IS NOT NULL",
     "CREATE INDEX gave_up ON requests (gave_up) WHERE gave_up IS NOT NULL",
@@ -57,7 +59,8 @@ _SCHEMA = (
 _FROM_1 = ("ALTER TABLE requests ADD COLUMN model TEXT NOT NULL DEFAULT ''", *_INDEXES_OF_2)
 _UNDELIVERED = "status != 'queued' AND delivered IS NULL AND gave_up IS NULL"
 
-# What SQLite says when nothing more can be written; Python 3.10 has no error codes.
+_WRITABLE = "Let the user that the service runs as write there, or choose another folder with --data-dir."
+# SQLite's messages when nothing more can be written; Python 3.10 has no error codes.
 _FULL = ("database or disk is full", "disk I/O error")
 
 
@@ -66,38 +69,38 @@ class StoreError(Exception):
 
 
 class StoreInUseError(StoreError):
-    """Another process has the store."""
+    """The store is in use by another process."""
 
 
 class StorageFullError(StoreError):
-    """There is no room on the disk, or it cannot be written."""
+    """The disk is full, or cannot be written."""
 
 
 class NoSuchRequestError(StoreError):
-    """There is no such request, or not any more."""
+    """There is no such request, or it was removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRequest:
-    """A request, as it is stored.
+    """A stored request. All times are in seconds of Unix time.
 
     Attributes:
-        id: of the request, and of its webhook message.
+        id: the id of the request and of its webhook message.
         owner: the hash of the token that made it.
-        created: seconds of Unix time, as are all times here.
-        status: whether it waits to be transcribed, has been, or could not be.
-        audio: the name of the uploaded file, which is there until the request is finished.
-        fields: the options, as JSON has them.
-        webhook: the URL that the answer goes to.
-        answer: the JSON object that is delivered; None: there is none yet.
-        attempts: how often the delivery was tried.
-        next_attempt: when the delivery is to be tried next.
+        created: when it was accepted.
+        status: "queued", or whether the transcription is "done" or "failed".
+        audio: the name of the uploaded file, which exists until the request is finished.
+        fields: the options, as JSON values.
+        webhook: the URL that the answer is posted to.
+        answer: the JSON object to deliver; None until there is one.
+        attempts: the number of attempts to deliver it.
+        next_attempt: when the next attempt is due.
         delivered: when it was delivered.
-        gave_up: since when it is not tried any more.
-        last_error: of the last attempt; "": there was none.
-        finished: when the answer came.
-        starts: how often its transcription was begun.
-        model: that it was made for; "": not known, as of those that an earlier version stored.
+        gave_up: when delivery was given up.
+        last_error: why the last attempt failed; "" if it did not, or there was none.
+        finished: when the answer was stored; not later than the first attempt to deliver it.
+        starts: how often its transcription was started.
+        model: the identity of the model that it was made for; "" if unknown, as earlier versions did not store it.
     """
 
     id: str
@@ -119,7 +122,7 @@ class StoredRequest:
 
     @property
     def receiver(self) -> str:
-        """Host and port that the webhook goes to."""
+        """Host and port of the webhook."""
         return urlsplit(self.webhook).netloc.lower()
 
 
@@ -128,27 +131,31 @@ _PLACES = ", ".join("?" for _ in fields(StoredRequest))
 
 
 class Store:
-    """The requests of one service, in one folder; any thread may use it. One process has it at a time.
+    """The requests of one service, in one folder. Any thread may use it, but only one process at a time.
 
-    What a method wrote is on the disk when it returns. When there is no room, it raises `StorageFullError` and has
-    changed nothing.
+    When a method returns, its changes are on disk. If there is no room, it raises `StorageFullError` and has changed
+    nothing.
 
     Args:
-        folder: where the file `requests.sqlite3` lies; made, for this user alone, if it is not there.
+        folder: the folder of the file `requests.sqlite3`; created for this user alone if it is missing.
 
     Raises:
-        StoreInUseError: another process, or another `Store` of this one, has it.
-        StorageFullError: there is no room on the disk.
-        StoreError: the file is damaged, or was made by a newer version.
-        OSError: the folder cannot be made or written.
+        StoreInUseError: if another process, or another `Store` of this one, uses it.
+        StorageFullError: if there is no room on the disk.
+        StoreError: if the folder cannot be created or written, or the file is damaged or was made by a newer version.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / _FILE
-        # Only a new file is opened here: closing one that another `Store` has would end its lock (POSIX).
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Only a new file is opened here: closing one that another `Store` has would end its lock (POSIX).
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except OSError as error:
+            if error.errno in FULL:
+                raise StorageFullError(f"{folder} cannot be written: {error}. Make room on the disk.") from error
+            raise StoreError(f"{folder} cannot be used: {error}. {_WRITABLE}") from error
         self._lock = threading.Lock()
         self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -159,7 +166,7 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Close the store, so that another process can use it."""
         with self._lock:
             self._database.close()
 
@@ -167,7 +174,7 @@ class Store:
         """Store a new request.
 
         Raises:
-            ValueError: there is one of that id, or a field that JSON does not have.
+            ValueError: if there is a request with this id, or a field cannot be represented in JSON.
         """
         values = [_stored(getattr(request, field.name)) for field in fields(StoredRequest)]
         with self._writing() as database:
@@ -179,16 +186,16 @@ class Store:
                 raise ValueError(f"The request {request.id!r} cannot be stored: {error}.") from error
 
     def find(self, id: str) -> StoredRequest | None:
-        """The request of that id, if there is one."""
+        """Return the request with this id, if there is one."""
         found = self._read(f"SELECT {_COLUMNS} FROM requests WHERE id = ?", id)
         return _request(found[0]) if found else None
 
     def queued(self) -> list[str]:
-        """The ids of what has not been transcribed. Owners take turns; of one owner, the oldest comes first."""
+        """The ids of the queued requests. Owners take turns; of one owner, the oldest request comes first."""
         return list(self.queued_owners())
 
     def queued_owners(self) -> dict[str, str]:
-        """The owner of each request that has not been transcribed, by its id; in the order of `queued`."""
+        """Id → owner of the queued requests, in the order of `queued`."""
         found = self._read(
             """
             SELECT id, owner FROM (
@@ -202,11 +209,16 @@ class Store:
         )
         return dict(found)
 
+    def queued_after_starts(self, starts: int) -> list[str]:
+        """The ids of queued requests whose transcription was begun at least `starts` times; the fewest starts first."""
+        query = "SELECT id FROM requests WHERE status = 'queued' AND starts >= ? ORDER BY starts, created, rowid"
+        return [id for (id,) in self._read(query, starts)]
+
     def begin(self, id: str) -> StoredRequest:
-        """Note that a request is transcribed from now on, and return it: `starts` counts this one too.
+        """Count a start of a request's transcription, and return the request; `starts` includes this one.
 
         Raises:
-            NoSuchRequestError: no request of that id is queued.
+            NoSuchRequestError: if no request with this id is queued.
         """
         with self._writing() as database:
             changed = database.execute(
@@ -217,16 +229,16 @@ class Store:
         return _request(row)
 
     def end_start(self, id: str) -> None:
-        """Take back what `begin` counted, if it is still queued: its transcription was ended in good order."""
+        """Undo the count of `begin` for a request that is still queued, after an orderly stop of its transcription."""
         with self._writing() as database:
             database.execute("UPDATE requests SET starts = starts - 1 WHERE id = ? AND status = 'queued'", (id,))
 
     def finish(self, id: str, answer: dict[str, Any], status: Literal["done", "failed"]) -> None:
-        """Set a request's answer, which is due for delivery from now on.
+        """Store a request's answer, which is due for delivery at once.
 
         Raises:
-            NoSuchRequestError: no request of that id is queued.
-            ValueError: the answer has a number that JSON does not have.
+            NoSuchRequestError: if no request with this id is queued.
+            ValueError: if the answer contains a number that JSON cannot represent.
         """
         text, now = _stored(answer), time.time()
         with self._writing() as database:
@@ -238,15 +250,21 @@ class Store:
             _check_changed(changed, id)
 
     def due(
-        self, now: float, limit: int, takes: Callable[[str, str, str], bool] = lambda *_: True
+        self,
+        now: float,
+        limit: int,
+        takes: Callable[[str, str, str], bool] = lambda *_: True,
+        longest_s: float = math.inf,
     ) -> list[StoredRequest]:
-        """What is to be delivered, at most `limit` of it.
+        """Return at most `limit` requests whose delivery is due.
 
-        Owners take turns, and the receivers of one owner. Of one receiver, new answers come first, then what has waited
-        longest.
+        Owners take turns, and so do the receivers of one owner. Of one receiver, new answers come first, then those
+        that have waited longest.
 
         Args:
-            takes: asked of each (id, owner, receiver) in this order; what is not taken does not count.
+            takes: called with (id, owner, receiver) in this order; requests for which it returns False are left out.
+            longest_s: the longest pause between attempts. An attempt that is due later than that was scheduled before
+                the clock was set back, and counts as due now.
         """
         waiting = self._read(
             f"""
@@ -254,7 +272,7 @@ class Store:
                 SELECT id, owner, receiver, next_attempt, created, rowid AS number, ROW_NUMBER() OVER (
                     PARTITION BY owner, receiver ORDER BY next_attempt, created, rowid
                 ) AS turn
-                FROM requests WHERE {_UNDELIVERED} AND next_attempt <= ?
+                FROM requests WHERE {_UNDELIVERED} AND (next_attempt <= ? OR next_attempt > ?)
             )
             SELECT id, owner, receiver FROM (
                 SELECT *, ROW_NUMBER() OVER (
@@ -265,54 +283,58 @@ class Store:
             ORDER BY owner_turn, next_attempt, created, number
             """,
             now,
+            now + longest_s,
         )
         taken = islice((id for id, owner, receiver in waiting if takes(id, owner, receiver)), limit)
         return [found for id in taken if (found := self.find(id)) is not None]
 
     def next_due(self, after: float = -math.inf) -> float | None:
-        """When the next delivery later than `after` is to be tried; None: there is none."""
+        """Return the time of the earliest delivery that is due after `after`; None if there is none."""
         query = f"SELECT MIN(next_attempt) FROM requests WHERE {_UNDELIVERED} AND next_attempt > ?"
         ((earliest,),) = self._read(query, after)
         return None if earliest is None else float(earliest)
 
     def record_attempt(self, id: str, error: str | None, now: float, next_attempt: float | None) -> None:
-        """Note how a delivery went.
+        """Store the outcome of an attempt to deliver.
+
+        If the clock was set back since the request was finished, `finished` becomes `now`, so that the time in which
+        its delivery is attempted does not grow by as much.
 
         Args:
-            error: None: it was delivered.
-            next_attempt: with an error: when it is to be tried again; None: never.
+            error: why it failed; None if it was delivered.
+            next_attempt: if it failed, when the next attempt is due; None: never.
 
         Raises:
-            NoSuchRequestError: there is no request of that id.
+            NoSuchRequestError: if there is no request with this id.
         """
         delivered = now if error is None else None
         gave_up = now if error is not None and next_attempt is None else None
         with self._writing() as database:
             changed = database.execute(
                 "UPDATE requests SET attempts = attempts + 1, last_error = ?, delivered = ?, gave_up = ?, "
-                "next_attempt = COALESCE(?, next_attempt) WHERE id = ?",
-                (error or "", delivered, gave_up, next_attempt, id),
+                "next_attempt = COALESCE(?, next_attempt), finished = MIN(finished, ?) WHERE id = ?",
+                (error or "", delivered, gave_up, next_attempt, now, id),
             )
             _check_changed(changed, id)
 
     def pending(self, owner: str | None = None) -> int:
-        """How many are queued, or finished and neither delivered nor given up: of an owner; None: of all."""
+        """The number of requests that are neither delivered nor given up, of one owner; None: of all."""
         query = "SELECT COUNT(*) FROM requests WHERE delivered IS NULL AND gave_up IS NULL"
         ((count,),) = self._read(query) if owner is None else self._read(f"{query} AND owner = ?", owner)
         return int(count)
 
     def remove(self, id: str) -> None:
-        """Delete a request, whatever its state; it may be gone."""
+        """Delete a request, whatever its state; it need not exist."""
         with self._writing() as database:
             database.execute("DELETE FROM requests WHERE id = ?", (id,))
 
     def forget(self, before: float) -> None:
-        """Delete what was delivered or given up before then."""
+        """Delete the requests that were delivered or given up before this time."""
         with self._writing() as database:
             database.execute("DELETE FROM requests WHERE delivered < ? OR gave_up < ?", (before, before))
 
     def _open(self) -> None:
-        # The lock is taken by the first reading and kept. It has to be asked for before WAL is.
+        # The first read takes the lock, which is then kept. This mode has to be set before WAL.
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
@@ -335,14 +357,14 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it, or nothing."""
+        """Yield the database within a transaction, which is rolled back on an error."""
         with self._lock, self._errors():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
                 self._database.execute("COMMIT")
             except BaseException:
-                if self._database.in_transaction:  # SQLite ends it by itself when the disk is full
+                if self._database.in_transaction:  # SQLite itself ends the transaction when the disk is full
                     self._database.execute("ROLLBACK")
                 raise
 
@@ -357,15 +379,16 @@ class Store:
                 raise StoreInUseError(
                     f"{self._path} is in use by another process. Stop that, or give this one another folder."
                 ) from error
-            raise StoreError(f"{self._path} cannot be used: {error}.") from error
-        except sqlite3.ProgrammingError:  # it has been closed
+            hint = f" {_WRITABLE}" if "readonly" in str(error) or "unable to open" in str(error) else ""
+            raise StoreError(f"{self._path} cannot be used: {error}.{hint}") from error
+        except sqlite3.ProgrammingError:  # the store was closed
             raise
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{self._path} is damaged: {error}. Move it away; a new one is made.") from error
 
 
 def _stored(value: object) -> object:
-    """A value as a column has it."""
+    """Convert a value of a field to that of its column."""
     return json.dumps(value, allow_nan=False) if isinstance(value, dict) else value
 
 
