@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import whisperlite
-from tests.pooled import Steps, wait_until, watch_engines, wav_of
+from tests.pooled import Steps, quick, wait_until, watch_engines, wav_of
 from tests.scripted import MULTILINGUAL, SILENT, UNSURE, Said, at, detected, half_a_second_each, spoken, text
 from tests.scripted import drive as drive_to_the_end
 from whisperlite import CancelledError, CancelToken, DecodingError, OptionError, TimeoutExceededError, Transcription
@@ -481,6 +481,12 @@ def test_segments_one_by_one_are_those_of_the_whole(model: whisperlite.Whisper, 
     assert segments.progress == (65.0, 65.0)
     with pytest.raises(StopIteration):
         next(segments)
+
+
+def test_the_progress_ends_at_the_end_though_a_part_is_left_out(model: whisperlite.Whisper) -> None:
+    segments = model.iter_segments(NOISE, **quick(clip_timestamps=(0, 10)))
+    assert list(segments)
+    assert segments.progress == (65.0, 65.0)
 
 
 def test_segments_are_handed_out_while_the_rest_is_not_yet_done(

@@ -84,6 +84,14 @@ def test_parts_are_joined_once(package: EmbeddedWeights, tmp_path: Path) -> None
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.usefixtures("package")
+def test_a_joined_file_is_for_everyone_who_shares_the_cache(tmp_path: Path) -> None:
+    load_checkpoint("small")
+    (joined,) = cached_files(tmp_path)
+    assert joined.stat().st_mode & 0o777 == 0o644
+
+
 @pytest.mark.usefixtures("package")
 def test_a_joined_file_of_another_size_is_joined_anew(tmp_path: Path) -> None:
     load_checkpoint("small")

@@ -21,12 +21,13 @@ from torch.cuda import CUDAGraph
 
 import whisperlite
 from tests.models import STRUCTURES, Table, random_mel, random_network, random_tensors, table_network, talkative_network
-from tests.pooled import noise
+from tests.pooled import PATIENCE_S, Steps, noise
 from tests.replaying import Replayer
 from tests.small_whisper import small_whisper
 from tests.test_engine import N_TEXT_CTX, SMALL, assert_same, random_asks, table_asks
 from tests.test_network import cache_of, close, memory_starts_as_nan, random_tokens
 from tests.test_search import ask_for, check, literal_answer
+from whisperlite import MemoryExceededError
 from whisperlite.api import spare_engine
 from whisperlite.api.spare_engine import SpareEngine
 from whisperlite.audio.mel import Samples
@@ -335,6 +336,18 @@ def test_an_engine_is_kept_for_the_stream_that_its_memory_is_used_on(monkeypatch
     spare.keep(engine, 7)
     assert spare.take(2, CPU) is None  # its memory is wanted
     assert spare.take(1, CPU) is None
+
+
+@pytest.mark.usefixtures("recorders")
+def test_where_memory_is_short_a_pool_lets_go_of_the_engine_that_its_model_keeps(steps: Steps) -> None:
+    model = small_whisper(cuda_graphs=True)
+    with model.pool(2) as pool:
+        model.transcribe(noise(5), **SHORT)
+        assert model._runtime.spare_engine._kept
+        steps.fail_once(torch.cuda.OutOfMemoryError("CUDA out of memory."))
+        with pytest.raises(MemoryExceededError):
+            pool.submit(noise(5), **SHORT).result(PATIENCE_S)
+        assert not model._runtime.spare_engine._kept
 
 
 @pytest.mark.usefixtures("recorders")

@@ -154,6 +154,8 @@ def test_words_at_the_beginning_of_the_recording_count_as_behind_silence() -> No
     view = WindowTimes(0.0, 30.0, 30.0, 120.0)
     found = verdict(made_up(1.9, 2.5), said(10, 29), view=view, last_speech_end=0.0)
     assert found == FilteredWindow([], 1.9, (0.0, 1.9))
+    found = verdict(made_up(2.5, 3.5), said(10, 29), view=view, threshold=3.0, last_speech_end=0.0)
+    assert found == FilteredWindow([], 2.5, (0.0, 2.5))
 
 
 def test_the_window_after_begins_a_second_later_at_least() -> None:

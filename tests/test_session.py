@@ -183,6 +183,14 @@ def test_where_every_attempt_fails_the_best_one_is_kept__correction_2() -> None:
     assert (run.result.text, run.result.segments[0].temperature) == (" best", 0.2)
 
 
+def test_an_attempt_at_the_limit_does_not_repeat_itself__correction_2() -> None:
+    script = [
+        Said(spoken(0, " at the limit", 2), avg_logprob=-1.1, compression_ratio=2.4),
+        Said(spoken(0, " below it", 2), avg_logprob=-1.2),
+    ]
+    assert drive(script, temperature=[0.0, 1.0]).result.text == " at the limit"
+
+
 def test_where_every_attempt_repeats_itself_the_one_that_does_so_least_is_kept__correction_2() -> None:
     """Of equals the likeliest. A loop is the likelier the longer it goes round."""
     script = [
