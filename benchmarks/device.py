@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import whisperlite
-from benchmarks.speed.summary import about_now
+from benchmarks.provenance import about_now
 from whisperlite.checkpoints.parameters import huggingface_name
 from whisperlite.decoding.asks import Beam, Decode, Decoded, Greedy, LazyMel
 from whisperlite.decoding.engine import Engine, as_window

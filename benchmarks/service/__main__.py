@@ -17,11 +17,11 @@ from typing import Any
 from benchmarks.parity.environment import ROOT, evaluation_folder
 from benchmarks.peers.command import publish
 from benchmarks.peers.desk import Desk
+from benchmarks.provenance import about_now, machine
 from benchmarks.service.clips import Clip, choose
 from benchmarks.service.expected import expected_texts
 from benchmarks.service.processes import run_many, run_peer, run_service, versions_of
 from benchmarks.service.report import COMPUTE_TYPES, PASSIVE, SIDES, Run, as_markdown, conclude, summarise
-from benchmarks.speed.summary import about_now, machine
 
 
 def main() -> None:

@@ -14,13 +14,14 @@ from typing import Any
 
 from benchmarks.parity.environment import ROOT, evaluation_folder
 from benchmarks.peers.desk import Desk
+from benchmarks.provenance import about_now
 from benchmarks.speed import growth, memory, neighbour, roofline
 from benchmarks.speed.compare import measure, pair, subjects_of
 from benchmarks.speed.processes import Workers
 from benchmarks.speed.recordings import Chosen, choose
 from benchmarks.speed.report import publish
 from benchmarks.speed.settings import MEMORY_SIDES, PEERS, SETTINGS, Setting, Side
-from benchmarks.speed.summary import about_now, open_summary, verdicts
+from benchmarks.speed.summary import open_summary, verdicts
 from benchmarks.speed.weights import prepare
 
 MEMORY = "memory"
