@@ -23,6 +23,7 @@ from benchmarks.parity.store import Answer, read_lines
 from benchmarks.peers.command import parser_of, publish
 from benchmarks.peers.desk import Desk, version_of
 from benchmarks.peers.requests import SAMPLING_RATE, Library, Recording, Request, Setting, read_wave
+from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.word_errors import WordErrors
 
 RECORDINGS = 6
@@ -98,7 +99,7 @@ def main() -> None:
         for medley in medleys
     ]
     requests = desk.answer(requests, cached=arguments.cached)
-    summary = summarise(desk, medleys, requests)
+    summary = summarise(desk, medleys, requests) | provenance(threads=arguments.threads)
     page = as_markdown(summary)
     print(page)
     print("\n".join(summary["failures"]))
@@ -285,6 +286,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         right, detected = _rights(ours) if ours else ("—", "—")
         wrong = [wrong_in.get(library, "—") for library in measured]
         lines.append(f"| {name} | {right} | {detected} | {' | '.join(wrong)} |")
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,7 @@ import torch
 import whisperlite
 from benchmarks.parity.environment import ROOT, Workplace, evaluation_folder
 from benchmarks.parity.store import read_lines
+from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.wer import FEWEST_CLIPS, Errors, count_errors
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.audio.load import read_audio
@@ -62,7 +63,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     place = Workplace(arguments.cache, workers=1)
     place.prepare()
-    summary = {"model": "base, float32, greedy", "rows": summarise(place, transcribe_all(arguments.eval))}
+    rows = summarise(place, transcribe_all(arguments.eval))
+    summary = {"model": "base, float32, greedy", **provenance(threads=arguments.threads), "rows": rows}
     page = as_markdown(summary)
     print(page)
     if arguments.out:
@@ -143,6 +145,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
             f"| {row['language'] or 'no speech'} | {row['recordings']} | {row['words']} | "
             f"{row['texts_that_differ']} | {row['zeros']} | {row['silence']} |"
         )
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

@@ -31,6 +31,7 @@ from benchmarks.peers.requests import (
     Request,
     Setting,
 )
+from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.word_errors import PHRASE
 
 PLAN = (  # language, folder of the sentences, sound of the pauses
@@ -120,7 +121,7 @@ def main() -> None:
     ]
     requests = desk.answer(requests, cached=arguments.cached)
     outcomes = judge_all(desk, talks, requests, named, find_unheard(desk, talks))
-    summary = summarise(outcomes, desk, requests, named)
+    summary = summarise(outcomes, desk, requests, named) | provenance(threads=arguments.threads)
     for outcome in outcomes:
         if outcome.library == "whisperlite":
             print("\n".join(describe(outcome)))
@@ -360,6 +361,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "Target: with voice activity detection, whisperlite loses no sentence, hallucinates no word, and starts every "
         f"sentence within {ALLOWED_S} s. {missed}.",
     ]
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

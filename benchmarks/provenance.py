@@ -40,8 +40,7 @@ def describe_provenance(summary: Mapping[str, Any]) -> list[str]:
     if "stored" in summary:
         return [
             "",
-            "The commit that was measured, and the machine, were not recorded. The numbers were stored on "
-            f"{when([summary['stored']])}.",
+            f"Which commit was measured was not recorded. The numbers were stored on {when([summary['stored']])}.",
         ]
     return []
 

@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.parity.environment import DATA, ROOT, Side, Workplace, evaluation_folder
 from benchmarks.parity.matrix import REFERENCE_VERSION, Run, all_runs, find_clips, read_manifest
 from benchmarks.parity.store import read_lines, write_lines
+from benchmarks.provenance import describe_provenance, provenance
 
 SIDES: tuple[Side, ...] = ("ours", "reference")
 SETTINGS = ("greedy/plain", "beam5/plain")
@@ -53,7 +54,7 @@ def main() -> None:
     repeats = [replace(run, seed=seed) for run in runs for seed in (SEEDS if run in sampled else [0])]
     for side in SIDES:
         place.answer(side, [replace(run, seed=seed) for run in sampled for seed in SEEDS], ladder="full")
-    summary = summarise(place, repeats, truths)
+    summary = summarise(place, repeats, truths) | provenance(threads=1)
     page = as_markdown(summary)
     print(page)
     if arguments.out:
@@ -166,6 +167,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
             f"| {row['language']} | {decoding} | {row['clips']} | {row['sampled']} | {row['length']} | "
             f"{row['ours']:.2f} | {row['reference']:.2f} | {row['difference']:+.2f} |"
         )
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

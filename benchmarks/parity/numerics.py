@@ -23,6 +23,7 @@ from whisper.model import Whisper
 from whisper.tokenizer import get_tokenizer
 
 from benchmarks.parity.matrix import MODELS, find_clips
+from benchmarks.provenance import provenance
 from whisperlite.audio.mel import Features, log_mel_spectrogram
 from whisperlite.nn.build import build_network, expected_shapes
 from whisperlite.nn.cache import Cache
@@ -140,7 +141,8 @@ def main() -> None:
     exceeded = [name for name, row in rows.items() if any(row[kind] >= LIMITS[kind] for kind in row)]
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"limits": LIMITS, "torch": torch.__version__, "largest_difference": rows}, indent=1)
+        about = provenance(threads=torch.get_num_threads())
+        text = json.dumps({"limits": LIMITS, **about, "largest_difference": rows}, indent=1)
         (arguments.out / "numerics.json").write_text(text + "\n", encoding="utf-8")
     raise SystemExit(f"Outside of the limits: {', '.join(exceeded)}" if exceeded else 0)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.parity.compare import ROUNDING, Outcome
 from benchmarks.parity.matrix import REFERENCE_VERSION
+from benchmarks.provenance import describe_provenance, provenance
 
 REQUIRED_IDENTICAL = 0.98
 
@@ -23,8 +21,7 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         groups.setdefault(f"{outcome.run.model} {outcome.run.setting}", []).append(outcome)
     return {
         "reference": f"openai-whisper {REFERENCE_VERSION}",
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {platform.system()}",
+        **provenance(threads=1),
         "clips": len({outcome.run.clip.sha256 for outcome in outcomes}),
         **_counts(outcomes),
         "largest_difference": {
@@ -105,6 +102,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
     if summary["not_identical"]:
         lines += ["", "| not identical | kind | where |", "|---|---|---|"]
         lines += [f"| {each['run']} | {each['kind']} | {each['detail']} |" for each in summary["not_identical"]]
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from benchmarks.peers.command import parser_of, publish
 from benchmarks.peers.desk import Desk
 from benchmarks.peers.requests import LIBRARIES, Library, Request, Setting
+from benchmarks.provenance import provenance
 from benchmarks.silence.clips import SOUNDS, Clip, find_clips
 from benchmarks.silence.report import Counted, as_markdown, summarise
 
@@ -43,6 +44,7 @@ def main() -> None:
         for library, setting in {_key(request) for request in requests}
     }
     summary = summarise(counted, seconds, same_texts(desk, requests), arguments.seeds)
+    summary |= provenance(threads=arguments.threads)
     page = as_markdown(summary)
     print(page)
     for row in summary["rows"]:

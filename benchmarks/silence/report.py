@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.peers.desk import version_of
 from benchmarks.peers.requests import BEST_OF, HALLUCINATION_SILENCE_S, LIBRARIES, Library
+from benchmarks.provenance import describe_provenance
 from benchmarks.silence.clips import LANGUAGES, LONGEST_SOUND_S, SHORT_CLIPS, SOUNDS, Clip
 from benchmarks.word_errors import WordErrors
 
@@ -157,4 +158,5 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "openai-whisper keeps the last one, and whisperlite the most probable one that does not repeat itself, or the "
         "one that does so least, so for a single kind of sound either can have more words.",
     ]
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.parity.matrix import REFERENCE_VERSION
+from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.words.compare import ALLOWED_PROBABILITY, ALLOWED_S, Compared, Outcome
 from benchmarks.words.matrix import LONG_S
 
@@ -35,8 +33,7 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         groups.setdefault(f"{outcome.run.model} {outcome.run.setting}", []).append(outcome)
     return {
         "reference": f"openai-whisper {REFERENCE_VERSION}",
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {platform.system()}",
+        **provenance(threads=1),
         "recordings": len({outcome.run.clip.sha256 for outcome in outcomes}),
         "settings": {name: _counts(group) for name, group in sorted(groups.items())},
         "all": _counts(outcomes),
@@ -163,6 +160,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
     if summary["defects"]:
         lines += ["", "| differs without a reason | what | where |", "|---|---|---|"]
         lines += [f"| {each['run']} | {each['what']} | {each['detail']} |" for each in summary["defects"]]
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 
