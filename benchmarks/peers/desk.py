@@ -100,11 +100,14 @@ class Desk:
 
     def count_errors(self, lines: Sequence[dict[str, str]]) -> list[WordErrors]:
         """Of texts, each a `lang`, a `truth` and a `text`; counted in the environment that has the tools for it."""
-        source, target = self.cache / "texts-counted.jsonl", self.cache / "word-errors.jsonl"
+        source, target = (self.cache / f"{name}-{os.getpid()}.jsonl" for name in ("texts-counted", "word-errors"))
         write_lines(source, lines)
         if self.place.start("benchmarks.word_errors", [str(source), str(target)], side="reference").wait():
             raise SystemExit("The error count failed.")
-        return [WordErrors(**line) for line in read_lines(target)]
+        found = [WordErrors(**line) for line in read_lines(target)]
+        source.unlink()
+        target.unlink()
+        return found
 
     def _work(self, library: Library, requests: Sequence[Request]) -> None:
         missing = [request for request in requests if self.find(request) is None]
