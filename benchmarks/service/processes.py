@@ -51,18 +51,20 @@ def run_peer(
     compute_type: str,
     seconds: float,
     clients: int,
-    wait_policy: str | None,
+    workers: int = 1,
+    wait_policy: str | None = None,
 ) -> Run:
     """The service around faster-whisper, likewise.
 
     Args:
+        workers: requests that it computes at a time, each with its share of the threads.
         wait_policy: OpenMP's. Threads that spin while they wait make it several times as slow as soon as anything else
             wants a core; "PASSIVE" has them sleep. None: that of this process, if any.
     """
     python = python_of("faster-whisper")
     variables = environment(cache, ours=False, threads=threads, python=python)
-    variables |= {"SERVICE_MODEL": str(cache.resolve() / "base-ct2"), "SERVICE_THREADS": str(threads)}
-    variables["SERVICE_COMPUTE_TYPE"] = compute_type
+    variables |= {"SERVICE_MODEL": str(cache.resolve() / "base-ct2"), "SERVICE_COMPUTE_TYPE": compute_type}
+    variables |= {"SERVICE_WORKERS": str(workers), "SERVICE_THREADS": str(threads // workers)}
     if wait_policy is not None:
         variables["OMP_WAIT_POLICY"] = wait_policy
     command = [str(python), "-m", "uvicorn", "benchmarks.service.faster_whisper_service:app"]
