@@ -114,6 +114,7 @@ device: $(VENV)/.dev  ## tests and speed on a GPU, if there is one: the CPU's to
 	$(BIN)/python -m pytest tests/device -o python_files='device_*.py' $(ARGS)
 	$(BIN)/python -m benchmarks.device $(DEVICE_ARGS)
 
-clean:  ## remove environments, caches and everything that was built
+# .parity stays: other libraries took hours for the answers that benchmarks keep there.
+clean:  ## remove environments, caches of tools and everything that was built, but not the answers kept in .parity
 	rm -rf $(VENV) $(REFERENCE_VENV) $(PEERS_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
