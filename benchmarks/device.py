@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import whisperlite
-from benchmarks.provenance import about_now
+from benchmarks.provenance import about_now, when
 from whisperlite.checkpoints.parameters import huggingface_name
 from whisperlite.decoding.asks import Beam, Decode, Decoded, Greedy, LazyMel
 from whisperlite.decoding.engine import Engine, as_window
@@ -40,6 +40,8 @@ from whisperlite.text.tokenizer import Tokenizer
 SHAPES = {
     "tiny": ModelDimensions(80, 1500, 384, 6, 4, 51865, 448, 384, 6, 4),
     "base": ModelDimensions(80, 1500, 512, 8, 6, 51865, 448, 512, 8, 6),
+    "small": ModelDimensions(80, 1500, 768, 12, 12, 51865, 448, 768, 12, 12),
+    "medium": ModelDimensions(80, 1500, 1024, 16, 24, 51865, 448, 1024, 16, 24),
     "turbo": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 4),
     "large-v3": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 32),
 }
@@ -82,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         "device": name_of(device),
         **at_commit(),
         "torch": torch.__version__,
+        "whisperlite": whisperlite.__version__,
         "transformers": version_of("transformers"),
         "tokens": values.tokens,
         "repeats": values.repeats,
@@ -350,7 +353,7 @@ _COLUMNS = (
 def page(report: Row) -> str:
     limits = report["limits"]
     copying, multiplying = limits["bytes_per_s"] / 1e9, limits["flop_per_s"] / 1e12
-    versions = [f"torch {report['torch']}", f"whisperlite {whisperlite.__version__}"]
+    versions = [f"torch {report['torch']}", f"whisperlite {report['whisperlite']}"]
     versions += [f"transformers {report['transformers']}"] if report["transformers"] else []
     lines = [
         "# Speed on a GPU",
@@ -389,6 +392,8 @@ def page(report: Row) -> str:
             *(ranged(row, "ours_s"), *theirs),
         )
         lines.append(f"| {' | '.join(cells)} |")
+    if "commit" in report:
+        lines += ["", f"Measured {when([report])}."]
     return "\n".join(lines) + "\n"
 
 
