@@ -27,7 +27,7 @@ from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.word_errors import WordErrors
 
 RECORDINGS = 6
-CLIPS = (6, 10)  # in each
+CLIPS = (6, 10)  # in each recording, at least and at most
 GAP_S = 2.0
 SEED = 0
 LEAST_RIGHT = 0.95  # of all segments of a setting that overlap an utterance
@@ -62,10 +62,10 @@ class Verdict:
     """The language of one segment.
 
     Attributes:
-        utterance: that it overlaps most.
-        language: that it names.
-        detected: that the model detects in the utterance alone.
-        heard: that the model detects in the segment alone.
+        utterance: the one that it overlaps most.
+        language: the one that it names.
+        detected: the language that the model detects in the utterance alone.
+        heard: the language that the model detects in the segment alone.
     """
 
     utterance: Utterance
@@ -76,7 +76,7 @@ class Verdict:
 
     @property
     def is_detected(self) -> bool:
-        """Whether the model itself detects what is spoken."""
+        """Whether the model detects the right language in both the utterance and the segment alone."""
         return self.detected == self.heard == self.utterance.lang
 
     @property
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def find_medleys(folder: Path, desk: Desk) -> list[Medley]:
-    """Joined from the folder's FLEURS clips, the same ones each time."""
+    """Join recordings from the FLEURS clips of the folder, the same ones each time."""
     lines = [line for line in read_lines(folder / "manifest.jsonl") if "/fleurs/" in line["file"]]
     samples = {line["file"]: whisperlite.load_audio(folder / line["file"]) for line in lines}
     detected = {name: load_base().detect_language(each).language for name, each in samples.items()}
@@ -125,7 +125,7 @@ def find_medleys(folder: Path, desk: Desk) -> list[Medley]:
 
 
 def choose_switching(lines: Sequence[dict[str, Any]], size: int, random: np.random.Generator) -> list[dict[str, Any]]:
-    """Different clips, each in another language than the one before it."""
+    """Choose different clips, each in another language than the one before it."""
     chosen: list[dict[str, Any]] = []
     while len(chosen) < size:
         before = chosen[-1]["lang"] if chosen else ""
@@ -136,7 +136,7 @@ def choose_switching(lines: Sequence[dict[str, Any]], size: int, random: np.rand
 
 @cache
 def detect(recording: Recording, start: float, end: float) -> str:
-    """The language that the model detects in a part of a recording, in seconds, alone."""
+    """Return the language that the model detects in a part of a recording, given in seconds."""
     samples = read_wave(recording.path)[round(start * SAMPLING_RATE) : round(end * SAMPLING_RATE)]
     return load_base().detect_language(samples).language
 
@@ -147,7 +147,7 @@ def load_base() -> whisperlite.Whisper:
 
 
 def judge_languages(medley: Medley, answer: Answer) -> list[Verdict]:
-    """A verdict on every segment that has text and overlaps an utterance."""
+    """Return a verdict on every segment that has text and overlaps an utterance."""
     verdicts = []
     for segment in answer["segments"]:
         shared = [overlap(segment["start"], segment["end"], utterance) for utterance in medley.utterances]
@@ -160,7 +160,7 @@ def judge_languages(medley: Medley, answer: Answer) -> list[Verdict]:
 
 
 def count_outside(medley: Medley, answer: Answer) -> int:
-    """The number of segments that have text but overlap no utterance, so that there is no language to compare with."""
+    """Count the segments that have text but overlap no utterance, so that no language is right for them."""
     return sum(
         bool(segment["text"].strip())
         and all(overlap(segment["start"], segment["end"], utterance) <= 0 for utterance in medley.utterances)
@@ -169,7 +169,7 @@ def count_outside(medley: Medley, answer: Answer) -> int:
 
 
 def summarise(desk: Desk, medleys: Sequence[Medley], requests: Sequence[Request]) -> dict[str, Any]:
-    """A row for each library, setting and recording; where there are several seeds, their average."""
+    """Make a row for each library, setting and recording, averaged over the seeds."""
     by_recording = {medley.recording.sha256: medley for medley in medleys}
     lines = []
     for request in requests:
@@ -317,7 +317,7 @@ def _rights(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _same(one: Request, other: Request) -> bool:
-    """But for the seed."""
+    """Whether two requests differ in nothing but the seed."""
     return (one.library, one.recording, one.setting) == (other.library, other.recording, other.setting)
 
 

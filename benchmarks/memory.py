@@ -72,7 +72,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _run(*arguments: str) -> str:
-    """This module in a new process: what it prints."""
+    """Run this module in a new process, and return what it prints."""
     command = [sys.executable, "-m", "benchmarks.memory", *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -107,7 +107,7 @@ def measure_here(source: str, compute_type: str, threads: int) -> Row:
 
     model = whisperlite.load_model(source, device="cpu", compute_type=compute_type, cpu_threads=threads)
     loading, loaded = memory_bytes("VmHWM"), memory_bytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
     model.transcribe(RECORDING, language="en", beam_size=BEAMS, temperature=0)
     call = memory_bytes("VmHWM")
     sizes = {"loading": loading - torch_bytes, "loaded": loaded - torch_bytes, "call": call - loaded}
@@ -115,7 +115,7 @@ def measure_here(source: str, compute_type: str, threads: int) -> Row:
 
 
 def memory_bytes(name: str) -> int:
-    """A line of /proc/self/status: "VmRSS" is what this process has in memory, "VmHWM" the most that it had."""
+    """Read memory of this process from /proc/self/status: "VmRSS" is what it has now, "VmHWM" the most it ever had."""
     found = re.search(rf"^{name}:\s*(\d+) kB$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
     if found is None:
         raise SystemExit(f"/proc/self/status names no {name}: memory is measured on Linux only.")
@@ -123,7 +123,7 @@ def memory_bytes(name: str) -> int:
 
 
 def as_table(summary: Mapping[str, Any]) -> list[str]:
-    """The lines of docs/models.md that are made from the numbers, in GB."""
+    """Return the lines of docs/models.md that are made from the numbers, in GB."""
     rows = {(row["model"], row["compute_type"]): row for row in summary["rows"]}
     lines = [
         "| model | float32, loaded | while loading | int8, loaded | while loading | one call, at most |",
@@ -141,7 +141,7 @@ _BEGIN, _END = "<!-- memory begins -->", "<!-- memory ends -->"
 
 
 def with_table(page: str, summary: Mapping[str, Any]) -> str:
-    """The page with the table of the summary between its two marks."""
+    """Return the page with the table of the summary between its two marks."""
     before, _, rest = page.partition(_BEGIN)
     after = rest.partition(_END)[2]
     return f"{before}{_BEGIN}\n\n{_lines(as_table(summary))}\n{_END}{after}"

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import precision
 from benchmarks.precision import ALLOWED, SEEDS, SEVEN_BITS, as_markdown, load_base, measure, summarise
@@ -43,7 +44,7 @@ def test_only_recordings_that_were_sampled_are_transcribed_with_further_seeds(mo
 
     def transcribe(_model: object, lines: list[dict[str, str]], _beam_size: int, seed: int) -> dict[str, Any]:
         asked.append((seed, [line["file"] for line in lines]))
-        segments = {"plain": [], "drawn": [SimpleNamespace(temperature=0.4)]}
+        segments: dict[str, list[Any]] = {"plain": [], "drawn": [SimpleNamespace(temperature=0.4)]}
         return {line["file"]: SimpleNamespace(text=f"{seed}", segments=segments[line["file"]]) for line in lines}
 
     def count_errors(_place: object, _name: str, lines: list[dict[str, str]]) -> list[Errors]:
@@ -60,10 +61,11 @@ def test_only_recordings_that_were_sampled_are_transcribed_with_further_seeds(mo
 
 def test_weights_have_7_bits_only_while_that_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    monkeypatch.setattr(precision.whisperlite, "load_model", lambda *_, **options: loaded.append(options))
-    before = linear._weight_levels, build.multiplies
+    monkeypatch.setattr("whisperlite.load_model", lambda *_, **options: loaded.append(options))
+    ours: Any = build
+    before = linear._weight_levels, ours.multiplies
     with load_base(SEVEN_BITS, threads=1):
         assert linear._weight_levels() == 64
-        assert not build.multiplies(build.torch.bfloat16)
-    assert (linear._weight_levels, build.multiplies) == before
+        assert not ours.multiplies(torch.bfloat16)
+    assert (linear._weight_levels, ours.multiplies) == before
     assert loaded == [{"device": "cpu", "compute_type": "int8", "cpu_threads": 1}]

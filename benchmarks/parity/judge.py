@@ -32,12 +32,12 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The reference's view of one step.
+    """The reference's scores in one step.
 
     Attributes:
         logprobs: (V,) after all rules.
-        timestamp_margin: log probability of all timestamps together, less that of the likeliest text: above 0, the
-            rules leave timestamps only. NaN without timestamps.
+        timestamp_margin: log probability of all timestamps together minus that of the most probable text token. Above
+            0 the rules leave only timestamps. NaN without timestamps.
         unruled: (V,) before that last rule; `logprobs` where there is none.
     """
 
@@ -49,7 +49,7 @@ class Scores:
         """How far the reference was from preferring `other` to its own `chosen`."""
         if self.logprobs[other] > -math.inf:
             return float(self.logprobs[chosen] - self.logprobs[other])
-        # `other` was ruled out. By the last rule? Then that is the decision that differed.
+        # `other` was ruled out; if by the last rule, that rule is the decision that differed.
         branch = self.unruled[other] > -math.inf and not math.isnan(self.timestamp_margin)
         return abs(self.timestamp_margin) if branch else math.inf
 

@@ -15,7 +15,7 @@ REQUIRED_IDENTICAL = 0.98
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts of each kind, in all and by model and setting, and the largest differences of scores."""
+    """Count the outcomes of each kind, in all and by model and setting, and find the largest differences of scores."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(f"{outcome.run.model} {outcome.run.setting}", []).append(outcome)
@@ -51,7 +51,7 @@ def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 
 def passes(summary: dict[str, Any]) -> bool:
-    """Some runs, none of them outside the law, and at least 98 % identical outright."""
+    """Whether there are runs, none of them differs other than by a tie, and at least 98 % are identical."""
     runs = summary["runs"]
     return bool(runs and not summary["differs"] and summary["identical"] >= REQUIRED_IDENTICAL * runs)
 
@@ -97,7 +97,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "end of the recording, where the reference's end after it ([correction "
         "9](../design.md#the-reference-and-where-we-differ)).",
     ]
-    if note := summary.get("note"):  # of how this very run was made, written by hand
+    if note := summary.get("note"):  # written by hand, about how this run was made
         lines += ["", note]
     if summary["not_identical"]:
         lines += ["", "| not identical | kind | where |", "|---|---|---|"]

@@ -24,23 +24,24 @@ PEER, SPREAD, PASSIVE = (
 PEER_WAYS = (PEER, SPREAD, PASSIVE)
 SIDES = (SERVICE, "transcribe_many", *PEER_WAYS)
 COMPUTE_TYPES = ("float32", "int8")
-REQUIRED = {"transcribe_many": 0.85, PEER: 2.0}  # our throughput over theirs; of the ways of the peer, the fastest's
+REQUIRED = {"transcribe_many": 0.85, PEER: 2.0}  # our throughput over theirs (the peer's fastest way)
 ALLOWED_GROWTH = 0.10  # of memory, after the warm-up
 
-_SAME_TEXTS = ("whisperlite", "transcribe_many")  # theirs are to be those of `transcribe`
-_WARM, _WIDTH = 0.3, 0.05  # shares of the time: when all is warm, and how long memory is looked at on both sides of it
-_SAME_CONDITIONS = ("model", "machine", "threads", "clients", "seconds", "clips")  # of runs in one table
+_SAME_TEXTS = ("whisperlite", "transcribe_many")  # their texts must be those of `transcribe`
+_WARM, _WIDTH = 0.3, 0.05  # shares of the time: when all is warm, and half the width of the interval around it
+# Equal for all runs in one table.
+_SAME_CONDITIONS = ("model", "machine", "threads", "clients", "seconds", "clips")
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one side did.
+    """One run of one side.
 
     Attributes:
-        seconds: how long requests were begun.
-        answers: to all that had begun, also those that came later.
-        memory: seconds since the first request, bytes.
+        seconds: how long new requests were begun.
+        answers: the answers to all of them, including those that came after that time.
+        memory: (seconds since the first request, bytes).
     """
 
     seconds: float
@@ -49,33 +50,33 @@ class Run:
 
     @property
     def wall_s(self) -> float:
-        """From the first request to the last answer."""
+        """Seconds from the first request to the last answer."""
         return max((answer.ended_s for answer in self.answers), default=0.0)
 
     @property
     def audio_s(self) -> float:
-        """That was transcribed."""
+        """Seconds of audio that were transcribed."""
         return sum(answer.clip.seconds for answer in self.answers if answer.text is not None)
 
     @property
     def throughput(self) -> float:
-        """Seconds of audio in a second, until the last answer."""
+        """Seconds of audio transcribed per second, until the last answer."""
         return self.audio_s / self.wall_s if self.answers else 0.0
 
     @property
     def throughput_in_time(self) -> float:
-        """Seconds of audio in a second as long as requests are begun: what is answered later does not count."""
+        """Seconds of audio answered per second while new requests are begun; later answers do not count."""
         answered = (each for each in self.answers if each.text is not None and each.ended_s <= self.seconds)
         return sum(each.clip.seconds for each in answered) / self.seconds
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least of the values that so large a share of them does not exceed (nearest rank)."""
+    """Return the smallest value that is at least as large as this share of all values (nearest rank)."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def memory_around(run: Run, share: float) -> float | None:
-    """Median of what was held about this share of the time, in bytes; None: nothing was measured then."""
+    """Return the median memory around this share of the time, in bytes; None if nothing was measured then."""
     low, high = (run.seconds * (share + sign * _WIDTH) for sign in (-1, 1))
     found = [held for moment_s, held in run.memory if low <= moment_s <= high]
     return median(found) if found else None
@@ -88,13 +89,13 @@ def summarise(
     about: Mapping[str, str] | None = None,
     kept: Mapping[str, Row] | None = None,
 ) -> dict[str, Any]:
-    """Rows, verdicts, and what fails, of one precision.
+    """Return the rows, verdicts and missed targets of one precision.
 
     Args:
-        runs: of each side, one for each repeat.
+        runs: side → its runs, one for each repeat.
         expected: SHA-256 of each clip → its text.
-        about: commit and date of the runs.
-        kept: rows of sides from an earlier summary, where there are no runs of them.
+        about: the commit and the date of the runs.
+        kept: rows from an earlier summary, for sides without runs here.
     """
     found = {**(kept or {}), **{side: {**(about or {}), **_row(side, runs[side], expected)} for side in runs}}
     rows = {side: found[side] for side in SIDES if side in found}
@@ -104,7 +105,7 @@ def summarise(
 
 
 def rows_to_keep(earlier: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, dict[str, Row]]:
-    """The rows of an earlier summary, by precision and side, each with its commit and date.
+    """Return the rows of an earlier summary by precision and side, each with its commit and date.
 
     Raises:
         SystemExit: the earlier runs were made on another machine, or with other clips, clients or options.
@@ -151,7 +152,7 @@ def _latency(answers: Sequence[Answer]) -> dict[str, float] | None:
 
 
 def _memory_row(run: Run) -> Row | None:
-    """From when all was warm to the end of the time; None: it was too short to say."""
+    """Compare memory when all was warm with the end of the time; None if the run was too short."""
     warm, end = memory_around(run, _WARM), memory_around(run, 1.0)
     if not warm or end is None:
         return None
@@ -159,9 +160,9 @@ def _memory_row(run: Run) -> Row | None:
 
 
 def judge(rows: Mapping[str, Row]) -> list[Row]:
-    """Our throughput over that of each other side that was measured with ours.
+    """Divide our throughput by that of each other side that was measured.
 
-    The peer's target is for the fastest of its ways that were measured; the others have none.
+    Of the ways to run the peer, only the fastest that was measured has a target.
     """
     if SERVICE not in rows:
         return []
@@ -179,7 +180,7 @@ def judge(rows: Mapping[str, Row]) -> list[Row]:
 
 
 def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row]) -> list[str]:
-    """What is not as it should be, a line each."""
+    """Return a line for each missed target and each error."""
     failures = [
         f"throughput: {row['ratio']:.2f} × {row['against']}, required {row['required']:g}"
         for row in verdicts
@@ -200,7 +201,7 @@ def find_failures(rows: Mapping[str, Row], verdicts: Sequence[Row]) -> list[str]
 
 
 def conclude(about: Mapping[str, Any], of_types: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The summary of a run: what it was of, and what came out in each precision."""
+    """Join the conditions of a measurement and its results in each precision to the summary."""
     return {**about, "passes": all(each["passes"] for each in of_types.values()), "compute_types": dict(of_types)}
 
 
@@ -252,7 +253,7 @@ def _repeats(rows: Iterable[Row]) -> str:
 
 
 def _measured(summary: Mapping[str, Any]) -> str:
-    """When each side was measured; in one sentence if all were at the same commit."""
+    """Say when each side was measured, in short if all were measured at the same commit."""
     found: dict[str, list[str]] = {}
     for name, each in summary["compute_types"].items():
         for side, row in each["sides"].items():
@@ -262,7 +263,7 @@ def _measured(summary: Mapping[str, Any]) -> str:
 
 
 def _systems(summary: Mapping[str, Any]) -> dict[str, str]:
-    """What each side is."""
+    """Return a description of each side."""
     return {
         SERVICE: f"`whisperlite serve` with {summary['clients']} clients over loopback, each of which sends one clip "
         f"after the other for {summary['seconds']:g} s.",
@@ -279,7 +280,7 @@ def _systems(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _left_out(systems: Mapping[str, str]) -> list[str]:
-    """What was not measured, and what that means for the ratios."""
+    """Return the lines about sides that were not measured, and what that means for the ratios."""
     if not systems:
         return []
     means = "If one of these ways is faster than those that were measured, the ratio to faster-whisper is too high."
@@ -293,7 +294,7 @@ def _left_out(systems: Mapping[str, str]) -> list[str]:
 
 
 def _of_one(compute_type: str, summary: Mapping[str, Any], *, seconds: float) -> list[str]:
-    """What was measured in one precision."""
+    """Return the section about one precision."""
     return [
         f"## In {compute_type}",
         "",

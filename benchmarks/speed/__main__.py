@@ -87,7 +87,7 @@ def _parse() -> argparse.Namespace:
 
 
 class _Run:
-    """What one call measures, part by part, each written to the summary when it is done."""
+    """The measurements of one call; each part is written to the summary when it is done."""
 
     def __init__(
         self, desk: Desk, workers: Workers, chosen: Chosen, arguments: argparse.Namespace, summary: dict[str, Any]

@@ -21,7 +21,7 @@ _TITLES = {setting.name: setting.title for setting in SETTINGS} | {"memory": "pe
 
 
 def publish(summary: Summary, folder: Path | None) -> str:
-    """The page; in the folder, if there is one, also the numbers and the plot."""
+    """Return the page; with a folder, write the page, the numbers and the plot there."""
     plot = draw(summary)
     page = as_markdown(summary, has_plot=plot is not None)
     if folder:
@@ -66,7 +66,7 @@ def _introduction(summary: Summary) -> list[str]:
 
 
 def _claims(rows: Sequence[Row]) -> list[str]:
-    """The table that says what was to be reached and what was."""
+    """Return the table of targets and ratios."""
     if not rows:
         return []
     lines = [
@@ -97,7 +97,7 @@ def _claims(rows: Sequence[Row]) -> list[str]:
 
 
 def _settings(settings: dict[str, Any]) -> Iterator[str]:
-    """A table for each setting: every peer on every recording."""
+    """Yield a table for each setting, with every peer on every recording."""
     yield from (
         "In the following tables, times are medians, with the range over all rounds in brackets. *words* counts those "
         "of the true text, *wrong* the errors of any kind compared with it, after Whisper's normaliser, and "
@@ -229,13 +229,13 @@ def _versions(summary: Summary) -> list[str]:
 
 
 def _times(seconds: Sequence[float]) -> str:
-    """Median and range."""
+    """Format the median and the range."""
     low, high = min(seconds), max(seconds)
     return f"{median(seconds):.2f}" + (f" ({low:.2f} to {high:.2f})" if len(seconds) > 1 else "")
 
 
 def _head(*columns: str) -> tuple[str, str]:
-    """The first two lines of a table; columns of numbers end in a colon."""
+    """Return the first two lines of a table; names of numeric columns end in a colon."""
     rule = "|".join("---:" if column.endswith(":") else "---" for column in columns)
     return _row(*(column.rstrip(":") for column in columns)), f"|{rule}|"
 

@@ -14,10 +14,10 @@ Summary = dict[str, Any]
 
 
 def open_summary(folder: Path | None, *, threads: int) -> Summary:
-    """A summary without any part, or that of an earlier run which is to be completed.
+    """Return an empty summary, or that of an earlier run, to be completed.
 
     Args:
-        folder: where the earlier run's is; None: there is none.
+        folder: the folder of the earlier run's summary; None if there is none.
 
     Raises:
         SystemExit: the earlier run was made on another machine, or with another number of threads.
@@ -27,7 +27,7 @@ def open_summary(folder: Path | None, *, threads: int) -> Summary:
     if folder is None or not (folder / "speed.json").exists():
         return fresh
     earlier: Summary = json.loads((folder / "speed.json").read_text(encoding="utf-8"))
-    if "settings" not in earlier:  # it is of an older kind
+    if "settings" not in earlier:  # an older format
         return fresh
     if any(earlier[name] != value for name, value in where.items()):
         raise SystemExit(f"{folder / 'speed.json'} was made elsewhere or otherwise; leave --merge out. Here: {where}")
@@ -35,7 +35,7 @@ def open_summary(folder: Path | None, *, threads: int) -> Summary:
 
 
 def verdicts(summary: Summary) -> list[compare.Row]:
-    """What became of every claim that was measured."""
+    """Return the verdict on every claim that was measured."""
     found = []
     for claim in CLAIMS:
         measured = summary["settings"].get(claim.setting, {})

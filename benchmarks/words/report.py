@@ -13,7 +13,7 @@ from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.words.compare import ALLOWED_PROBABILITY, ALLOWED_S, Compared, Outcome
 from benchmarks.words.matrix import LONG_S
 
-REQUIRED = 0.99  # of the words whose times no code explains
+REQUIRED = 0.99  # of the words that no reason explains
 
 REASONS = {
     "9": "the reference's time is impossible: after the end of the recording, outside its segment, out of order, or "
@@ -27,7 +27,7 @@ REASONS = {
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts in all and by model and setting, and every defect."""
+    """Count words and segments, in all and by model and setting, and list every defect."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(f"{outcome.run.model} {outcome.run.setting}", []).append(outcome)
@@ -93,7 +93,7 @@ def _defects(outcome: Outcome) -> Iterator[dict[str, Any]]:
 
 
 def passes(summary: dict[str, Any]) -> bool:
-    """In every setting: no other tokens without a reason, probabilities within the limit, and enough times."""
+    """Whether every setting has tokens, probabilities and enough times that agree, except where a reason is known."""
     return bool(summary["settings"]) and all(
         not each["tokens_defects"]
         and each["probability_error"] <= ALLOWED_PROBABILITY
@@ -103,7 +103,7 @@ def passes(summary: dict[str, Any]) -> bool:
 
 
 def _share(counts: dict[str, Any]) -> float:
-    """Of the spans that no code explains, those that are equal."""
+    """Return the share of equal spans among those that no reason explains."""
     judged = counts["equal"] + counts["defects"]
     return counts["equal"] / judged if judged else 1.0
 
