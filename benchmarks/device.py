@@ -276,7 +276,7 @@ def transformers_model(
 
 
 def compare(network: Network, peer: Any, slots: int, values: argparse.Namespace, kinds: list[bool]) -> dict[bool, Row]:
-    """Seconds from features to tokens of so many windows, and whether all agree.
+    """Time both libraries from features to tokens, and count the tokens on which they agree.
 
     Ours with each of some kinds, and those of transformers in the same run, taking turns.
 

@@ -17,7 +17,7 @@ Kind = Literal["identical", "tie", "differs"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
         detail: where and why the answers differ, if they do.

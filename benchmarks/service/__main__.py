@@ -62,7 +62,7 @@ def main() -> None:
 def measure(
     sides: Sequence[str], clips: Sequence[Clip], compute_type: str, arguments: argparse.Namespace
 ) -> dict[str, list[Run]]:
-    """All sides in turn, a different one beginning each time."""
+    """Measure all sides in turn, starting each round with another."""
     load = {"cache": arguments.cache, "threads": arguments.threads, "seconds": arguments.seconds}
     load["compute_type"] = compute_type
     measurements: dict[str, Callable[[Sequence[Clip]], Run]] = {

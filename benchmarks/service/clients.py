@@ -23,7 +23,7 @@ _BOUNDARY = "part-of-a-form-5d1c0a"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where clips are posted to, as a form.
+    """The address to which clips are posted as a form.
 
     Attributes:
         audio: name of the field with the recording.

@@ -38,7 +38,9 @@ def measure(
     workers: Workers,
     repeats: int,
 ) -> dict[Side, list[list[Reply]]]:
-    """All sides in turn, a different one beginning each time: side → for each subject → the reply of each round.
+    """Time all sides in turn, starting each round with another.
+
+    Returns side → for each subject → the reply of each round.
 
     Args:
         warm_up: what every side transcribes first; of a folder, one batch of files.

@@ -33,7 +33,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is transcribed as one request: a recording, or a folder of them."""
+    """The files of one request: a recording, or a folder of them."""
 
     name: str
     recordings: tuple[Recording, ...]

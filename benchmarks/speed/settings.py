@@ -38,7 +38,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a side transcribes, and how; its answer is timed as one."""
+    """The files that a side transcribes, and how; timed as a whole."""
 
     files: tuple[str, ...]
     language: str

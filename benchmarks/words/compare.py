@@ -64,7 +64,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
         tokens_code: the corrections with which the reference has our tokens; "" if it has them as published.
@@ -200,7 +200,7 @@ def _compare_span(text: str, ours: _Row, theirs: dict[str, _Row], at: int) -> Co
 
 
 def _compare_time(side: str, ours: _Row, theirs: dict[str, _Row], at: int) -> Time:
-    """One time against the reference's: as published, corrected, and moved to where it should be.
+    """Compare a time with the reference's: as published, with corrections, and moved to where it should be.
 
     Args:
         theirs: corrections → the reference's row; the smaller combinations first.
