@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import mean
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,14 @@ from whisperlite.nn import build, linear
 
 def rows(float32: list[int], int8: list[int]) -> list[dict[str, Any]]:
     return [
-        {"compute_type": name, "beam_size": 5, "sampled": 2, "wrong": wrong, "length": 1000}
+        {
+            "compute_type": name,
+            "beam_size": 5,
+            "sampled": 2,
+            "wrong": wrong,
+            "each": [10.0, mean(wrong)],
+            "length": 1000,
+        }
         for name, wrong in (("float32", float32), ("int8", int8))
     ]
 
@@ -36,7 +44,9 @@ def test_what_counts_is_the_average_over_the_seeds() -> None:
 
 def test_the_page_has_a_line_for_each_with_the_range_over_the_seeds() -> None:
     page = as_markdown(summarise(rows([100, 100], [101, 106]), clips=3))
-    assert "| beam 5 | int8 | 2 | 103.5 (101 to 106) | 1000 | 10.35 | +0.35 |" in page
+    assert "| beam 5 | int8 | 2 | 103.5 (101 to 106) | 1000 | 10.35 | +0.35 | 3.5 |" in page
+    assert "The target is met." in page
+    assert "The target is missed by int8." in as_markdown(summarise(rows([100], [200]), clips=3))
 
 
 def test_only_recordings_that_were_sampled_are_transcribed_with_further_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +67,7 @@ def test_only_recordings_that_were_sampled_are_transcribed_with_further_seeds(mo
     row = measure(nothing, "int8", 1, recordings, nothing)
     assert asked == [(0, ["plain", "drawn"]), *((seed, ["drawn"]) for seed in SEEDS if seed)]
     assert (row["sampled"], row["wrong"], row["length"]) == (1, list(SEEDS), 20)
+    assert row["each"] == [0, 2]
 
 
 def test_weights_have_7_bits_only_while_that_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
