@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def count(lang: str, truth: str, text: str) -> tuple[int, int]:
-    """Substitutions, deletions and insertions, and the length of the truth."""
+    """Return the number of substitutions, deletions and insertions, and the length of the truth."""
     truth, text = _normalise(lang, truth), _normalise(lang, text)
     if not truth:
         return len(text.split()), 0

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import whisperlite
-from benchmarks.speed.summary import about_now
+from benchmarks.provenance import about_now, when
 from whisperlite.checkpoints.parameters import huggingface_name
 from whisperlite.decoding.asks import Beam, Decode, Decoded, Greedy, LazyMel
 from whisperlite.decoding.engine import Engine, as_window
@@ -36,14 +36,16 @@ from whisperlite.nn.network import Network
 from whisperlite.text.prompt import build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 
-# In the order of the fields: of the mel and the audio, the vocabulary, and the text.
+# Fields: n_mels, the four of the audio encoder, n_vocab, the four of the text decoder.
 SHAPES = {
     "tiny": ModelDimensions(80, 1500, 384, 6, 4, 51865, 448, 384, 6, 4),
     "base": ModelDimensions(80, 1500, 512, 8, 6, 51865, 448, 512, 8, 6),
+    "small": ModelDimensions(80, 1500, 768, 12, 12, 51865, 448, 768, 12, 12),
+    "medium": ModelDimensions(80, 1500, 1024, 16, 24, 51865, 448, 1024, 16, 24),
     "turbo": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 4),
     "large-v3": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 32),
 }
-TOKENS = 100  # that every window gets
+TOKENS = 100  # decoded for every window
 BEAMS = 5
 _REPEATS = 5
 
@@ -82,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         "device": name_of(device),
         **at_commit(),
         "torch": torch.__version__,
+        "whisperlite": whisperlite.__version__,
         "transformers": version_of("transformers"),
         "tokens": values.tokens,
         "repeats": values.repeats,
@@ -97,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def other_device() -> str | None:
-    """The device to look at: $WHISPERLITE_DEVICE, or the first of those that torch finds; None: there is none."""
+    """Return the device to measure: $WHISPERLITE_DEVICE, or the first that torch finds; None if there is none."""
     if named := os.environ.get("WHISPERLITE_DEVICE"):
         return named
     there = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}
@@ -105,7 +108,7 @@ def other_device() -> str | None:
 
 
 def at_commit() -> dict[str, str]:
-    """Of which commit, and when; nothing where there is no git."""
+    """Return the commit and the date, or nothing where git is not installed."""
     with suppress(OSError):
         return about_now()
     return {}
@@ -125,7 +128,7 @@ def name_of(device: torch.device) -> str:
 
 
 def measure_limits(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """Bytes and operations in a second: of a copy, which reads and writes, and of a product of square matrices."""
+    """Measure bytes per second in a copy (reads and writes), and operations per second in a large matrix product."""
     is_small = device.type == "cpu"
     source = torch.ones(1 << (26 if is_small else 29), dtype=torch.float16, device=device)
     target = torch.empty_like(source)
@@ -149,7 +152,7 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
 
 
 def settle(device: torch.device) -> None:
-    """Wait for what was begun."""
+    """Wait until the device has finished all queued work."""
     if device.type == "mps":
         torch.mps.synchronize()
     elif device.type != "cpu":
@@ -171,7 +174,7 @@ def random_tensors(dims: ModelDimensions, device: torch.device, dtype: torch.dty
 
 
 def measure(network: Network, slots: int, tokens: int, limits: dict[str, float], *, graphs: bool) -> Row:
-    """Encoding and a decode step, and what each reaches of what the device could do."""
+    """Time encoding and a decode step, and compare each with the limits of the device."""
     dims = network.dims
     work = asks(network, slots, tokens)
     windows = [ask.window for ask in work]
@@ -190,13 +193,13 @@ def measure(network: Network, slots: int, tokens: int, limits: dict[str, float],
 
 
 def measure_encoding(network: Network, windows: list[LazyMel], *, graphs: bool) -> float:
-    """Seconds to encode windows, the first times, in which it is recorded, apart."""
+    """Return the seconds that encoding takes, without the first calls, which record the graph."""
     engine = new_engine(network, len(windows), graphs=graphs)
     return median([timed(lambda: engine.encode(windows), network.device) for _ in range(_REPEATS + 3)][3:])
 
 
 def measure_step(network: Network, work: list[Decode], *, graphs: bool) -> float:
-    """Seconds of one step, in which every window is decoded."""
+    """Return the seconds that one step for all windows takes."""
     engine = new_engine(network, len(work), graphs=graphs)
     for ask in work:
         engine.submit(ask)
@@ -218,7 +221,7 @@ def tokenizer_of(network: Network) -> Tokenizer:
 
 
 def asks(network: Network, count: int, tokens: int) -> list[Decode]:
-    """Windows that are decoded until their limit: their end is never chosen."""
+    """Return requests that decode up to their token limit: the end token is suppressed."""
     tokenizer = tokenizer_of(network)
     prompt = build_prompt(tokenizer, language="en", task="transcribe", without_timestamps=True)
     mel = torch.rand((network.dims.n_mels, 2 * network.dims.n_audio_ctx), generator=torch.Generator().manual_seed(0))
@@ -228,14 +231,14 @@ def asks(network: Network, count: int, tokens: int) -> list[Decode]:
 
 
 def encoder_flop(dims: ModelDimensions) -> int:
-    """Of one window: convolutions, four projections, the MLP, and attention's two products."""
+    """Count the operations to encode one window: convolutions, projections, MLP, and the two products of attention."""
     frames, width = dims.n_audio_ctx, dims.n_audio_state
     convolutions = 2 * 3 * width * (2 * frames * dims.n_mels + frames * width)
     return convolutions + dims.n_audio_layer * (2 * 12 * width**2 * frames + 4 * frames**2 * width)
 
 
 def step_bytes(network: Network, slots: int, length: int) -> int:
-    """The decoder's weights once, and the keys and values of each slot's window and text."""
+    """Count the bytes that a step reads: the decoder's weights once, and the keys and values of each slot."""
     dims, size = network.dims, network.encoder.positions.element_size()
     weights = dims.n_text_layer * 14 * dims.n_text_state**2 + dims.n_vocab * dims.n_text_state
     return size * (weights + slots * 2 * dims.n_text_layer * dims.n_text_state * (dims.n_audio_ctx + length))
@@ -247,7 +250,7 @@ def step_bytes(network: Network, slots: int, length: int) -> int:
 def transformers_model(
     dims: ModelDimensions, tensors: dict[str, Tensor], device: torch.device, dtype: torch.dtype
 ) -> Any:
-    """The same weights; None where transformers is not installed."""
+    """Return transformers' model with the same weights; None where transformers is not installed."""
     try:
         from transformers import WhisperConfig, WhisperForConditionalGeneration
     except ImportError:
@@ -273,7 +276,7 @@ def transformers_model(
 
 
 def compare(network: Network, peer: Any, slots: int, values: argparse.Namespace, kinds: list[bool]) -> dict[bool, Row]:
-    """Seconds from features to tokens of so many windows, and whether all agree.
+    """Time both libraries from features to tokens, and count the tokens on which they agree.
 
     Ours with each of some kinds, and those of transformers in the same run, taking turns.
 
@@ -293,7 +296,7 @@ def compare(network: Network, peer: Any, slots: int, values: argparse.Namespace,
         sides[None] = transformers_side(peer, work, values.tokens, network.device, network.dtype)
     answers = {kind: side() for kind, side in sides.items()}
     for graphs in kinds:
-        for _ in range(2):  # what is met for the third time is recorded
+        for _ in range(2):  # a graph is recorded at the third call
             sides[graphs]()
     times: dict[bool | None, list[float]] = {kind: [] for kind in sides}
     for _ in range(values.repeats):
@@ -328,7 +331,7 @@ def transformers_side(
 
     @torch.inference_mode()
     def theirs() -> list[tuple[int, ...]]:
-        # The loop on which its own long-form code rests, without that code.
+        # The generation loop itself, without transformers' long-form code around it.
         found = GenerationMixin.generate(peer, features, decoder_input_ids=start, **options)
         return [tuple(row[-tokens:]) for row in found.tolist()]
 
@@ -350,7 +353,7 @@ _COLUMNS = (
 def page(report: Row) -> str:
     limits = report["limits"]
     copying, multiplying = limits["bytes_per_s"] / 1e9, limits["flop_per_s"] / 1e12
-    versions = [f"torch {report['torch']}", f"whisperlite {whisperlite.__version__}"]
+    versions = [f"torch {report['torch']}", f"whisperlite {report['whisperlite']}"]
     versions += [f"transformers {report['transformers']}"] if report["transformers"] else []
     lines = [
         "# Speed on a GPU",
@@ -389,6 +392,8 @@ def page(report: Row) -> str:
             *(ranged(row, "ours_s"), *theirs),
         )
         lines.append(f"| {' | '.join(cells)} |")
+    if "commit" in report:
+        lines += ["", f"Measured {when([report])}."]
     return "\n".join(lines) + "\n"
 
 

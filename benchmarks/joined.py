@@ -16,7 +16,7 @@ _STEADY_FRAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What is said from `start` to `end`, in seconds of the recording that it is in."""
+    """An utterance and its place in a recording, from `start` to `end` in seconds."""
 
     start: float
     end: float
@@ -25,13 +25,13 @@ class Utterance:
 
 
 def find_speech(samples: np.ndarray) -> tuple[float, float]:
-    """Where speech begins and ends in a clip that holds an utterance, in seconds.
+    """Return where speech begins and ends in a clip of one utterance, in seconds.
 
     Speech is what lies above half of the way, in decibels, from the clip's quiet frames to its loud ones: breath and
     the handling of a microphone lie below.
 
     Raises:
-        ValueError: nothing does for 60 ms.
+        ValueError: no frames are above that level for 60 ms.
     """
     n_frames = len(samples) // _FRAME
     frames = samples[: n_frames * _FRAME].astype(np.float64).reshape(n_frames, _FRAME)
@@ -49,11 +49,13 @@ def find_speech(samples: np.ndarray) -> tuple[float, float]:
 def join(
     clips: Sequence[tuple[np.ndarray, str, str]], pauses: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, list[Utterance]]:
-    """Clips with a pause after each but the last, every clip brought to the same peak.
+    """Join clips with a pause after each but the last; every clip is scaled to the same peak.
+
+    Returns the samples and the utterances in them.
 
     Args:
         clips: (samples, text, language).
-        pauses: samples.
+        pauses: the samples of each pause.
     """
     parts: list[np.ndarray] = []
     utterances = []
@@ -68,5 +70,5 @@ def join(
 
 
 def overlap(start: float, end: float, utterance: Utterance) -> float:
-    """Seconds that a span shares with an utterance; negative: the gap between them."""
+    """Return the seconds that a span shares with an utterance, or minus the gap between them."""
     return min(end, utterance.end) - max(start, utterance.start)

@@ -19,6 +19,7 @@ import torch
 import whisperlite
 from benchmarks.parity.environment import ROOT, Workplace, evaluation_folder
 from benchmarks.parity.store import read_lines
+from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.wer import FEWEST_CLIPS, Errors, count_errors
 from whisperlite.api.iterator import SegmentIterator
 from whisperlite.audio.load import read_audio
@@ -32,7 +33,7 @@ from whisperlite.transcription.session import session
 
 
 class SilentlyPadded(Features):
-    """Features whose last window goes on with silence: the frames of zero samples."""
+    """Features whose last window is filled up with the frames of zero samples, which is silence."""
 
     def window(self, start_frame: int, n_frames: int) -> Window:  # noqa: ARG002
         return Window(self, start_frame, WINDOW_FRAMES)
@@ -43,7 +44,7 @@ PADDINGS: dict[str, type[Features]] = {"zeros": Features, "silence": SilentlyPad
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Of one recording: what was said, and what each padding made of it."""
+    """The true text of a recording, and its transcription with each padding."""
 
     lang: str
     truth: str
@@ -62,7 +63,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     place = Workplace(arguments.cache, workers=1)
     place.prepare()
-    summary = {"model": "base, float32, greedy", "rows": summarise(place, transcribe_all(arguments.eval))}
+    rows = summarise(place, transcribe_all(arguments.eval))
+    summary = {"model": "base, float32, greedy", **provenance(threads=arguments.threads), "rows": rows}
     page = as_markdown(summary)
     print(page)
     if arguments.out:
@@ -72,7 +74,7 @@ def main() -> None:
 
 
 def transcribe_all(folder: Path) -> list[Texts]:
-    """Every recording of a folder but the songs, with each padding."""
+    """Transcribe every recording of a folder, except songs, with each padding."""
     model = whisperlite.load_model("base", device="cpu", compute_type="float32")
     engine = Engine(model.network, model.tokenizer)
     found = []
@@ -98,7 +100,7 @@ def transcribe_all(folder: Path) -> list[Texts]:
 
 
 def summarise(place: Workplace, found: Sequence[Texts]) -> list[dict[str, Any]]:
-    """A row for each language with enough recordings, and one for those in which nobody speaks."""
+    """Make a row for each language with enough recordings, and one for the recordings without speech."""
     errors: dict[str, list[Errors]] = {
         name: count_errors(
             place, name, [{"lang": each.lang or "en", "truth": each.truth, "text": each.texts[name]} for each in found]
@@ -143,6 +145,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
             f"| {row['language'] or 'no speech'} | {row['recordings']} | {row['words']} | "
             f"{row['texts_that_differ']} | {row['zeros']} | {row['silence']} |"
         )
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

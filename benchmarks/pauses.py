@@ -31,6 +31,7 @@ from benchmarks.peers.requests import (
     Request,
     Setting,
 )
+from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.word_errors import PHRASE
 
 PLAN = (  # language, folder of the sentences, sound of the pauses
@@ -61,7 +62,7 @@ SETTINGS: dict[Library, dict[str, Setting]] = {
     "openai-whisper": {"hallucination": Setting(words=True, hallucination=True)},
     "faster-whisper": {"vad": _VAD, "vad, words": _VAD_WORDS, "vad+hallucination": _VAD_HALLUCINATION},
 }
-AROUND_S = 0.3  # that a sentence alone has before and after it
+AROUND_S = 0.3  # kept before and after a sentence that is transcribed alone
 NEAR_S = 1.0  # text within it of a sentence belongs to it
 ALLOWED_S = 0.5
 
@@ -73,7 +74,7 @@ class Talk:
     """A recording and its sentences.
 
     Attributes:
-        alone: each sentence as a recording of its own.
+        alone: a recording of each sentence alone.
     """
 
     name: str
@@ -85,14 +86,14 @@ class Talk:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one answer made of a talk.
+    """How one answer compares with the true sentences of a talk.
 
     Attributes:
         lost: sentences of which less than half of the words were found in their place, though the model finds them in
             the sentence alone.
         made_up: words away from every sentence, and phrases of three words and more inside them that nobody says.
-        inserted: words within sentences that the truth has nothing for, phrases or not.
-        starts: error of the first segment of each sentence in seconds, early is negative; None: it has none.
+        inserted: all words within sentences that the truth does not have, such phrases included.
+        starts: start of each sentence's first segment minus the true start, in seconds; None without a segment.
     """
 
     library: Library
@@ -120,7 +121,7 @@ def main() -> None:
     ]
     requests = desk.answer(requests, cached=arguments.cached)
     outcomes = judge_all(desk, talks, requests, named, find_unheard(desk, talks))
-    summary = summarise(outcomes, desk, requests, named)
+    summary = summarise(outcomes, desk, requests, named) | provenance(threads=arguments.threads)
     for outcome in outcomes:
         if outcome.library == "whisperlite":
             print("\n".join(describe(outcome)))
@@ -131,7 +132,7 @@ def main() -> None:
 
 
 def find_talks(folder: Path, desk: Desk) -> list[Talk]:
-    """Those of `PLAN`, and the folder's own."""
+    """Join the talks of `PLAN`, and add those that the folder has ready."""
     lines = list(read_lines(folder / "manifest.jsonl"))
     talks = []
     for number, (lang, place, sound) in enumerate(PLAN):
@@ -165,7 +166,7 @@ def _talk(name: str, lang: str, samples: np.ndarray, sentences: Sequence[Utteran
 
 
 def make_pause(sound: str, seconds: float, random: np.random.Generator) -> np.ndarray:
-    """Samples of a pause."""
+    """Return the samples of a pause."""
     times = np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE
     if sound == "noise":
         return np.asarray(random.normal(0, 10 ** (NOISE_DB / 20), len(times)), dtype=np.float32)
@@ -176,7 +177,7 @@ def make_pause(sound: str, seconds: float, random: np.random.Generator) -> np.nd
 
 
 def find_unheard(desk: Desk, talks: Sequence[Talk]) -> set[Utterance]:
-    """The sentences of which the model finds less than half when it is given nothing else."""
+    """Return the sentences of which the model finds less than half of the words even when given them alone."""
     requests = [Request("whisperlite", alone, talk.lang, _PLAIN) for talk in talks for alone in talk.alone]
     desk.answer(requests)
     sentences = [sentence for talk in talks for sentence in talk.sentences]
@@ -192,7 +193,7 @@ def find_unheard(desk: Desk, talks: Sequence[Talk]) -> set[Utterance]:
 def judge_all(
     desk: Desk, talks: Sequence[Talk], requests: Sequence[Request], named: dict[Setting, str], unheard: set[Utterance]
 ) -> list[Outcome]:
-    """Every answer against its talk; the words are counted all at once."""
+    """Compare every answer with its talk; all words are counted in one call."""
     by_recording = {talk.recording.sha256: talk for talk in talks}
     work = [(request, by_recording[request.recording.sha256], _found(desk, request)) for request in requests]
     lines = [line for _, talk, answer in work for line in texts_to_count(talk, answer)]
@@ -214,7 +215,7 @@ def judge_all(
 
 
 def texts_to_count(talk: Talk, answer: Answer) -> list[dict[str, str]]:
-    """One line for each sentence, one for all that is near to them and one for all that is not."""
+    """Return the texts to count: one for each sentence, one of all text near a sentence, and one of all other text."""
     pieces = [
         piece
         for segment in answer["segments"]
@@ -233,7 +234,7 @@ def texts_to_count(talk: Talk, answer: Answer) -> list[dict[str, str]]:
 
 
 def find_starts(sentences: Sequence[Utterance], segments: Sequence[dict[str, Any]]) -> tuple[float | None, ...]:
-    """For each sentence the error of its first segment: of those that lie in it most, or cover half of it."""
+    """Return the start error of each sentence's first segment, among those that overlap it most or cover half of it."""
     firsts: dict[int, float] = {}
     for segment in segments:
         shared = [overlap(segment["start"], segment["end"], sentence) for sentence in sentences]
@@ -247,7 +248,7 @@ def find_starts(sentences: Sequence[Utterance], segments: Sequence[dict[str, Any
 def summarise(
     outcomes: Sequence[Outcome], desk: Desk, requests: Sequence[Request], named: dict[Setting, str]
 ) -> dict[str, Any]:
-    """A row for each library and setting; a talk with several seeds counts once, with the average."""
+    """Make a row for each library and setting; a talk with several seeds counts once, with their average."""
     rows = []
     for library, setting in dict.fromkeys((each.library, each.setting) for each in outcomes):
         chosen = [each for each in outcomes if (each.library, each.setting) == (library, setting)]
@@ -287,7 +288,7 @@ def summarise(
 
 
 def find_failures(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What is not as it should be in whisperlite with voice activity detection, a line each."""
+    """Return a line for each target that whisperlite misses with voice activity detection."""
     failures = []
     for row in rows:
         if row["library"] == "whisperlite" and row["setting"].startswith("vad"):
@@ -300,7 +301,7 @@ def find_failures(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def describe(outcome: Outcome) -> list[str]:
-    """What is wrong in one answer, a line each."""
+    """Return a line for each error of one answer."""
     title = f"{outcome.setting:18} {outcome.talk.name}"
     lines = [f"{title}: lost {text!r}" for text in outcome.lost]
     lines += [f"{title}: {outcome.made_up} words hallucinated"] if outcome.made_up else []
@@ -360,6 +361,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "Target: with voice activity detection, whisperlite loses no sentence, hallucinates no word, and starts every "
         f"sentence within {ALLOWED_S} s. {missed}.",
     ]
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

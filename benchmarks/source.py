@@ -8,17 +8,17 @@ from pathlib import Path
 
 import whisperlite
 
-# No transcription goes through these.
+# No transcription depends on these.
 _ROOMS_BESIDE = ("formats", "server")
 _FILES_BESIDE = ("__main__.py", "cli.py")
 
 
 @cache
 def source_sha256(*others: str) -> str:
-    """Of every module of the package that an answer goes through.
+    """Return the SHA-256 of all modules of the package that a transcription depends on.
 
     Args:
-        others: paths of further files that make the answer: `__file__` of the caller.
+        others: paths of further files that the answer depends on, such as `__file__` of the caller.
     """
     package = Path(whisperlite.__file__).parent
     digest = hashlib.sha256()

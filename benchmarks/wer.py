@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.parity.environment import DATA, ROOT, Side, Workplace, evaluation_folder
 from benchmarks.parity.matrix import REFERENCE_VERSION, Run, all_runs, find_clips, read_manifest
 from benchmarks.parity.store import read_lines, write_lines
+from benchmarks.provenance import describe_provenance, provenance
 
 SIDES: tuple[Side, ...] = ("ours", "reference")
 SETTINGS = ("greedy/plain", "beam5/plain")
@@ -53,7 +54,7 @@ def main() -> None:
     repeats = [replace(run, seed=seed) for run in runs for seed in (SEEDS if run in sampled else [0])]
     for side in SIDES:
         place.answer(side, [replace(run, seed=seed) for run in sampled for seed in SEEDS], ladder="full")
-    summary = summarise(place, repeats, truths)
+    summary = summarise(place, repeats, truths) | provenance(threads=1)
     page = as_markdown(summary)
     print(page)
     if arguments.out:
@@ -74,13 +75,13 @@ def _parse() -> argparse.Namespace:
 
 
 def falls_back(place: Workplace, run: Run) -> bool:
-    """Whether either side samples in a run."""
+    """Whether a window falls back on either side in a run."""
     answers = [place.find(side, run, ladder="stop") for side in SIDES]
     return any(answer is not None and answer["fell_back"] for answer in answers)
 
 
 def summarise(place: Workplace, runs: Sequence[Run], truths: dict[str, str]) -> dict[str, Any]:
-    """Rates in percent, by language and setting.
+    """Compute error rates in percent, by language and setting.
 
     Args:
         runs: a recording with several seeds counts once, with the average of its errors.
@@ -107,7 +108,7 @@ def summarise(place: Workplace, runs: Sequence[Run], truths: dict[str, str]) -> 
         "model": "base, float32",
         "reference": f"openai-whisper {REFERENCE_VERSION}",
         "seeds": len(SEEDS),
-        # To be worse is the failure.
+        # Only being worse fails.
         "passes": all(row["difference"] <= ALLOWED for row in rows),
         "rows": rows,
     }
@@ -115,14 +116,14 @@ def summarise(place: Workplace, runs: Sequence[Run], truths: dict[str, str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Of one text: errors, and the length of the truth in words (characters in ja and zh)."""
+    """The errors of one text, and the length of the truth in words (characters in ja and zh)."""
 
     errors: int
     length: int
 
 
 def count_errors(place: Workplace, name: str, lines: Sequence[dict[str, str]]) -> list[Errors]:
-    """Of texts, each a `lang`, a `truth` and a `text`; counted in the environment that has the tools for it."""
+    """Count the errors of texts (`lang`, `truth`, `text`), in the environment that has the tools for it."""
     source, target = place.cache / f"texts-{name}.jsonl", place.cache / f"errors-{name}.jsonl"
     write_lines(source, lines)
     if place.start("benchmarks.count_errors", [str(source), str(target)], side="reference").wait():
@@ -131,7 +132,7 @@ def count_errors(place: Workplace, name: str, lines: Sequence[dict[str, str]]) -
 
 
 def _line(place: Workplace, side: Side, run: Run, truth: str) -> dict[str, str]:
-    # An answer that was not stopped by a fallback is a whole one.
+    # Without a fallback, the answer that stops at fallbacks is complete.
     answer = place.find(side, run, ladder="full" if falls_back(place, replace(run, seed=0)) else "stop")
     if answer is None:
         raise SystemExit("whisperlite's source changed while its answers were made: run this again.")
@@ -166,6 +167,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
             f"| {row['language']} | {decoding} | {row['clips']} | {row['sampled']} | {row['length']} | "
             f"{row['ours']:.2f} | {row['reference']:.2f} | {row['difference']:+.2f} |"
         )
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

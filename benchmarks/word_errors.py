@@ -17,14 +17,14 @@ PHRASE = 3
 
 @dataclass(frozen=True, slots=True)
 class WordErrors:
-    """What distinguishes a text from the truth.
+    """The differences between a text and the truth.
 
     Attributes:
         length: words of the truth.
-        lost: words of the truth that the text has nothing for (deletions).
-        inserted: words of the text that the truth has nothing for.
-        substituted: words of the truth that are another in the text.
-        phrases: of `inserted`, those that come three or more at one place: more than a slip of the ear.
+        lost: words of the truth that are missing from the text (deletions).
+        inserted: words of the text that are not in the truth.
+        substituted: words of the truth with another word in their place.
+        phrases: those of `inserted` that come three or more in a row, and so are more than a misheard word.
     """
 
     length: int

@@ -1,17 +1,30 @@
-"""What `benchmarks.precision` concludes from counted errors."""
+"""What `benchmarks.precision` measures on a tiny model, and what it concludes from counted errors."""
 
 from __future__ import annotations
 
+from statistics import mean
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks.precision import ALLOWED, as_markdown, summarise
+from benchmarks import precision
+from benchmarks.precision import ALLOWED, SEEDS, SEVEN_BITS, as_markdown, load_base, measure, summarise
+from benchmarks.wer import Errors
+from whisperlite.nn import build, linear
 
 
-def rows(float32: int, int8: int) -> list[dict[str, Any]]:
+def rows(float32: list[int], int8: list[int]) -> list[dict[str, Any]]:
     return [
-        {"compute_type": name, "beam_size": 5, "wrong": wrong, "length": 1000}
+        {
+            "compute_type": name,
+            "beam_size": 5,
+            "sampled": 2,
+            "wrong": wrong,
+            "each": [10.0, mean(wrong)],
+            "length": 1000,
+        }
         for name, wrong in (("float32", float32), ("int8", int8))
     ]
 
@@ -19,11 +32,51 @@ def rows(float32: int, int8: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("int8", "passes"), [(90, True), (100, True), (105, True), (106, False)])
 def test_a_type_may_be_half_a_point_worse_than_float32(int8: int, passes: bool) -> None:
     assert ALLOWED == 0.5
-    summary = summarise(rows(100, int8), clips=3)
+    summary = summarise(rows([100], [int8]), clips=3)
     assert summary["passes"] == passes
     assert summary["rows"][1]["above_float32"] == pytest.approx((int8 - 100) / 10)
 
 
-def test_the_page_has_a_line_for_each() -> None:
-    page = as_markdown(summarise(rows(100, 103), clips=3))
-    assert "| beam 5 | int8 | 103 | 1000 | 10.30 | +0.30 |" in page
+def test_what_counts_is_the_average_over_the_seeds() -> None:
+    assert summarise(rows([100, 100], [100, 110]), clips=3)["passes"]
+    assert not summarise(rows([100, 100], [100, 114]), clips=3)["passes"]
+
+
+def test_the_page_has_a_line_for_each_with_the_range_over_the_seeds() -> None:
+    page = as_markdown(summarise(rows([100, 100], [101, 106]), clips=3))
+    assert "| beam 5 | int8 | 2 | 103.5 (101 to 106) | 1000 | 10.35 | +0.35 | 3.5 |" in page
+    assert "The target is met." in page
+    assert "The target is missed by int8." in as_markdown(summarise(rows([100], [200]), clips=3))
+
+
+def test_only_recordings_that_were_sampled_are_transcribed_with_further_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def transcribe(_model: object, lines: list[dict[str, str]], _beam_size: int, seed: int) -> dict[str, Any]:
+        asked.append((seed, [line["file"] for line in lines]))
+        segments: dict[str, list[Any]] = {"plain": [], "drawn": [SimpleNamespace(temperature=0.4)]}
+        return {line["file"]: SimpleNamespace(text=f"{seed}", segments=segments[line["file"]]) for line in lines}
+
+    def count_errors(_place: object, _name: str, lines: list[dict[str, str]]) -> list[Errors]:
+        return [Errors(int(line["text"]), 10) for line in lines]
+
+    monkeypatch.setattr(precision, "transcribe", transcribe)
+    monkeypatch.setattr(precision, "count_errors", count_errors)
+    recordings = [{"file": name, "lang": "en", "text": "yes"} for name in ("plain", "drawn")]
+    nothing: Any = None
+    row = measure(nothing, "int8", 1, recordings, nothing)
+    assert asked == [(0, ["plain", "drawn"]), *((seed, ["drawn"]) for seed in SEEDS if seed)]
+    assert (row["sampled"], row["wrong"], row["length"]) == (1, list(SEEDS), 20)
+    assert row["each"] == [0, 2]
+
+
+def test_weights_have_7_bits_only_while_that_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    monkeypatch.setattr("whisperlite.load_model", lambda *_, **options: loaded.append(options))
+    ours: Any = build
+    before = linear._weight_levels, ours.multiplies
+    with load_base(SEVEN_BITS, threads=1):
+        assert linear._weight_levels() == 64
+        assert not ours.multiplies(torch.bfloat16)
+    assert (linear._weight_levels, ours.multiplies) == before
+    assert loaded == [{"device": "cpu", "compute_type": "int8", "cpu_threads": 1}]

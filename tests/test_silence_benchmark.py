@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import languages, pauses
 from benchmarks.joined import Utterance, find_speech, join
-from benchmarks.languages import Medley, choose_switching, judge_languages
+from benchmarks.languages import Medley, choose_switching, count_outside, judge_languages
 from benchmarks.pauses import Talk, find_starts, make_pause, texts_to_count
 from benchmarks.peers import worker
 from benchmarks.peers.requests import BEST_OF, Recording, Request, Setting, read_wave, write_wave
@@ -128,6 +128,13 @@ def test_a_segment_is_judged_by_the_utterance_it_overlaps_most_if_the_model_dete
     ]
     verdicts = judge_languages(medley, {"segments": segments})
     assert [(each.is_right, each.is_detected) for each in verdicts] == [(True, is_detected), (False, False)]
+
+
+def test_segments_with_text_between_the_utterances_are_counted_beside_them() -> None:
+    medley = Medley("medley", RECORDING, (FIRST, SECOND), ("en", "de"))
+    segments = [segment(9.0, 10.5), segment(20.0, 30.0), segment(20.0, 30.0, text=" "), segment(14.0, 40.0)]
+    assert count_outside(medley, {"segments": segments}) == 2
+    assert [len(judge_languages(medley, {"segments": [each]})) for each in segments[1:]] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

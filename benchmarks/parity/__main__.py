@@ -69,7 +69,7 @@ def _parse() -> argparse.Namespace:
 
 
 def choose_runs(arguments: argparse.Namespace) -> list[Run]:
-    """The runs that the command line asks for."""
+    """Return the runs that the command line asks for."""
     runs = [
         run
         for run in all_runs(find_clips(arguments.eval, DATA))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from benchmarks.parity.matrix import Run
 from benchmarks.parity.store import Answer
 
-ROUNDING = 1e-3  # scores closer than this are told apart by the order of summation in float32
+ROUNDING = 1e-3  # below this difference of scores, the order of summation in float32 decides
 MAX_PREVIOUS = 223
 LOGPROB_THRESHOLD, COMPRESSION_RATIO_THRESHOLD, NO_SPEECH_THRESHOLD = -1.0, 2.4, 0.6  # the defaults of both sides
 
@@ -17,14 +17,14 @@ Kind = Literal["identical", "tie", "differs"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
-        detail: where and why, if not identical.
+        detail: where and why the answers differ, if they do.
         windows: how many were compared.
         fell_back: the comparison ended at a window that falls back on both sides.
-        clamped: segments whose end the reference puts behind the recording's; ours end with it (reference-notes, 9). It
-            is the one numbered correction that these runs can meet, and it changes no token.
+        clamped: segments that end after the recording in the reference, and with it in ours (correction 9). This is the
+            only numbered correction that can occur in these runs, and it changes no token.
         logprob_error, no_speech_error: the largest difference of a window's avg_logprob and no_speech_prob.
         language_error: difference of the detected language's probability.
     """
@@ -100,7 +100,7 @@ def _is_near_threshold(window: dict[str, Any]) -> bool:
 
 
 def _compare_ends(theirs: Answer, ours: Answer) -> str:
-    """What differs in the segments although all windows agree; empty: nothing. Ours end with the recording."""
+    """Describe how segments differ although all windows agree; "" if they do not. Ours end with the recording."""
     if len(theirs["windows"]) != len(ours["windows"]) or theirs["fell_back"] != ours["fell_back"]:
         return f"{len(ours['windows'])} windows, reference {len(theirs['windows'])}"
     if len(theirs["segments"]) != len(ours["segments"]):

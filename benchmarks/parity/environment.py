@@ -28,18 +28,18 @@ Side = Literal["reference", "ours"]
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """A git-ignored folder with all that is made on the way, and how the work is shared out.
+    """The git-ignored folder for intermediate files, and the number of processes that share the work.
 
     Attributes:
         cache: the folder.
-        workers: processes at a time, of one thread each.
+        workers: the number of processes, of one thread each.
     """
 
     cache: Path
     workers: int
 
     def prepare(self) -> None:
-        """Write out what the reference needs of us: the weights, and ffmpeg under the name it calls it by."""
+        """Write the files that the reference needs: the weights, and a link named `ffmpeg`, which it calls."""
         for model in MODELS:
             if not self.weights(model).with_suffix(".json").exists():
                 export(load_checkpoint(model), self.weights(model))
@@ -59,7 +59,7 @@ class Workplace:
         return _version_line(self.cache / "bin/ffmpeg")
 
     def answer(self, side: Side, runs: Sequence[Run], *, ladder: Ladder) -> None:
-        """Let one side answer the runs that the cache lacks; all runs of a clip go to one worker.
+        """Have one side answer the runs that are not in the cache; one worker gets all runs of a clip.
 
         Raises:
             SystemExit: a worker failed.
@@ -80,7 +80,7 @@ class Workplace:
             raise SystemExit(f"The processes of {side!r} failed: exit codes {codes}.")
 
     def find(self, side: Side, run: Run, *, ladder: Ladder) -> Answer | None:
-        """A side's answer, if the cache has it."""
+        """Return a side's answer from the cache; None if it is not there."""
         if side == "ours":
             question = ours.run_question(run, ladder=ladder)
             return Store(self.cache / "ours").get(question)
@@ -93,11 +93,11 @@ class Workplace:
         """Start a module in the environment of one side.
 
         Args:
-            pipes: its standard input and output are handed to the caller.
+            pipes: connect its standard input and output to the caller.
         """
         python = Path(sys.executable) if side == "ours" else reference_python()
         path = os.pathsep.join([str(self.cache / "bin"), os.environ.get("PATH", "")])
-        # The reference's side is to see this source tree (`numerics` calls ours beside it), and nothing besides.
+        # The reference's side sees this source tree (`numerics` calls whisperlite too) and no other.
         inherited = [os.environ["PYTHONPATH"]] if side == "ours" and "PYTHONPATH" in os.environ else []
         sources = os.pathsep.join([str(ROOT), str(ROOT / "src"), *inherited])
         environment = {**os.environ, "PYTHONPATH": sources, "PATH": path}
@@ -117,7 +117,7 @@ def _version_line(program: Path) -> str:
 
 
 def reference_python() -> Path:
-    """$PARITY_REFERENCE_PYTHON, else the environment that `make parity` creates."""
+    """Return $PARITY_REFERENCE_PYTHON, or else the Python of the environment that `make parity` creates."""
     python = Path(os.environ.get("PARITY_REFERENCE_PYTHON") or ROOT / ".venv-reference/bin/python")
     if not python.exists():
         raise SystemExit(f"{python} does not exist: run `make parity`, or set PARITY_REFERENCE_PYTHON.")
@@ -125,7 +125,7 @@ def reference_python() -> Path:
 
 
 def evaluation_folder() -> Path | None:
-    """$WHISPERLITE_EVAL, else the folder beside the project, else None: then the project's own recordings are all."""
+    """Return $WHISPERLITE_EVAL, or else the folder beside the project; None if there is neither."""
     if chosen := os.environ.get("WHISPERLITE_EVAL"):
         return Path(chosen)
     beside = ROOT.parent / "shared/eval/dev"

@@ -32,12 +32,12 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The reference's view of one step.
+    """The reference's scores in one step.
 
     Attributes:
         logprobs: (V,) after all rules.
-        timestamp_margin: log probability of all timestamps together, less that of the likeliest text: above 0, the
-            rules leave timestamps only. NaN without timestamps.
+        timestamp_margin: log probability of all timestamps together minus that of the most probable text token. Above
+            0 the rules leave only timestamps. NaN without timestamps.
         unruled: (V,) before that last rule; `logprobs` where there is none.
     """
 
@@ -46,16 +46,16 @@ class Scores:
     unruled: Tensor
 
     def gap(self, chosen: int, other: int) -> float:
-        """How far the reference was from preferring `other` to its own `chosen`."""
+        """Return how far the reference was from preferring `other` to its own `chosen`."""
         if self.logprobs[other] > -math.inf:
             return float(self.logprobs[chosen] - self.logprobs[other])
-        # `other` was ruled out. By the last rule? Then that is the decision that differed.
+        # `other` was ruled out; if by the last rule, that rule is the decision that differed.
         branch = self.unruled[other] > -math.inf and not math.isnan(self.timestamp_margin)
         return abs(self.timestamp_margin) if branch else math.inf
 
 
 class Teacher:
-    """The reference's network and rules for one window, on any tokens."""
+    """The reference's network and rules for one window, applied to any tokens."""
 
     def __init__(self, model: Whisper, mel: Tensor, options: DecodingOptions) -> None:
         self.model = model
@@ -63,7 +63,7 @@ class Teacher:
         self.features = model.encoder(mel[None])
 
     def scores(self, chosen: Tokens) -> Scores:
-        """Of the next token after `chosen` of the window's own."""
+        """Return the scores of the token that follows these tokens."""
         tokens = torch.tensor([[*self.task.initial_tokens, *chosen]])
         logits = self.model.logits(tokens, self.features)[:, -1]
         with _watch_log_softmax() as watched:
@@ -80,7 +80,7 @@ class Teacher:
 
 @contextmanager
 def _watch_log_softmax() -> Iterator[list[Tensor]]:
-    """What the timestamp rules compute on their way: log probabilities before their last rule."""
+    """Collect what the timestamp rules compute internally: log probabilities before their last rule."""
     seen: list[Tensor] = []
     original = reference_decoding.F.log_softmax
 
@@ -97,7 +97,7 @@ def _watch_log_softmax() -> Iterator[list[Tensor]]:
 
 
 def judge_greedy(teacher: Teacher, theirs: Tokens, ours: Tokens) -> Verdict:
-    """The first token that differs; an answer that ends goes on with the end token."""
+    """Judge the first token that differs; an answer that ends is followed by the end token."""
     eot = teacher.task.tokenizer.eot
     step = next(i for i, (a, b) in enumerate(zip((*theirs, eot), (*ours, eot), strict=False)) if a != b)
     chosen, other = (*theirs, eot)[step], (*ours, eot)[step]
@@ -107,14 +107,14 @@ def judge_greedy(teacher: Teacher, theirs: Tokens, ours: Tokens) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class BeamState:
-    """After one step: hypotheses that go on, and all that have ended, with their sums."""
+    """The hypotheses that go on after a step, and all that have ended, with their sums of log probabilities."""
 
     kept: dict[Tokens, float]
     finished: dict[Tokens, float]
 
 
 def trace_beams(teacher: Teacher) -> list[BeamState]:
-    """The steps of the reference's own search."""
+    """Run the reference's own beam search, and return its state after each step."""
     states: list[BeamState] = []
     original = BeamSearchDecoder.update
     begin = len(teacher.task.initial_tokens)
@@ -137,7 +137,7 @@ def trace_beams(teacher: Teacher) -> list[BeamState]:
 
 
 def judge_beam(teacher: Teacher, theirs: Tokens, ours: Tokens, our_steps: list[BeamState]) -> Verdict:
-    """The first step after which the hypotheses differ, or else the choice among the same ones at the end."""
+    """Judge the first step after which hypotheses differ, or else the final choice among the same ones."""
     their_steps = trace_beams(teacher)
     before = BeamState({(): 0.0}, {})
     for step, (their, our) in enumerate(zip(their_steps, our_steps, strict=False)):
@@ -158,7 +158,7 @@ def judge_beam(teacher: Teacher, theirs: Tokens, ours: Tokens, our_steps: list[B
 
 
 def _gap_of_kept(teacher: Teacher, before: BeamState, their: BeamState, our: BeamState) -> float:
-    """The worst that the reference kept and we did not, against each that we kept and it did not."""
+    """Compare the worst hypothesis that only the reference kept with each that only we kept; return the largest gap."""
     lost = min(their.kept[tokens] for tokens in set(their.kept) - set(our.kept))
     return max(_gap_of_candidate(teacher, before, lost, tokens) for tokens in set(our.kept) - set(their.kept))
 
@@ -171,7 +171,10 @@ def _gap_of_candidate(teacher: Teacher, before: BeamState, lost: float, tokens: 
 
 
 def _gap_of_finished(teacher: Teacher, before: BeamState, their: BeamState, our: BeamState) -> float:
-    """An end counts if it comes before the last that goes on, while there is room: how near it is to such a border."""
+    """Return how near each hypothesis that ended on one side only is to the borders that decide whether it counts.
+
+    An end counts if it ranks before the last hypothesis that goes on, while there is room.
+    """
     eot = teacher.task.tokenizer.eot
     newly_finished = set(their.finished) - set(before.finished)
     borders = [min(their.kept.values()), *(their.finished[tokens] for tokens in newly_finished)]

@@ -15,7 +15,7 @@ REFERENCE_VERSION = "20250625"
 LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 MODELS = ("base", "tiny.en")
 DECODINGS: dict[str, dict[str, Any]] = {"greedy": {"beam_size": None}, "beam5": {"beam_size": 5}}
-# Each changes one thing about the first. The last is for clips that are not in English.
+# Each differs from the first in one option. The last is for clips that are not in English.
 FACTORS: dict[str, dict[str, Any]] = {
     "plain": {},
     "detected": {"language": None},
@@ -40,8 +40,8 @@ class Run:
     """One recording through one model under one setting.
 
     Attributes:
-        options: keyword arguments of both libraries' `transcribe`, the temperatures left out.
-        seed: of the samples drawn where a window falls back; the two libraries draw differently from it.
+        options: keyword arguments of both libraries' `transcribe`, without the temperatures.
+        seed: seed for sampling when a window falls back; the two libraries draw different numbers from it.
     """
 
     clip: Clip
@@ -63,14 +63,14 @@ class Run:
 
 
 def read_manifest(folder: Path) -> Iterator[dict[str, Any]]:
-    """The speech clips of an evaluation folder: the lines of its `manifest.jsonl`, `file` made a whole path."""
+    """Yield the lines of `manifest.jsonl` that are speech, with `file` as a full path."""
     for line in read_lines(folder / "manifest.jsonl"):
         if line["lang"] and line["kind"] != "song":
             yield {**line, "file": str(folder / line["file"])}
 
 
 def find_clips(evaluation: Path | None, data: Path) -> list[Clip]:
-    """The speech clips of the evaluation folder (if any) and the project's own, in an order that is fixed but mixed."""
+    """Return the speech clips of the evaluation folder (if any) and of the project, in a fixed but shuffled order."""
     clips = [_clip(Path(line["file"]), line["lang"]) for line in (read_manifest(evaluation) if evaluation else ())]
     clips += [_clip(path, "en") for path in sorted(data.glob("*.wav"))]
     return sorted(clips, key=lambda clip: clip.sha256)
@@ -81,7 +81,7 @@ def _clip(path: Path, lang: str) -> Clip:
 
 
 def all_runs(clips: Iterable[Clip]) -> list[Run]:
-    """Every run, clip by clip: a clip's runs share its encoder output and many of its windows."""
+    """Return every run, clip by clip, since the runs of a clip share encoder output and many windows."""
     return [
         Run(clip, model, f"{decoding}/{factor}", {"language": clip.lang, **DECODINGS[decoding], **FACTORS[factor]})
         for clip in clips
@@ -94,7 +94,7 @@ def all_runs(clips: Iterable[Clip]) -> list[Run]:
 
 
 def run_question(run: Run, *, weights: str, ffmpeg: str, ladder: str) -> Question:
-    """The key of the reference's answer to a run: everything that it depends on.
+    """Return the key of the reference's answer to a run, which has everything that the answer depends on.
 
     Args:
         weights: their SHA-256.
@@ -112,7 +112,7 @@ def run_question(run: Run, *, weights: str, ffmpeg: str, ladder: str) -> Questio
 
 
 def sample(runs: Iterable[Run], size: int) -> list[Run]:
-    """The same `size` runs each time, as many of each model and setting as of any other."""
+    """Choose `size` runs, always the same ones, equally many of each model and setting."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=_mixed):
         groups.setdefault((run.model, run.setting), []).append(run)

@@ -23,6 +23,7 @@ from whisper.model import Whisper
 from whisper.tokenizer import get_tokenizer
 
 from benchmarks.parity.matrix import MODELS, find_clips
+from benchmarks.provenance import provenance
 from whisperlite.audio.mel import Features, log_mel_spectrogram
 from whisperlite.nn.build import build_network, expected_shapes
 from whisperlite.nn.cache import Cache
@@ -49,7 +50,7 @@ STRUCTURES = {
 
 
 def random_tensors(dims: ModelDimensions) -> dict[str, Tensor]:
-    """Weights of a size at which activations stay near 1, as in trained networks."""
+    """Return random weights, scaled so that activations stay near 1, as in trained networks."""
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for name, shape in expected_shapes(dims).items():
@@ -69,7 +70,7 @@ Tensors = dict[str, Tensor]
 
 
 def compare_networks(dims: ModelDimensions, tensors: Tensors, mel: Tensor, tokens: Tensor) -> dict[str, float]:
-    """Largest differences of the encoder's output and of the logits, read at once and token by token."""
+    """Return the largest differences of encoder output and logits; tokens are read at once and one by one."""
     reference = Whisper(ReferenceDimensions(**asdict(dims))).eval()
     reference.load_state_dict(tensors)
     network = build_network(dims, dict(tensors), device=torch.device("cpu"), dtype=torch.float32)
@@ -81,7 +82,7 @@ def compare_networks(dims: ModelDimensions, tensors: Tensors, mel: Tensor, token
 
 
 def spoken_tokens(dims: ModelDimensions) -> Tensor:
-    """An answer as the model gives it: start, timestamp, text, timestamp."""
+    """Return tokens in the order in which the model writes them: start, timestamp, text, timestamp."""
     tokenizer = get_tokenizer(dims.is_multilingual, num_languages=dims.num_languages, language="en", task="transcribe")
     text = tokenizer.encode(" He was not an ill-disposed young man, unless to be rather selfish is to be ill-disposed.")
     begin = tokenizer.timestamp_begin
@@ -103,7 +104,7 @@ def _difference(a: Tensor, b: Tensor) -> float:
 
 
 def compare_features(samples: np.ndarray, n_mels: int) -> float:
-    """Of the whole recording, and of a window in its middle."""
+    """Return the largest difference of the features, of a whole recording and of a window in its middle."""
     theirs = whisper.log_mel_spectrogram(samples, n_mels, padding=whisper.audio.N_SAMPLES)
     features = Features(samples, n_mels)
     start = features.content_frames // 2
@@ -140,7 +141,8 @@ def main() -> None:
     exceeded = [name for name, row in rows.items() if any(row[kind] >= LIMITS[kind] for kind in row)]
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"limits": LIMITS, "torch": torch.__version__, "largest_difference": rows}, indent=1)
+        about = provenance(threads=torch.get_num_threads())
+        text = json.dumps({"limits": LIMITS, **about, "largest_difference": rows}, indent=1)
         (arguments.out / "numerics.json").write_text(text + "\n", encoding="utf-8")
     raise SystemExit(f"Outside of the limits: {', '.join(exceeded)}" if exceeded else 0)
 

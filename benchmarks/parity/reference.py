@@ -36,7 +36,7 @@ class FellBackError(Exception):
 
 
 def load_model(weights: Path) -> tuple[Whisper, str]:
-    """The reference's network with exported weights, in float32, and the weights' SHA-256."""
+    """Return the reference's network with exported weights, in float32, and the weights' SHA-256."""
     facts = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     model = Whisper(ModelDimensions(**facts["dims"]))
     with np.load(weights, allow_pickle=False) as arrays:
@@ -113,7 +113,7 @@ class Watched:
 
 
 def answer_run(model: Watched, run: Run, audio: np.ndarray, *, ladder: str) -> Answer:
-    """What the reference makes of a run.
+    """Return the reference's answer to a run.
 
     Args:
         ladder: "stop" ends at the first window that falls back; "full" goes on, sampling from the run's seed.
@@ -140,14 +140,14 @@ def answer_run(model: Watched, run: Run, audio: np.ndarray, *, ladder: str) -> A
 
 
 def _decide(windows: list[dict[str, Any]], segments: list[dict[str, Any]]) -> None:
-    """Note what became of each window: all but those skipped as silence leave a segment, if only an empty one."""
+    """Note the outcome of each window: all but those skipped as silence leave a segment, even if it is empty."""
     kept = {segment["seek"] for segment in segments}
     for window in windows:
         window.setdefault("decision", "accepted" if window["seek"] in kept else "skipped")
 
 
 def _locals_of_transcribe(at: FrameType | TracebackType | None) -> dict[str, Any]:
-    """The local variables of the running `transcribe`: outwards from a frame, or inwards along a traceback."""
+    """Return the local variables of the running `transcribe`: outwards from a frame, or inwards along a traceback."""
     while at is not None:
         frame = at if isinstance(at, FrameType) else at.tb_frame
         if frame.f_code.co_name == "transcribe":
@@ -157,7 +157,7 @@ def _locals_of_transcribe(at: FrameType | TracebackType | None) -> dict[str, Any
 
 
 def answer_all(runs: list[Run], cache: Path, *, ffmpeg: str, ladder: str) -> None:
-    """Fill the store of a cache folder with the answers of the runs that it lacks."""
+    """Answer the runs that are not in the store of a cache folder."""
     store = Store(cache / "answers")
     models: dict[str, Watched] = {}
     audio: tuple[str, np.ndarray] = ("", np.zeros(0))

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.parity.compare import ROUNDING, Outcome
 from benchmarks.parity.matrix import REFERENCE_VERSION
+from benchmarks.provenance import describe_provenance, provenance
 
 REQUIRED_IDENTICAL = 0.98
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts of each kind, in all and by model and setting, and the largest differences of scores."""
+    """Count the outcomes of each kind, in all and by model and setting, and find the largest differences of scores."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(f"{outcome.run.model} {outcome.run.setting}", []).append(outcome)
     return {
         "reference": f"openai-whisper {REFERENCE_VERSION}",
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {platform.system()}",
+        **provenance(threads=1),
         "clips": len({outcome.run.clip.sha256 for outcome in outcomes}),
         **_counts(outcomes),
         "largest_difference": {
@@ -54,7 +51,7 @@ def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 
 def passes(summary: dict[str, Any]) -> bool:
-    """Some runs, none of them outside the law, and at least 98 % identical outright."""
+    """Whether there are runs, none of them differs other than by a tie, and at least 98 % are identical."""
     runs = summary["runs"]
     return bool(runs and not summary["differs"] and summary["identical"] >= REQUIRED_IDENTICAL * runs)
 
@@ -100,11 +97,12 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "end of the recording, where the reference's end after it ([correction "
         "9](../design.md#the-reference-and-where-we-differ)).",
     ]
-    if note := summary.get("note"):  # of how this very run was made, written by hand
+    if note := summary.get("note"):  # written by hand, about how this run was made
         lines += ["", note]
     if summary["not_identical"]:
         lines += ["", "| not identical | kind | where |", "|---|---|---|"]
         lines += [f"| {each['run']} | {each['kind']} | {each['detail']} |" for each in summary["not_identical"]]
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 

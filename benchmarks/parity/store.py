@@ -44,7 +44,7 @@ class Store:
 
 
 def read_lines(path: Path) -> Iterator[Any]:
-    """The objects of a JSON-lines file."""
+    """Yield the objects of a JSON-lines file."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             if line.strip():

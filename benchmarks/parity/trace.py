@@ -21,7 +21,7 @@ Tokens = tuple[int, ...]
 
 
 def trace_beams(model: Model, run: Run, window: int) -> list[dict[str, Any]]:
-    """What our search keeps, and what has ended, after each of its steps.
+    """Trace which hypotheses our search keeps, and which have ended, after each of its steps.
 
     Args:
         window: its number in the run.
@@ -46,7 +46,7 @@ def trace_beams(model: Model, run: Run, window: int) -> list[dict[str, Any]]:
 
 
 def _ask_of_window(model: Model, run: Run, window: int) -> Decode:
-    """What the session asks about a window; all windows before it were accepted at temperature 0."""
+    """Return what the session asks about a window, after all windows before it were accepted at temperature 0."""
     steps = model.session(run)
     event = next(steps)
     asked = 0

@@ -13,7 +13,7 @@ from benchmarks.peers.requests import Library
 
 
 def parser_of(name: str, description: str | None, libraries: Sequence[Library]) -> argparse.ArgumentParser:
-    """The arguments that each takes."""
+    """Return a parser with the arguments that all of them take."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=description,
@@ -29,7 +29,7 @@ def parser_of(name: str, description: str | None, libraries: Sequence[Library]) 
 
 
 def publish(name: str, summary: dict[str, Any], page: str, out: Path | None) -> NoReturn:
-    """Write the page and the numbers, and end: exit status 1 if something is not as it should be."""
+    """Write the page and the numbers, and exit with status 1 if a target is missed."""
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -29,12 +29,12 @@ REQUIREMENTS = ROOT / "tests/peers/requirements.txt"
 
 @dataclass(frozen=True)
 class Desk:
-    """The folder of one user of this module.
+    """A cache folder, and how the libraries answer requests.
 
     Attributes:
         cache: the folder.
-        threads: of each library; one library works at a time.
-        seeds: how often a library that sampled answers, with seeds from 0 on.
+        threads: the threads of each library; one library runs at a time.
+        seeds: how many seeds, from 0 on, a request is answered with if the library samples.
     """
 
     cache: Path
@@ -58,13 +58,15 @@ class Desk:
         part.rename(self.cache / "base-ct2")
 
     def record(self, name: str, samples: np.ndarray) -> Recording:
-        """Keep samples where all libraries read them."""
+        """Write samples as a WAV file that all libraries read."""
         path = self.cache / "recordings" / f"{name}.wav"
         write_wave(path, samples)
         return Recording(str(path), file_sha256(path), len(samples) / SAMPLING_RATE)
 
     def answer(self, requests: Sequence[Request], *, cached: bool = False) -> list[Request]:
-        """Let the libraries answer what the cache lacks; the requests, repeated with every seed where one sampled.
+        """Have the libraries answer the requests that are not in the cache.
+
+        Returns the requests, repeated with every seed where a library sampled.
 
         Args:
             cached: the other libraries answer nothing new, and a recording that one of them has not answered in all
@@ -82,7 +84,7 @@ class Desk:
         return [request for request in self.with_seeds(requests) if self.find(request) is not None]
 
     def with_seeds(self, requests: Iterable[Request]) -> list[Request]:
-        """Each request once, or with every seed where something was sampled."""
+        """Return each request once, or with every seed if its answer was sampled."""
         repeated: list[Request] = []
         for request in requests:
             answer = self.find(request)
@@ -94,29 +96,32 @@ class Desk:
         return Store(self.cache / "peers").get(self._question(request))
 
     def seconds(self, requests: Iterable[Request]) -> float:
-        """That the answers took, the first seed's alone."""
+        """Return the seconds that the answers with the first seed took."""
         answers = (self.find(request) for request in requests if request.seed == 0)
         return sum(float(answer["seconds"]) for answer in answers if answer is not None)
 
     def count_errors(self, lines: Sequence[dict[str, str]]) -> list[WordErrors]:
-        """Of texts, each a `lang`, a `truth` and a `text`; counted in the environment that has the tools for it."""
-        source, target = self.cache / "texts-counted.jsonl", self.cache / "word-errors.jsonl"
+        """Count the errors of texts (`lang`, `truth`, `text`), in the environment that has the tools for it."""
+        source, target = (self.cache / f"{name}-{os.getpid()}.jsonl" for name in ("texts-counted", "word-errors"))
         write_lines(source, lines)
         if self.place.start("benchmarks.word_errors", [str(source), str(target)], side="reference").wait():
             raise SystemExit("The error count failed.")
-        return [WordErrors(**line) for line in read_lines(target)]
+        found = [WordErrors(**line) for line in read_lines(target)]
+        source.unlink()
+        target.unlink()
+        return found
 
     def _work(self, library: Library, requests: Sequence[Request]) -> None:
         missing = [request for request in requests if self.find(request) is None]
         if not missing:
             return
         path = self.cache / f"requests-{os.getpid()}.jsonl"
-        # The short ones first: whoever watches sees something soon.
+        # Short ones first, so that the first lines of progress come soon.
         missing.sort(key=lambda request: request.recording.seconds)
         write_lines(path, ({"request": each.to_dict(), "question": self._question(each)} for each in missing))
         command = [str(python_of(library)), "-m", "benchmarks.peers.worker", library, str(path)]
         command += ["--cache", str(self.cache.resolve()), "--threads", str(self.threads)]
-        # Our source is on the path of our own process alone.
+        # Only whisperlite's process has this source on its path.
         sources = [str(ROOT), str(ROOT / "src")] if library == "whisperlite" else [str(ROOT)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sources), "OMP_NUM_THREADS": str(self.threads)}
         environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -136,7 +141,7 @@ class Desk:
 
 
 def python_of(library: Library) -> Path:
-    """Ours is this one; the others': $PEERS_PYTHON, else the environment that `make peers` creates."""
+    """Return the Python of a library: this one for whisperlite, else $PEERS_PYTHON or the one of `make peers`."""
     if library == "whisperlite":
         return Path(sys.executable)
     python = ROOT / (os.environ.get("PEERS_PYTHON") or ".venv-peers/bin/python")
@@ -147,7 +152,7 @@ def python_of(library: Library) -> Path:
 
 @cache
 def version_of(library: Library) -> str:
-    """The version that the environment of the other libraries is made with."""
+    """Return the version of a library that is pinned for the environment of the others."""
     found = re.search(rf"^{re.escape(library)}==(.+)$", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None, f"{library} is not pinned in {REQUIREMENTS}"
     return found[1].strip()

@@ -38,7 +38,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A wave file of 16 kHz, mono, 16 bits, which all libraries read alike, and the SHA-256 of it."""
+    """A WAV file of 16 kHz, mono, 16 bits, which all libraries read alike, and its SHA-256."""
 
     path: str
     sha256: str
@@ -70,14 +70,14 @@ class Request:
 
 
 def read_wave(path: str | Path) -> np.ndarray:
-    """Samples in [-1, 1), float32."""
+    """Return the samples of a WAV file, float32 in [-1, 1)."""
     with wave.open(str(path), "rb") as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
     return samples.astype(np.float32) / 32768
 
 
 def write_wave(path: Path, samples: np.ndarray) -> None:
-    """Write samples in [-1, 1) as 16 bits; those that come from 16 bits do not change."""
+    """Write samples in [-1, 1) with 16 bits; samples that were read from 16 bits do not change."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

@@ -63,10 +63,10 @@ def load_openai_whisper(cache: Path) -> Transcribe:
 
 
 class _Remembering:
-    """openai-whisper's network, whose `decode` is looked up in a store: settings and seeds share many windows.
+    """openai-whisper's network with `decode` cached in a store, since settings and seeds share many windows.
 
-    Where it samples it draws by whisperlite's random numbers for the same seed, window and attempt, so that the two
-    differ by what they do and not by luck.
+    Where it samples, it uses whisperlite's random numbers for the same seed, window and attempt, so that the two do not
+    differ by chance.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -88,7 +88,7 @@ class _Remembering:
         self.seed, self.seek, self.fell_back, self.saved_s = seed, 0, False, 0.0
 
     def _cut(self, mel: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        """The library's own; where in the recording the window begins is seen from the part of it that it is given."""
+        """Call the library's own function, and note where the window begins, since `mel` is a view of all features."""
         assert mel.stride(0) >= mel.shape[1], "a part of the features, not a copy"
         self.seek = int(mel.storage_offset())
         window: torch.Tensor = self._pad_or_trim(mel, *arguments)
@@ -117,7 +117,7 @@ class _Remembering:
         return self.whisper.DecodingResult(audio_features=torch.empty(0), **known)
 
     def _encode(self, mel: torch.Tensor, digest: str) -> tuple[torch.Tensor, float]:
-        """A window's states, and the time that they took; the library itself makes them anew for each attempt."""
+        """Return a window's encoding and the seconds that it took; the library itself encodes it for each attempt."""
         if self._encoded[0] == digest:
             self.saved_s += self._encoded[2]
         else:
@@ -129,10 +129,10 @@ class _Remembering:
 
 
 class _Draws:
-    """In place of torch's `Categorical`: rows sampled by the inverse of the distribution function."""
+    """Replaces torch's `Categorical`: samples rows with the inverse of the distribution function."""
 
     def begin(self, drawn_from: tuple[int, ...] | None) -> None:
-        """Take uniforms as whisperlite does, one a step and row."""
+        """Draw uniforms as whisperlite does, one for each step and row."""
         if drawn_from is not None:
             random = np.random.Generator(np.random.Philox(np.random.SeedSequence(drawn_from)))
             self.uniforms = iter(random.random((MOST_STEPS, BEST_OF), dtype=np.float32))
@@ -148,9 +148,9 @@ class _Draws:
 
 
 def _shared_by_rows(attention: Callable[..., Any]) -> Callable[..., Any]:
-    """Cross-attention of rows that all hear one window: the window's keys are read once, not once a row.
+    """Compute cross-attention of rows that share a window by reading the window's keys once, not once for each row.
 
-    The sums are the same, but for their order; where five samples are drawn it is several times as fast.
+    Only the order of summation differs. With five samples it is several times as fast.
     """
 
     def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> Any:
@@ -189,7 +189,7 @@ LOADERS: dict[Library, Callable[[Path], Transcribe]] = {
 
 
 def _common(setting: Setting, *, logprob: str) -> dict[str, Any]:
-    """The options that all libraries call by the same names, but for one."""
+    """Return the options that have the same names in all libraries, except one."""
     options: dict[str, Any] = {"temperature": LADDER}
     if not setting.thresholds:
         options = {"temperature": (0.0,), "compression_ratio_threshold": None, "no_speech_threshold": None}

@@ -16,14 +16,14 @@ from pathlib import Path
 from benchmarks.service.clips import BEAM_SIZE, Clip
 
 _REFUSED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-_TIMEOUT_S = 1800.0  # for one answer; what has not come then is lost
-_PATIENCE_S = 600.0  # after the end, for a request that is told to come again
+_TIMEOUT_S = 1800.0  # for one answer, after which it counts as lost
+_PATIENCE_S = 600.0  # after the end of the measurement, for a request that is refused
 _BOUNDARY = "part-of-a-form-5d1c0a"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where clips are posted to, as a form.
+    """The address to which clips are posted as a form.
 
     Attributes:
         audio: name of the field with the recording.
@@ -36,14 +36,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one request.
+    """The outcome of one request.
 
     Attributes:
-        began_s, ended_s: since the first request of all began.
-        text: None: there is none.
-        error: its kind; None: there was none.
-        is_lost: no answer came at all.
-        refused: how often it was told to come again before.
+        began_s, ended_s: seconds since the first request of all began.
+        text: None if there is none.
+        error: the kind of error; None if there was none.
+        is_lost: whether no answer came at all.
+        refused: how many times it was answered 429 or 503 before.
     """
 
     clip: Clip
@@ -63,7 +63,7 @@ class _Reply:
 
 
 def send(clips: Iterator[Clip], endpoint: Endpoint, clients: int, seconds: float) -> list[Answer]:
-    """Let clients send clips for so long; what has begun by then is waited for."""
+    """Have clients send clips for a time, and wait for the requests that have begun by then."""
     lock, answers = threading.Lock(), list[Answer]()
     start = time.perf_counter()
 
@@ -82,11 +82,11 @@ def send(clips: Iterator[Clip], endpoint: Endpoint, clients: int, seconds: float
 
 
 def ask(clip: Clip, endpoint: Endpoint, start: float, give_up_s: float = _PATIENCE_S) -> Answer:
-    """Send one clip, again where that is said, until there is an answer.
+    """Send one clip, and again after each 429 or 503, until there is an answer.
 
     Args:
-        start: of the clock that the answer's times are of, by `perf_counter`.
-        give_up_s: when it is not sent again, by that clock.
+        start: the `perf_counter` time from which the times of the answer are counted.
+        give_up_s: the time after which it is not sent again, by the same clock.
     """
     began_s, refused = time.perf_counter() - start, 0
     text, error, is_lost = None, None, False
@@ -121,7 +121,7 @@ def _post(clip: Clip, endpoint: Endpoint) -> _Reply:
 
 @cache
 def _form(clip: Clip, audio: str) -> bytes:
-    """Made once for each clip: the clients are to take no time from the service."""
+    """Return the form of a clip; cached, so that the clients take little time from the service."""
     lines = []
     for name, value in (("language", clip.language), ("beam_size", BEAM_SIZE)):
         lines += [f"--{_BOUNDARY}", f'Content-Disposition: form-data; name="{name}"', "", f"{value}"]

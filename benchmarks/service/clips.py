@@ -19,7 +19,7 @@ SEED = 0
 _PER_LANGUAGE = 5
 _SHORTEST_S = 1.0
 _LONG_S = (30.0, 195.0)
-_MADE = ("variants", "pauses", "short")  # folders of what was made from other recordings
+_MADE = ("variants", "pauses", "short")  # folders of clips that were made from other recordings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,10 @@ class Clip:
 
 
 def choose(evaluation: Path) -> list[Clip]:
-    """Of each language the same number of short clips, spread over the list, and all long ones.
+    """Choose the same number of short clips of each language, spread over the list, and all long ones.
 
-    Languages that `base` is good at: in others it falls back often, and how often is chance, another in each library.
+    Only languages that `base` is good at: in others it falls back often, and how often differs by chance between
+    libraries.
     """
     evaluation = evaluation.resolve()
     lines = [
@@ -63,9 +64,9 @@ def choose(evaluation: Path) -> list[Clip]:
 
 
 def in_order(clips: Sequence[Clip], seed: int = SEED) -> Iterator[Clip]:
-    """The clips shuffled, again and again, without end.
+    """Yield the clips without end, shuffled anew in each pass.
 
-    The long ones are spread: a side that comes less far had the same mixture.
+    Long clips are spread evenly, so that a slower side gets the same mixture.
     """
     generator = Random(seed)
     short, long = [each for each in clips if each.is_short], [each for each in clips if not each.is_short]

@@ -13,7 +13,7 @@ from benchmarks.source import source_sha256
 
 
 def expected_texts(clips: Sequence[Clip], cache: Path, threads: int, compute_type: str) -> dict[str, str]:
-    """SHA-256 of each clip → its text, one clip transcribed alone after the other."""
+    """Return the SHA-256 of each clip → its text, each transcribed alone."""
     store = Store(cache / "service")
     questions = {
         clip: {

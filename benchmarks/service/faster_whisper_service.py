@@ -1,6 +1,7 @@
 """The peer: a service around faster-whisper as it is commonly written, in the environment of the peers.
 
-`SERVICE_MODEL` names the folder of the weights, `SERVICE_COMPUTE_TYPE` the precision, `SERVICE_THREADS` the threads.
+`SERVICE_MODEL` names the folder of the weights, `SERVICE_COMPUTE_TYPE` the precision, `SERVICE_WORKERS` how many
+requests are computed at a time, and `SERVICE_THREADS` the threads of each.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ model = WhisperModel(
     device="cpu",
     compute_type=os.environ["SERVICE_COMPUTE_TYPE"],
     cpu_threads=int(os.environ["SERVICE_THREADS"]),
+    num_workers=int(os.environ["SERVICE_WORKERS"]),
     local_files_only=True,
 )
 

@@ -17,7 +17,7 @@ import whisperlite
 from benchmarks.service.clips import BEAM_SIZE, Clip, in_order
 
 BATCH_SIZE = 8
-_AHEAD = 4  # as many recordings beyond the batch as `transcribe_many` submits
+_AHEAD = 4  # recordings submitted beyond the batch, as in `transcribe_many`
 
 
 def main() -> None:

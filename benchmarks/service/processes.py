@@ -51,18 +51,20 @@ def run_peer(
     compute_type: str,
     seconds: float,
     clients: int,
-    wait_policy: str | None,
+    workers: int = 1,
+    wait_policy: str | None = None,
 ) -> Run:
     """The service around faster-whisper, likewise.
 
     Args:
-        wait_policy: OpenMP's. Threads that spin while they wait make it several times as slow as soon as anything else
-            wants a core; "PASSIVE" has them sleep. None: that of this process, if any.
+        workers: the number of requests that it computes at a time; each gets an equal share of the threads.
+        wait_policy: OMP_WAIT_POLICY. Threads that spin while they wait make it several times as slow as soon as another
+            process wants a core; with "PASSIVE" they sleep. None keeps the policy of this process, if any.
     """
     python = python_of("faster-whisper")
     variables = environment(cache, ours=False, threads=threads, python=python)
-    variables |= {"SERVICE_MODEL": str(cache.resolve() / "base-ct2"), "SERVICE_THREADS": str(threads)}
-    variables["SERVICE_COMPUTE_TYPE"] = compute_type
+    variables |= {"SERVICE_MODEL": str(cache.resolve() / "base-ct2"), "SERVICE_COMPUTE_TYPE": compute_type}
+    variables |= {"SERVICE_WORKERS": str(workers), "SERVICE_THREADS": str(threads // workers)}
     if wait_policy is not None:
         variables["OMP_WAIT_POLICY"] = wait_policy
     command = [str(python), "-m", "uvicorn", "benchmarks.service.faster_whisper_service:app"]
@@ -85,7 +87,7 @@ def run_many(clips: Sequence[Clip], *, cache: Path, threads: int, compute_type: 
     assert process.stdout is not None, "started with pipes"
     with process.stdin:
         process.stdin.write(json.dumps(question).encode())
-    process.stdout.readline()  # it has begun
+    process.stdout.readline()  # it has loaded the model
     with Memory(process.pid) as memory:
         lines = [json.loads(line) for line in process.stdout]
     if process.wait():
@@ -94,7 +96,7 @@ def run_many(clips: Sequence[Clip], *, cache: Path, threads: int, compute_type: 
 
 
 def versions_of() -> dict[str, dict[str, str]]:
-    """Of what each side's environment has installed; a peer that is not there is left out."""
+    """Return the versions of packages in each side's environment, without a peer that is not installed."""
     found = {}
     for library, packages in _PACKAGES.items():
         try:
@@ -128,8 +130,8 @@ def serving(
     """`whisperlite serve` as a process, and its port.
 
     Args:
-        arguments: of the command, beside those that say where it listens and where it keeps its data.
-        folder: of its data; None: a temporary one.
+        arguments: further arguments of the command, which gets its port and its data folder here.
+        folder: for its data; None for a temporary one.
     """
     with tempfile.TemporaryDirectory() as temporary:
         command = [str(Path(sys.executable).with_name("whisperlite")), "serve", "--port", "0"]
@@ -140,7 +142,7 @@ def serving(
 
 @contextmanager
 def _started(command: Sequence[str], variables: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A service run by uvicorn, as soon as it listens, until the end of the block."""
+    """Run a service with uvicorn for the block, which begins when it listens; yields its process and port."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stream:
@@ -170,7 +172,7 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
 
 
 class Memory:
-    """What a process and those beneath it hold, once a second as long as the block lasts.
+    """Measures the memory of a process and its children once a second during the block.
 
     Attributes:
         samples: seconds since the block began, bytes.
@@ -196,14 +198,14 @@ class Memory:
 
 
 def held_bytes(pid: int) -> int:
-    """Of a process and those beneath it, in physical memory; a page that several share is counted in parts (PSS)."""
+    """Return the physical memory of a process and its children; shared pages are counted in parts (PSS)."""
     process = Path("/proc") / str(pid)
     held = 0
     try:
         for line in (process / "smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):
                 held += int(line.split()[1]) * 1024
-        for task in os.listdir(process / "task"):  # noqa: PTH208 - names alone
+        for task in os.listdir(process / "task"):  # noqa: PTH208 - only names are needed
             children = (process / "task" / task / "children").read_text(encoding="ascii")
             held += sum(held_bytes(int(child)) for child in children.split())
     except (FileNotFoundError, ProcessLookupError):

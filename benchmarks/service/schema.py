@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def test_service(model: str, seconds: float, seed: int, folder: Path) -> list[tuple[int, float, int]]:
-    """Seed, duration and exit status of each round."""
+    """Test in rounds; return the seed, duration and exit status of each."""
     command = str(Path(sys.executable).with_name("whisperlite"))
     made = subprocess.run([command, "token", "--data-dir", str(folder)], capture_output=True, text=True, check=True)
     variables = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}

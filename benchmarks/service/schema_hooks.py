@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import schemathesis
 
 ORGANISATION, MODEL = "served", "here"
-WEBHOOK_HOST = "127.0.0.1:9"  # where nothing listens
+WEBHOOK_HOST = "127.0.0.1:9"  # nothing listens there
 _AUDIO = ("audio", "file")  # fields with a recording
 _SPEECH = Path(__file__).resolve().parents[2] / "tests/data/librivox.wav"
 _SPEECH_S = 2
@@ -45,7 +45,7 @@ def map_body(_: schemathesis.HookContext, body: Any) -> Any:
 
 
 def _speech_as(value: str | bytes) -> str | bytes:
-    """In the form of what it replaces: base64 for text; what is sent as a file has a type of its own, made of bytes."""
+    """Return speech in the form of the value that it replaces: base64 for text, else the value's own type of bytes."""
     speech = _speech()
     return base64.b64encode(speech).decode() if type(value) is str else type(value)(speech)
 
@@ -63,16 +63,16 @@ def _speech() -> bytes:
 
 
 def _is_chosen(value: Mapping[str, Any]) -> bool:
-    """Half of all values, the same ones with the same seed."""
+    """Choose half of all values, the same ones each time."""
     return zlib.crc32(repr(value).encode()) % 2 == 0
 
 
 def _harmless(webhook: Any) -> Any:
-    """An address that webhooks could be delivered to becomes one on this machine: made-up ones may be somebody's."""
+    """Replace the host of a web address by one on this machine: a generated address may belong to somebody."""
     try:
         url = urlsplit(webhook)
         if url.scheme.lower() in ("http", "https"):
             return url._replace(scheme="http", netloc=WEBHOOK_HOST).geturl()
     except (TypeError, ValueError, AttributeError):
-        pass  # no address
+        pass  # not an address
     return webhook

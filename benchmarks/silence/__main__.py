@@ -12,6 +12,7 @@ from dataclasses import replace
 from benchmarks.peers.command import parser_of, publish
 from benchmarks.peers.desk import Desk
 from benchmarks.peers.requests import LIBRARIES, Library, Request, Setting
+from benchmarks.provenance import provenance
 from benchmarks.silence.clips import SOUNDS, Clip, find_clips
 from benchmarks.silence.report import Counted, as_markdown, summarise
 
@@ -43,6 +44,7 @@ def main() -> None:
         for library, setting in {_key(request) for request in requests}
     }
     summary = summarise(counted, seconds, same_texts(desk, requests), arguments.seeds)
+    summary |= provenance(threads=arguments.threads)
     page = as_markdown(summary)
     print(page)
     for row in summary["rows"]:
@@ -52,7 +54,7 @@ def main() -> None:
 
 
 def choose_requests(clips: list[Clip], libraries: list[Library] | None) -> list[Request]:
-    """Every clip through every library in every setting that it has."""
+    """Return a request for every clip, library and setting that the library has."""
     return [
         Request(library, clip.recording, clip.lang, setting)
         for library in libraries or LIBRARIES
@@ -76,7 +78,7 @@ def count(desk: Desk, clips: list[Clip], requests: list[Request]) -> list[Counte
 
 
 def hallucinations(desk: Desk, counted: list[Counted], requests: list[Request]) -> list[str]:
-    """What ours makes up where nobody speaks, a line each."""
+    """Return a line for each text that whisperlite writes where nobody speaks."""
     return [
         f"{each.setting:18} seed {each.seed}  {each.clip.file}: {_text(desk, request).strip()[:200]!r}"
         for each, request in zip(counted, requests, strict=True)
@@ -85,7 +87,7 @@ def hallucinations(desk: Desk, counted: list[Counted], requests: list[Request]) 
 
 
 def same_texts(desk: Desk, requests: list[Request]) -> list[bool]:
-    """Of each answer for which openai-whisper sampled."""
+    """Return, for each answer that openai-whisper sampled, whether whisperlite's text is the same."""
     answers = {request: answer for request in requests if (answer := desk.find(request)) is not None}
     sampled = [each for each in answers if each.library == "openai-whisper" and answers[each]["fell_back"]]
     pairs = [(each, replace(each, library="whisperlite")) for each in sampled]

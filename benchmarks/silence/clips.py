@@ -13,19 +13,19 @@ from benchmarks.peers.desk import Desk
 from benchmarks.peers.requests import SAMPLING_RATE, Recording
 
 SOUNDS = ("silence", "noise", "tones", "music")
-LANGUAGES = ("en", "pt", "fr", "de", "es", "ru")  # that `base` is good at
+LANGUAGES = ("en", "pt", "fr", "de", "es", "ru")  # in which `base` is good
 LONGEST_SOUND_S = 30.0
 SHORT_CLIPS = 6  # of each language
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A recording and the truth about it.
+    """A recording and what is said in it.
 
     Attributes:
         group: one of `SOUNDS`, where nobody speaks, or "speech".
-        lang: of the speech; "en", which the libraries are told, where there is none.
-        truth: what is said; "" where nothing is.
+        lang: the language of the speech; "en" where nobody speaks, since the libraries are given a language.
+        truth: what is said; "" where nobody speaks.
     """
 
     file: str
@@ -36,7 +36,7 @@ class Clip:
 
 
 def find_clips(folder: Path, desk: Desk) -> list[Clip]:
-    """The hard negatives (the beginning of each), and the speech, of which short clips are sampled."""
+    """Return the beginnings of the recordings without speech, all long speech, and a sample of short speech clips."""
     lines = list(read_lines(folder / "manifest.jsonl"))
     chosen = [line for line in lines if group_of(line) in SOUNDS]
     chosen += [line for line in lines if group_of(line) == "speech" and line["kind"] in ("noise", "long")]
@@ -51,12 +51,12 @@ def find_clips(folder: Path, desk: Desk) -> list[Clip]:
 
 
 def group_of(line: dict[str, Any]) -> str:
-    """The group of a line of the manifest; "": it is left out."""
+    """Return the group of a line of the manifest; "" if it is not used."""
     if line["kind"] == "song":
         return ""
     if line["lang"]:
         return "speech" if line["lang"] in LANGUAGES and line["text"].strip() else ""
-    # Tones are noise to the manifest, and have a folder of their own.
+    # The manifest calls tones noise, but they are in a folder of their own.
     return "tones" if "/tones/" in line["file"] else str(line["kind"])
 
 

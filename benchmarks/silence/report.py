@@ -9,20 +9,21 @@ from typing import Any
 
 from benchmarks.peers.desk import version_of
 from benchmarks.peers.requests import BEST_OF, HALLUCINATION_SILENCE_S, LIBRARIES, Library
+from benchmarks.provenance import describe_provenance
 from benchmarks.silence.clips import LANGUAGES, LONGEST_SOUND_S, SHORT_CLIPS, SOUNDS, Clip
 from benchmarks.word_errors import WordErrors
 
 Row = dict[str, Any]
 COUNTED = (*SOUNDS, "made up", "inserted", "hallucinated", "lost", "substituted")
 COMPARED = (*SOUNDS, "made up", "inserted", "hallucinated", "lost")
-ALLOWED_LOSS = 0.002  # of the words, by voice activity detection
+ALLOWED_LOSS = 0.002  # more words lost with voice activity detection, as a share of all words
 
-_TITLES = {"made up": "no speech"}  # of columns that the page names otherwise
+_TITLES = {"made up": "no speech"}  # of columns that have another name on the page
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One answer, its errors counted."""
+    """The counted errors of one answer."""
 
     library: Library
     setting: str
@@ -34,13 +35,13 @@ class Counted:
 def summarise(
     counted: Sequence[Counted], seconds: Mapping[tuple[Library, str], float], same_texts: Sequence[bool], seeds: int
 ) -> dict[str, Any]:
-    """Rows, and what fails.
+    """Return the rows and the missed targets.
 
     Args:
         counted: a clip with several seeds counts once, with the average of its errors.
-        seconds: (library, setting) → time that its first seed took.
-        same_texts: of each answer for which openai-whisper sampled, whether ours with its seed is the same text.
-        seeds: of an answer that was sampled, at most.
+        seconds: (library, setting) → the time that its answers with the first seed took.
+        same_texts: for each answer that openai-whisper sampled, whether whisperlite's text with that seed is the same.
+        seeds: how many seeds a sampled answer has at most.
     """
     groups: dict[tuple[Library, str], dict[str, list[Counted]]] = {}
     for each in counted:
@@ -82,7 +83,7 @@ def _row(clips: Mapping[str, Sequence[Counted]]) -> Row:
 
 
 def find_failures(rows: Sequence[Row]) -> list[str]:
-    """What is not as it should be, a line each."""
+    """Return a line for each missed target."""
     by_name = {(row["library"], row["setting"]): row for row in rows}
     ours = {setting: row for (library, setting), row in by_name.items() if library == "whisperlite"}
     failures = []
@@ -157,4 +158,5 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "openai-whisper keeps the last one, and whisperlite the most probable one that does not repeat itself, or the "
         "one that does so least, so for a single kind of sound either can have more words.",
     ]
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"

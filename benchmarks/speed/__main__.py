@@ -14,13 +14,14 @@ from typing import Any
 
 from benchmarks.parity.environment import ROOT, evaluation_folder
 from benchmarks.peers.desk import Desk
+from benchmarks.provenance import about_now
 from benchmarks.speed import growth, memory, neighbour, roofline
 from benchmarks.speed.compare import measure, pair, subjects_of
 from benchmarks.speed.processes import Workers
 from benchmarks.speed.recordings import Chosen, choose
 from benchmarks.speed.report import publish
 from benchmarks.speed.settings import MEMORY_SIDES, PEERS, SETTINGS, Setting, Side
-from benchmarks.speed.summary import about_now, open_summary, verdicts
+from benchmarks.speed.summary import open_summary, verdicts
 from benchmarks.speed.weights import prepare
 
 MEMORY = "memory"
@@ -86,7 +87,7 @@ def _parse() -> argparse.Namespace:
 
 
 class _Run:
-    """What one call measures, part by part, each written to the summary when it is done."""
+    """The measurements of one call; each part is written to the summary when it is done."""
 
     def __init__(
         self, desk: Desk, workers: Workers, chosen: Chosen, arguments: argparse.Namespace, summary: dict[str, Any]

@@ -22,7 +22,7 @@ LANGUAGE = "en"
 
 
 def subjects_of(setting: Setting, chosen: Chosen, *, long: bool) -> list[Subject]:
-    """What is transcribed in a setting; nothing where there is no evaluation folder to take it from."""
+    """Return what is transcribed in a setting; empty if that needs an evaluation folder and there is none."""
     if setting.way == "folder":
         return [chosen.folder] if chosen.folder else []
     if setting.way == "chunks":
@@ -38,10 +38,12 @@ def measure(
     workers: Workers,
     repeats: int,
 ) -> dict[Side, list[list[Reply]]]:
-    """All sides in turn, a different one beginning each time: side → for each subject → the reply of each round.
+    """Time all sides in turn, starting each round with another.
+
+    Returns side → for each subject → the reply of each round.
 
     Args:
-        warm_up: what every side transcribes before that; of a folder, as many files as go together.
+        warm_up: what every side transcribes first; of a folder, one batch of files.
     """
     sides = [setting.ours, *peers]
     request = setting.request(warm_up.files, LANGUAGE)
@@ -62,7 +64,7 @@ def measure(
 def pair(
     setting: Setting, replies: dict[Side, list[list[Reply]]], subjects: Sequence[Subject], count_errors: CountErrors
 ) -> dict[str, list[Row]]:
-    """Name of each peer → a row for each subject."""
+    """Return the name of each peer → a row for each subject."""
     errors = _errors(replies, replies[setting.ours], subjects, count_errors)
     found: dict[str, list[Row]] = {}
     for side in replies:
@@ -85,7 +87,7 @@ def _errors(
     subjects: Sequence[Subject],
     count_errors: CountErrors,
 ) -> dict[Side, list[tuple[int, int, int]]]:
-    """Side → for each subject: words of the truth, wrong ones of the side's, and those that are not ours."""
+    """Return side → for each subject: words of the truth, wrong words, and words that differ from whisperlite's."""
     lines: list[dict[str, str]] = []
     for theirs in replies.values():
         for subject, mine, other in zip(subjects, ours, theirs, strict=True):
@@ -107,24 +109,24 @@ def _errors(
 
 
 def ratio(row: Row) -> float:
-    """Time of the peer over ours."""
+    """Divide the peer's median time by ours."""
     return float(median(row["peer_s"]) / median(row["ours_s"]))
 
 
 def ratio_of(rows: Sequence[Row], *, same_tokens: bool) -> float | None:
-    """The median over the recordings; of those whose tokens are the same, if that is asked; None: nothing is left."""
+    """Return the median ratio over the recordings, or over those with the same tokens; None if there are none."""
     ratios = [ratio(row) for row in rows if row["same_tokens"] or not same_tokens]
     return median(ratios) if ratios else None
 
 
 def fastest(peers: dict[str, list[Row]], sides: Sequence[Side]) -> str | None:
-    """Name of the side that took the least time over all recordings; None: none of them was measured."""
+    """Return the name of the side that took the least time over all recordings; None if none was measured."""
     measured = [side.name for side in sides if side.name in peers]
     return min(measured, key=lambda name: sum(median(row["peer_s"]) for row in peers[name]), default=None)
 
 
 def judge(claim: Claim, peers: dict[str, list[Row]]) -> Row | None:
-    """What became of a claim about times; None: nothing that it is about was measured."""
+    """Return the verdict on a claim about times; None if none of its sides was measured."""
     name = fastest(peers, claim.sides)
     if name is None:
         return None

@@ -30,7 +30,7 @@ _EXACT = {"encoder.conv1.bias", "encoder.conv2.bias", "encoder.positional_embedd
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a file's matrices are written.
+    """How the matrices of a file are stored.
 
     Attributes:
         file_code: `ggml_ftype`, for the header.
@@ -52,7 +52,7 @@ def pack_f16(x: Floats) -> bytes:
 
 
 def pack_q8_0(x: Floats) -> bytes:
-    """A scale in half precision and 32 integers of 8 bits."""
+    """Pack blocks of 32 as a scale in half precision and integers of 8 bits."""
     blocks = x.reshape(-1, _BLOCK)
     scale = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(127)
     levels = _away_from_zero(blocks * _inverse(scale))
@@ -62,7 +62,7 @@ def pack_q8_0(x: Floats) -> bytes:
 
 
 def pack_q5_1(x: Floats) -> bytes:
-    """A scale and a minimum in half precision, the fifth bits of 32 levels, their lower four bits in pairs."""
+    """Pack blocks of 32 as scale and minimum in half precision, the fifth bits, and the lower four bits in pairs."""
     blocks = x.reshape(-1, _BLOCK)
     lowest = blocks.min(axis=1, keepdims=True)
     scale = (blocks.max(axis=1, keepdims=True) - lowest) / np.float32(31)
@@ -78,12 +78,12 @@ def pack_q5_1(x: Floats) -> bytes:
 
 
 def _inverse(scale: Floats) -> Floats:
-    """1 / scale, 0 where it is 0."""
+    """Return 1 / scale, with 0 where the scale is 0."""
     return np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale != 0)
 
 
 def _away_from_zero(x: Floats) -> Floats:
-    """C's `roundf`: halves go away from zero."""
+    """Round halves away from zero, as C's `roundf` does."""
     return np.trunc(x + np.copysign(np.float32(0.5), x))
 
 

@@ -20,7 +20,7 @@ _WAYS: tuple[Way, ...] = ("sequential", "chunks")
 
 
 def measure_lengths(recording: Recording, lengths: Sequence[float], workers: Workers) -> list[dict[str, Any]]:
-    """Time and memory of recordings of these lengths in seconds, greedy, in int8, each in a process of its own."""
+    """Measure time and memory for recordings of these lengths (s), greedy, in int8, each in a process of its own."""
     rows = []
     for seconds in lengths:
         made = of_length(recording, seconds, Path(workers.cache) / "recordings")
@@ -36,8 +36,8 @@ def measure_lengths(recording: Recording, lengths: Sequence[float], workers: Wor
 
 
 def measure_batch_sizes(folder: Subject, sizes: Sequence[int], workers: Workers, repeats: int) -> list[dict[str, Any]]:
-    """Time of a folder of clips, greedy, with so many windows together; sizes take turns."""
-    # At least as many clips as go together.
+    """Time a folder of clips, greedy, with each batch size in turn."""
+    # At least one full batch of clips.
     files = folder.files * -(-max(sizes) // len(folder.files))
     audio_s = folder.seconds * len(files) / len(folder.files)
     rows = []

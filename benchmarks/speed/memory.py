@@ -20,12 +20,12 @@ _ONLY_TORCH = "import torch; from benchmarks.speed.worker import peak_bytes; pri
 
 
 def measure(sides: Sequence[Side], subject: Subject, workers: Workers, repeats: int) -> dict[str, Any]:
-    """Each side in turn: load, then transcribe one recording, greedily.
+    """Have each side in turn load its model and transcribe one recording, greedily.
 
     Returns:
-        `subject`, `audio_s`, and in `sides` for each `load_s`, `first_s`, `seconds` (lists, of all rounds), `peak_mb`,
-        and `above_torch_mb`, what of that a process that only imports torch in the same environment does not have;
-        `loaded_above_torch_mb` is the same before anything was transcribed.
+        `subject`, `audio_s`, and for each of `sides`: `load_s`, `first_s` and `seconds` (lists over all rounds),
+        `peak_mb`, `above_torch_mb`, which is without the peak of a process that only imports torch in the same
+        environment, and `loaded_above_torch_mb`, the same after loading, before anything is transcribed.
     """
     request = Request(subject.files, LANGUAGE, beam_size=1)
     found: dict[str, dict[str, Any]] = {}
@@ -50,7 +50,7 @@ def measure(sides: Sequence[Side], subject: Subject, workers: Workers, repeats: 
 
 
 def _only_torch(workers: Workers, side: Side) -> int:
-    """Peak of a process that imports torch and ends, in bytes."""
+    """Return the peak memory of a process that only imports torch, in bytes."""
     ours = side.library == "whisperlite"
     python = Path(sys.executable) if ours else python_of("openai-whisper")
     variables = environment(workers.cache, ours=ours, threads=workers.threads, python=python)
@@ -59,7 +59,7 @@ def _only_torch(workers: Workers, side: Side) -> int:
 
 
 def judge(memory: dict[str, Any], ours: Side) -> list[Row]:
-    """What became of the claims about memory: that of the peer over ours."""
+    """Return the verdicts on the claims about memory, whose ratio is the peer's over ours."""
     sides = memory["sides"]
     found = []
     for claim in MEMORY_CLAIMS:

@@ -20,7 +20,7 @@ _WAYS: tuple[tuple[Way, int], ...] = (("sequential", 1), ("sequential", 5), ("ch
 
 
 def measure(chosen: Chosen, workers: Workers, repeats: int) -> list[dict[str, Any]]:
-    """Time of every way to transcribe, alone and beside a busy process, taking turns."""
+    """Time every way to transcribe alone and beside a busy process, in turn."""
     rows = []
     for side in workers.available((FLOAT32, INT8)):
         for way, beam_size in _WAYS:
@@ -46,7 +46,7 @@ def _measure(side: Side, request: Request, workers: Workers, repeats: int) -> di
 
 @contextmanager
 def busy_process() -> Iterator[None]:
-    """Another process computes all the time, on one core, at the same priority."""
+    """Keep one core busy with another process of the same priority during the block."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield

@@ -32,7 +32,7 @@ _MARKERS = (
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One library in one sequential setting: seconds of audio in a second, and the share of wrong words."""
+    """One library in one sequential setting: seconds of audio per second, and the share of wrong words."""
 
     library: str
     label: str
@@ -42,7 +42,7 @@ class Point:
 
 
 def points(summary: Summary) -> list[Point]:
-    """Of all sequential settings; ours as it was measured beside the setting's first peer."""
+    """Return the points of all sequential settings; ours are from the comparison with the setting's first peer."""
     found = []
     for setting in SETTINGS:
         measured = summary["settings"].get(setting.name)
@@ -63,7 +63,7 @@ def _point(setting: Setting, name: str, rows: list[Row], whose: str) -> Point:
 
 
 def draw(summary: Summary) -> str | None:
-    """The picture; None: nothing in it was measured."""
+    """Return the picture as SVG; None if nothing in it was measured."""
     found = points(summary)
     if not found:
         return None
@@ -105,7 +105,7 @@ def _points(found: list[Point]) -> Iterator[str]:
 
 
 def _marker(x: float, y: float, point: Point) -> str:
-    """A circle, greedy, or a square, of beams; filled in full precision; what it is shows under the mouse."""
+    """Return the marker of a point: a circle if greedy, a square with beams; filled in float32; with a tooltip."""
     colour = _COLOURS[point.library]
     style = f'fill="{colour if _is_exact(point) else "#fff"}" stroke="{colour}" stroke-width="2"'
     said = f"{point.library} {point.label}, {'beam 5' if point.is_beam else 'greedy'}"

@@ -20,18 +20,18 @@ Reply = dict[str, Any]
 
 
 class WorkerError(Exception):
-    """A library's process ended; what it said about that is on the standard error stream."""
+    """A library's process ended; its own message is on the standard error stream."""
 
 
 @dataclass
 class Workers:
-    """One process for each side, its model loaded.
+    """The processes of the sides, one each, with their models loaded.
 
     Attributes:
         cache: the folder with the weights and ffmpeg.
-        threads: of each.
+        threads: the threads of each.
         left_out: names of libraries that could not be loaded.
-        versions: of those that were: `version`, and `facts` about what is beneath them.
+        versions: of the loaded libraries: `version`, and `facts` about the packages below them.
     """
 
     cache: Path
@@ -41,7 +41,7 @@ class Workers:
     loaded: dict[Side, Worker] = field(default_factory=dict)
 
     def available(self, sides: Sequence[Side]) -> list[Side]:
-        """Those of the sides that can be loaded; they are, then."""
+        """Load the sides, and return those for which that was possible."""
         for side in sides:
             if side not in self.loaded and side.library not in self.left_out:
                 try:
@@ -63,7 +63,7 @@ class Workers:
 
     @contextmanager
     def fresh(self, side: Side) -> Iterator[Worker]:
-        """A process that has done nothing yet, and ends with the block."""
+        """Start a new process for the length of the block."""
         worker = self._start(side)
         try:
             yield worker
@@ -77,14 +77,14 @@ class Workers:
 
 
 class Worker:
-    """One side's process.
+    """The process of one side.
 
     Attributes:
-        side: what it loaded.
-        loaded: what it said about that: `load_s`, `peak_bytes`, `version`, `facts`.
+        side: the side that it loaded.
+        loaded: its reply after loading: `load_s`, `peak_bytes`, `version`, `facts`.
 
     Raises:
-        WorkerError: it ended, here or while it was asked.
+        WorkerError: the process ended, here or in `ask`.
     """
 
     def __init__(self, cache: Path, side: Side, threads: int) -> None:
@@ -122,7 +122,7 @@ class Worker:
 
 
 def environment(cache: Path, *, ours: bool, threads: int, python: Path) -> dict[str, str]:
-    """The variables of a library's process: our source is seen by our own alone."""
+    """Return the environment variables of a library's process; only whisperlite's sees this source."""
     found = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     found["PATH"] = os.pathsep.join([str(cache.resolve() / "bin"), os.environ.get("PATH", "")])
     found["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "src")] if ours else [str(ROOT)])

@@ -15,16 +15,16 @@ from benchmarks.parity.environment import DATA
 from benchmarks.parity.matrix import read_manifest
 from benchmarks.peers.requests import SAMPLING_RATE, write_wave
 
-_LENGTHS_S = (6.0, 14.0, 60.0)  # the clean clips that come nearest
+_LENGTHS_S = (6.0, 14.0, 60.0)  # of which the nearest clean clips are chosen
 _LONG_S = 190.0
 _FOLDER_SIZE = 16
 _FOLDER_S = (2.0, 16.0)
-_DAMAGED = ("variants", "pauses", "short")  # folders of what was made from other recordings
+_DAMAGED = ("variants", "pauses", "short")  # folders of clips that were made from other recordings
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording of English speech, and what is said in it."""
+    """A recording of English speech and its true text."""
 
     path: str
     truth: str
@@ -33,7 +33,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is transcribed as one request: a recording, or a folder of them."""
+    """The files of one request: a recording, or a folder of them."""
 
     name: str
     recordings: tuple[Recording, ...]
@@ -66,7 +66,7 @@ class Chosen:
 
 
 def choose(evaluation: Path | None) -> Chosen:
-    """The project's own recordings, and clean ones from the evaluation folder."""
+    """Choose the project's own recordings, and clean ones from the evaluation folder."""
     single = [_own(path) for path in sorted(DATA.glob("*.wav"))]
     if evaluation is None:
         print("There is no evaluation folder: only the project's own recordings are transcribed.", file=sys.stderr)
@@ -82,7 +82,7 @@ def choose(evaluation: Path | None) -> Chosen:
     single += [_nearest(of_any_kind, seconds) for seconds in _LENGTHS_S]
     long = _nearest([each for each, kind in clean if kind == "long"], _LONG_S)
     short = [each for each in of_any_kind if _FOLDER_S[0] <= each.seconds <= _FOLDER_S[1]]
-    # Spread over the whole list: many voices.
+    # Spread over the whole list, for many voices.
     clips = [short[index * len(short) // _FOLDER_SIZE] for index in range(min(_FOLDER_SIZE, len(short)))]
     single.sort(key=lambda each: each.seconds)
     return Chosen(tuple(map(_alone, single)), _alone(long), Subject(f"{len(clips)} clips", tuple(clips)))
@@ -103,7 +103,7 @@ def _alone(recording: Recording) -> Subject:
 
 
 def of_length(recording: Recording, seconds: float, folder: Path) -> Recording:
-    """A recording cut, or repeated, to a length; its truth is not known."""
+    """Cut or repeat a recording to a length; it has no true text then."""
     target = folder / f"{Path(recording.path).stem}-{seconds:g}s.wav"
     if not target.exists():
         samples = whisperlite.load_audio(recording.path)

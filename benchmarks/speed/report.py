@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.provenance import when
 from benchmarks.speed import neighbour
 from benchmarks.speed.compare import Row, ratio
 from benchmarks.speed.plot import draw
@@ -20,7 +21,7 @@ _TITLES = {setting.name: setting.title for setting in SETTINGS} | {"memory": "pe
 
 
 def publish(summary: Summary, folder: Path | None) -> str:
-    """The page; in the folder, if there is one, also the numbers and the plot."""
+    """Return the page; with a folder, write the page, the numbers and the plot there."""
     plot = draw(summary)
     page = as_markdown(summary, has_plot=plot is not None)
     if folder:
@@ -65,7 +66,7 @@ def _introduction(summary: Summary) -> list[str]:
 
 
 def _claims(rows: Sequence[Row]) -> list[str]:
-    """The table that says what was to be reached and what was."""
+    """Return the table of targets and ratios."""
     if not rows:
         return []
     lines = [
@@ -96,7 +97,7 @@ def _claims(rows: Sequence[Row]) -> list[str]:
 
 
 def _settings(settings: dict[str, Any]) -> Iterator[str]:
-    """A table for each setting: every peer on every recording."""
+    """Yield a table for each setting, with every peer on every recording."""
     yield from (
         "In the following tables, times are medians, with the range over all rounds in brackets. *words* counts those "
         "of the true text, *wrong* the errors of any kind compared with it, after Whisper's normaliser, and "
@@ -121,7 +122,7 @@ def _settings(settings: dict[str, Any]) -> Iterator[str]:
                     *(f"{ratio(row):.2f}", row["words"], row["ours_wrong"], row["peer_wrong"]),
                     same[row["same_tokens"]],
                 )
-        yield from ("", _when(measured.values()), "")
+        yield from ("", f"Measured {when(measured.values())}.", "")
 
 
 def _memory(part: dict[str, Any]) -> list[str]:
@@ -142,7 +143,7 @@ def _memory(part: dict[str, Any]) -> list[str]:
         times = [f"{median(row[key]):.2f}" for key in ("load_s", "first_s", "seconds")]
         megabytes = [f"{row[key]:.0f}" for key in ("peak_mb", "above_torch_mb", "loaded_above_torch_mb")]
         lines.append(_row(name, *megabytes, *times))
-    return [*lines, "", _when([part]), ""]
+    return [*lines, "", f"Measured {when([part])}.", ""]
 
 
 def _lengths(part: dict[str, Any]) -> list[str]:
@@ -159,7 +160,7 @@ def _lengths(part: dict[str, Any]) -> list[str]:
         way = _WAYS[row["way"]]
         times = (f"{row['seconds']:.2f}", f"{speed:.1f}", f"{row['first_s']:.2f}", f"{row['peak_mb']:.0f}")
         lines.append(_row(f"{row['audio_s']:g}", way, *times))
-    return [*lines, "", _when([part]), ""]
+    return [*lines, "", f"Measured {when([part])}.", ""]
 
 
 def _batch_sizes(part: dict[str, Any]) -> list[str]:
@@ -173,7 +174,7 @@ def _batch_sizes(part: dict[str, Any]) -> list[str]:
     ]
     for row in part["rows"]:
         lines.append(_row(row["compute_type"], row["batch_size"], _times(row["seconds"]), row["times_real_time"]))
-    return [*lines, "", _when([part]), ""]
+    return [*lines, "", f"Measured {when([part])}.", ""]
 
 
 def _roofline(part: dict[str, Any]) -> list[str]:
@@ -199,7 +200,7 @@ def _roofline(part: dict[str, Any]) -> list[str]:
                 *(f"{row['bound_ms']:.1f}", f"{row['step_ms']:.1f}", f"{row['reached']:.0%}", *times),
             )
         )
-    return [*lines, "", _when([part]), ""]
+    return [*lines, "", f"Measured {when([part])}.", ""]
 
 
 def _neighbour(part: dict[str, Any]) -> list[str]:
@@ -214,7 +215,7 @@ def _neighbour(part: dict[str, Any]) -> list[str]:
     for row in part["rows"]:
         times = _times(row["alone"]), _times(row["beside"])
         lines.append(_row(row["compute_type"], _WAYS[row["way"]], row["beam_size"], *times, f"{row['ratio']:.2f}"))
-    return [*lines, "", _when([part]), ""]
+    return [*lines, "", f"Measured {when([part])}.", ""]
 
 
 def _versions(summary: Summary) -> list[str]:
@@ -227,20 +228,14 @@ def _versions(summary: Summary) -> list[str]:
     return lines
 
 
-def _when(parts: Iterable[dict[str, Any]]) -> str:
-    """Of which commits and days these measurements are."""
-    found = dict.fromkeys(f"{part['date']}, commit {part['commit'][:10]}{part['commit'][40:]}" for part in parts)
-    return f"Measured {'; '.join(found)}."
-
-
 def _times(seconds: Sequence[float]) -> str:
-    """Median and range."""
+    """Format the median and the range."""
     low, high = min(seconds), max(seconds)
     return f"{median(seconds):.2f}" + (f" ({low:.2f} to {high:.2f})" if len(seconds) > 1 else "")
 
 
 def _head(*columns: str) -> tuple[str, str]:
-    """The first two lines of a table; columns of numbers end in a colon."""
+    """Return the first two lines of a table; names of numeric columns end in a colon."""
     rule = "|".join("---:" if column.endswith(":") else "---" for column in columns)
     return _row(*(column.rstrip(":") for column in columns)), f"|{rule}|"
 

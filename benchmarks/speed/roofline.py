@@ -29,7 +29,7 @@ _WARM_STEPS, _STEPS = 20, 80
 
 
 def measure(path: str, threads: int) -> dict[str, Any]:
-    """A row for each compute type and number of slots.
+    """Make a row for each compute type and number of slots.
 
     Args:
         path: a recording of at least one window of speech.
@@ -49,7 +49,7 @@ def measure(path: str, threads: int) -> dict[str, Any]:
 
 
 def bandwidth() -> float:
-    """Bytes that can be read from memory in a second: the best of several sums over half a gibibyte."""
+    """Measure how many bytes per second can be read from memory: the best of several sums over half a gibibyte."""
     data = torch.ones(1 << 27)
     ways: list[Callable[[], object]] = [data.sum, data.amax, lambda: torch.dot(data, data)]
     return data.nbytes / min(_time(way) for way in ways for _ in range(6))
@@ -91,12 +91,12 @@ def _measure(path: str, compute_type: str, slots: int, threads: int) -> dict[str
 
 
 def _bytes_in_float32(model: whisperlite.Whisper) -> int:
-    """Of a weight: 2 where the checkpoint's halves are kept as such, as they are in all layers or in none."""
+    """Return the bytes of a weight: 2 if float16 numbers are kept as such, which all layers do or none."""
     return 2 if isinstance(model.network.decoder.head, _HalvesLinear) else 4
 
 
 def _endless(model: whisperlite.Whisper, path: str) -> Decode:
-    """A window that is decoded until its limit: its end is never chosen."""
+    """Return a request that decodes up to its token limit: the end token is suppressed."""
     window = Features(whisperlite.load_audio(path), model.dims.n_mels).window(0, WINDOW_FRAMES)
     prompt = build_prompt(model.tokenizer, language=LANGUAGE, task="transcribe", without_timestamps=False)
     return Decode(window, prompt, Greedy(), MAX_NEW_TOKENS, suppressed=frozenset({model.tokenizer.eot}))
@@ -104,7 +104,7 @@ def _endless(model: whisperlite.Whisper, path: str) -> Decode:
 
 @torch.inference_mode()
 def _parts(lane: Lane) -> tuple[float, float]:
-    """Seconds that a step's layers and its output head take, one after the other as in a step."""
+    """Time the layers and the output head of a step, one after the other as in a step."""
     decoder, tokens, cache = lane.network.decoder, lane.rows.last[: len(lane.slots), None], lane.active_cache()
     layers: list[float] = []
     head: list[float] = []
@@ -124,12 +124,12 @@ def _timed(times: list[float]) -> Iterator[None]:
 
 
 def _must(lane: Lane, bytes_of_weight: int) -> tuple[dict[str, int], int]:
-    """Bytes that a step has to read, by what they are, and floating-point operations that it has to do."""
+    """Count the bytes that a step has to read, by kind, and its floating-point operations."""
     dims, rows = lane.network.dims, len(lane.slots)
     width, n_layers = dims.n_text_state, dims.n_text_layer
     # Of a layer: 4 projections of the text's attention, 2 of the audio's (keys and values are there already), the MLP.
     in_layers, in_head = n_layers * (4 + 2 + 8) * width**2, dims.n_vocab * width
-    # As it is halfway through the steps that were timed.
+    # The length of the text halfway through the steps that were timed.
     length = lane.slots[0].length - _STEPS // 2
     text = 2 * lane.cache.keys[:, :rows, :, :length].nbytes
     audio = 2 * lane.cache.cross.keys[:, :rows].nbytes

@@ -20,8 +20,8 @@ class Side:
     """A library as it is loaded.
 
     Attributes:
-        compute_type: as the library calls it.
-        is_spread: as many files at a time as there are threads, each on one of them (faster-whisper's `num_workers`).
+        compute_type: under the library's own name.
+        is_spread: whether each thread transcribes a file of its own (faster-whisper's `num_workers`).
     """
 
     library: Library
@@ -38,7 +38,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a side transcribes, and how; its answer is timed as one."""
+    """The files that a side transcribes, and how; timed as a whole."""
 
     files: tuple[str, ...]
     language: str
@@ -56,11 +56,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way to transcribe, in which all that take part are compared with us.
+    """One way to transcribe, in which peers are compared with us.
 
     Attributes:
-        name: on the command line.
-        title: on the page.
+        name: its name on the command line.
+        title: its title on the page.
     """
 
     name: str
@@ -79,7 +79,7 @@ _OPENAI = Side("openai-whisper", "float32")
 _TRANSFORMERS = Side("transformers", "float32")
 _FASTER = (Side("faster-whisper", "float32"), Side("faster-whisper", "int8"))
 _SPREAD = tuple(replace(side, is_spread=True) for side in _FASTER)
-# whisper.cpp has no float32 on a CPU. The weights lose nothing in f16; what they are multiplied with does.
+# whisper.cpp has no float32 on a CPU. f16 keeps the weights as they are, but rounds what they are multiplied with.
 _CPP, *_CPP_ROUNDED = (Side("whisper.cpp", kind) for kind in ("f16", "q8_0", "q5_1"))
 
 SETTINGS = (
@@ -110,10 +110,10 @@ SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That we are so many times as fast as a library; of its sides that are named, the fastest counts.
+    """A claim about how many times as fast as a library we are; of several sides of it, the fastest counts.
 
     Attributes:
-        label: the peer, on the page.
+        label: the name of the peer on the page.
         required, goal: time of the peer over ours.
         same_tokens: only recordings with the same tokens count.
     """
@@ -144,7 +144,7 @@ CLAIMS = (
     Claim("folder-float32", "transformers, batched", (_TRANSFORMERS,), 2.0, 4.0),
 )
 
-# Whose memory, loading and first segment are measured; against some of them something is claimed.
+# The sides whose memory, loading and first segment are measured, and the claims about some of them.
 MEMORY_SIDES = (FLOAT32, _OPENAI, _TRANSFORMERS, _FASTER[0], INT8, _FASTER[1])
 MEMORY_CLAIMS = (
     Claim("memory", "openai-whisper", (_OPENAI,), 1.0, 2.0),

@@ -30,7 +30,7 @@ def prepare(desk: Desk) -> None:
 
 
 def _write_openai(checkpoint: Checkpoint, target: Path) -> None:
-    # Clones: tensors that are parts of one file would each take the whole of it along.
+    # Cloned, since each tensor that is a view of a file would be saved with the whole file.
     tensors = {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}
     part = target.with_suffix(".part")
     torch.save({"dims": asdict(checkpoint.dims), "model_state_dict": tensors}, part)

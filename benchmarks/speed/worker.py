@@ -21,7 +21,7 @@ from benchmarks.speed.settings import Request, Side
 def main() -> None:
     began = time.perf_counter()
     side, threads, cache = Side(**json.loads(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
-    # What libraries print goes to the other stream.
+    # Whatever the libraries print goes to standard error.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     load, (package, *beneath) = LOADERS[side.library], PACKAGES[side.library]
@@ -48,7 +48,7 @@ def answer(transcribe: Transcribe, request: Request) -> dict[str, Any]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process had.
+    """Return the peak memory of this process.
 
     Not `getrusage`: on Linux its number begins with that of the process that started this one.
     """

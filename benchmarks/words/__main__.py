@@ -64,7 +64,7 @@ def _parse() -> argparse.Namespace:
 
 
 def prepare(place: Workplace) -> dict[str, list[list[int]]]:
-    """Write out what the reference needs of us; returns the alignment heads of each model."""
+    """Write the files that the reference needs, and return the alignment heads of each model."""
     place.prepare()
     heads = {}
     for model in MODELS:
@@ -76,7 +76,7 @@ def prepare(place: Workplace) -> dict[str, list[list[int]]]:
 
 
 def choose_runs(arguments: argparse.Namespace) -> list[Run]:
-    """The runs that the command line asks for."""
+    """Return the runs that the command line asks for."""
     runs = [
         run
         for run in all_runs(find_recordings(arguments.eval))
@@ -90,7 +90,7 @@ def choose_runs(arguments: argparse.Namespace) -> list[Run]:
 
 
 def answer(place: Workplace, side: Side, runs: Sequence[Run]) -> None:
-    """Let one side answer the runs that the cache lacks; all runs of a recording go to one worker.
+    """Have one side answer the runs that are not in the cache; one worker gets all runs of a recording.
 
     Raises:
         SystemExit: a worker failed.
@@ -112,7 +112,7 @@ def answer(place: Workplace, side: Side, runs: Sequence[Run]) -> None:
 
 
 def find_reference(place: Workplace, run: Run, heads: dict[str, list[list[int]]]) -> Answer | None:
-    """The reference's answer, if the cache has it."""
+    """Return the reference's answer from the cache; None if it is not there."""
     weights, ffmpeg = place.weights_sha256(run.model), place.ffmpeg_version()
     question = words_question(run, weights=weights, ffmpeg=ffmpeg, heads=heads[run.model])
     return Store(place.cache / "answers").get(question)

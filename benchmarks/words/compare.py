@@ -30,11 +30,11 @@ Span = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """A start or an end, on both sides.
+    """A start or an end time on both sides.
 
     Attributes:
         ours, theirs: seconds; theirs as published, or with the corrections that give our tokens.
-        code: of the reason why they differ; "": they are equal, within the limit; None: no reason is known.
+        code: the reason why they differ; "" if they are equal within the limit; None if no reason is known.
     """
 
     ours: float
@@ -48,7 +48,7 @@ class Time:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A word or a segment, on both sides."""
+    """A word or a segment on both sides."""
 
     text: str
     start: Time
@@ -56,7 +56,7 @@ class Compared:
 
     @property
     def code(self) -> str | None:
-        """The reason code of its times: "": both are equal; None: one differs, and no reason is known."""
+        """The reason code of its times: "" if both are equal; None if one differs for no known reason."""
         if self.start.code is None or self.end.code is None:
             return None
         return "+".join(sorted({*_names(self.start.code), *_names(self.end.code)}))
@@ -64,14 +64,14 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
-        tokens_code: the tokens are those of the reference with these corrections; "": as published.
-        tokens_defect: where tokens, windows or words differ for no known reason; "": nowhere.
+        tokens_code: the corrections with which the reference has our tokens; "" if it has them as published.
+        tokens_defect: where tokens, windows or words differ for no known reason; "" if nowhere.
         segments, words: all that were compared.
         probability_error: the largest difference of a word's probability.
-        left_out: words of ours that were not, behind the place where the tokens begin to differ.
+        left_out: the number of our words after the place where tokens differ, which were not compared.
     """
 
     run: Run
@@ -126,13 +126,13 @@ def _identity(segment: Span) -> tuple[int, list[int], list[str]]:
 
 
 def _common_segments(theirs: Sequence[Span], ours: Sequence[Span]) -> int:
-    """How many segments both begin with that are of the same windows, tokens and words."""
+    """Count the segments at the beginning that have the same windows, tokens and words on both sides."""
     pairs = enumerate(zip(theirs, ours, strict=False))
     return next((i for i, (a, b) in pairs if _identity(a) != _identity(b)), min(len(theirs), len(ours)))
 
 
 def _judge_tokens(variants: dict[str, Answer], ours: Answer) -> tuple[str, str]:
-    """The reason code of the tokens, and the defect, if there is one."""
+    """Return the reason code of the tokens, and the defect if there is one."""
     for name, variant in variants.items():
         shared = _common_segments(variant["segments"], ours["segments"])
         if variant["seeks"] == ours["seeks"] and shared == len(variant["segments"]) == len(ours["segments"]):
@@ -155,14 +155,14 @@ def _first_difference(theirs: Answer, ours: Answer) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Spans of time, one after another, and between which times each may lie."""
+    """Consecutive spans of time, and the limits between which each may lie."""
 
     spans: Sequence[Span]
     limits: Sequence[tuple[float, float]]
-    holds: Sequence[tuple[float, float]]  # what each has to reach around
+    holds: Sequence[tuple[float, float]]  # the time that each must cover
 
     def bounds(self, at: int, side: str) -> tuple[float, float]:
-        """Between which times a start or an end keeps the order, and its limits."""
+        """Return the times between which a start or an end stays in order and within its limits."""
         if side == "start":
             before, after = (self.spans[at - 1]["end"] if at else 0.0), min(self.spans[at]["end"], self.holds[at][0])
         else:
@@ -174,7 +174,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Spans:
-    """An answer's segments within the recording, and its words, each within its segment (`homes`: which)."""
+    """The segments of an answer within the recording, and its words within their segments (`homes`: which one)."""
 
     segments: _Row
     words: _Row
@@ -200,7 +200,7 @@ def _compare_span(text: str, ours: _Row, theirs: dict[str, _Row], at: int) -> Co
 
 
 def _compare_time(side: str, ours: _Row, theirs: dict[str, _Row], at: int) -> Time:
-    """One time against the reference's: as published, corrected, and moved to where it should be.
+    """Compare a time with the reference's: as published, with corrections, and moved to where it should be.
 
     Args:
         theirs: corrections → the reference's row; the smaller combinations first.

@@ -21,7 +21,7 @@ FORM = 1  # of the reference's answers
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A line of the manifest. One without speech is taken for English."""
+    """A line of the manifest; a recording without speech counts as English."""
 
     clip: Clip
     seconds: float
@@ -29,7 +29,7 @@ class Recording:
 
 
 def find_recordings(evaluation: Path) -> list[Recording]:
-    """Every recording of an evaluation folder."""
+    """Return every recording of an evaluation folder."""
     return [
         Recording(
             Clip(str(evaluation / line["file"]), file_sha256(evaluation / line["file"]), line["lang"] or "en"),
@@ -41,7 +41,7 @@ def find_recordings(evaluation: Path) -> list[Recording]:
 
 
 def all_runs(recordings: Sequence[Recording]) -> list[Run]:
-    """Every run; those of a recording one after another, since they share much."""
+    """Return every run, recording by recording, since the runs of one share much."""
     return [
         Run(each.clip, model, setting, {"language": each.clip.lang, "beam_size": None, "word_timestamps": True, **more})
         for model in MODELS
@@ -53,7 +53,7 @@ def all_runs(recordings: Sequence[Recording]) -> list[Run]:
 
 
 def words_question(run: Run, *, weights: str, ffmpeg: str, heads: Sequence[Sequence[int]]) -> Question:
-    """The key of the reference's answer to a run.
+    """Return the key of the reference's answer to a run.
 
     Args:
         weights: their SHA-256.
@@ -65,5 +65,5 @@ def words_question(run: Run, *, weights: str, ffmpeg: str, heads: Sequence[Seque
 
 
 def heads_file(weights: Path) -> Path:
-    """Where the alignment heads that belong to exported weights are written."""
+    """Return the path for the alignment heads of exported weights."""
     return weights.with_suffix(".heads.json")

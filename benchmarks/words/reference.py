@@ -66,7 +66,7 @@ class WatchedWords(Watched):
         self._align, self._dtw, self._filter = timing.find_alignment, timing.dtw, timing.median_filter
 
     def forget(self) -> None:
-        """Before another recording."""
+        """Forget what was remembered, before another recording."""
         self._aligned = {}
 
     def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
@@ -78,7 +78,7 @@ class WatchedWords(Watched):
 
     @contextmanager
     def corrected(self, corrections: Corrections) -> Iterator[None]:
-        """The reference's module of word times, with these corrections, as long as the context lasts."""
+        """Apply these corrections to the reference's module of word times for the length of the block."""
         self.corrections, self.saw_not_finite = corrections, False
         with ExitStack() as stack:
             for name in ("find_alignment", "median_filter", "dtw"):
@@ -110,7 +110,7 @@ class WatchedWords(Watched):
 
 
 def with_durations() -> Callable[..., None]:
-    """`add_word_timestamps`, its one line that halves a time corrected in its source."""
+    """Return `add_word_timestamps` with one line of its source corrected, which halves a time."""
     wrong = 'max(words[1]["end"] / 2, '
     right = 'max((words[1]["start"] + words[1]["end"]) / 2, '
     source = inspect.getsource(timing.add_word_timestamps)
@@ -124,7 +124,7 @@ def with_durations() -> Callable[..., None]:
 
 
 def cheapest_path(costs: Costs) -> npt.NDArray[np.int64]:
-    """Dynamic time warping with sums in float64, and the reference's choice between equal ones.
+    """Find the path of dynamic time warping, with sums in float64 and the reference's choice between equal ones.
 
     Args:
         costs: (tokens, frames).
@@ -156,7 +156,7 @@ def cheapest_path(costs: Costs) -> npt.NDArray[np.int64]:
 
 
 def answer_run(model: WatchedWords, run: Run, audio: npt.NDArray[np.float32]) -> Answer:
-    """What the reference makes of a run, under the names of the corrections that it is made with."""
+    """Return the reference's answers to a run: names of corrections → the answer with them."""
     answer: Answer = {}
     known = ["13", "float32-dtw"]
     for corrections in subsets(known):
@@ -169,13 +169,13 @@ def answer_run(model: WatchedWords, run: Run, audio: npt.NDArray[np.float32]) ->
 
 
 def subsets(names: list[str]) -> Iterator[tuple[str, ...]]:
-    """All of them, the smaller first."""
+    """Return all subsets, the smaller ones first."""
     for size in range(len(names) + 1):
         yield from combinations(names, size)
 
 
 def answer_variant(model: WatchedWords, run: Run, audio: npt.NDArray[np.float32], corrections: Corrections) -> Answer:
-    """One transcription, greedy, at temperature 0 only."""
+    """Transcribe once, greedily, at temperature 0 only."""
     model.begin(stop_at_fallback=True)
     stuck = False
     with model.corrected(corrections):
@@ -195,7 +195,7 @@ def answer_variant(model: WatchedWords, run: Run, audio: npt.NDArray[np.float32]
 
 
 def answer_all(runs: list[Run], cache: Path, *, ffmpeg: str) -> None:
-    """Fill the store of a cache folder with the answers of the runs that it lacks."""
+    """Answer the runs that are not in the store of a cache folder."""
     store = Store(cache / "answers")
     models: dict[str, WatchedWords] = {}
     path, audio = "", np.zeros(0, np.float32)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.parity.matrix import REFERENCE_VERSION
+from benchmarks.provenance import describe_provenance, provenance
 from benchmarks.words.compare import ALLOWED_PROBABILITY, ALLOWED_S, Compared, Outcome
 from benchmarks.words.matrix import LONG_S
 
-REQUIRED = 0.99  # of the words whose times no code explains
+REQUIRED = 0.99  # of the words that no reason explains
 
 REASONS = {
     "9": "the reference's time is impossible: after the end of the recording, outside its segment, out of order, or "
@@ -29,14 +27,13 @@ REASONS = {
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts in all and by model and setting, and every defect."""
+    """Count words and segments, in all and by model and setting, and list every defect."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(f"{outcome.run.model} {outcome.run.setting}", []).append(outcome)
     return {
         "reference": f"openai-whisper {REFERENCE_VERSION}",
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {platform.system()}",
+        **provenance(threads=1),
         "recordings": len({outcome.run.clip.sha256 for outcome in outcomes}),
         "settings": {name: _counts(group) for name, group in sorted(groups.items())},
         "all": _counts(outcomes),
@@ -96,7 +93,7 @@ def _defects(outcome: Outcome) -> Iterator[dict[str, Any]]:
 
 
 def passes(summary: dict[str, Any]) -> bool:
-    """In every setting: no other tokens without a reason, probabilities within the limit, and enough times."""
+    """Whether every setting has tokens, probabilities and enough times that agree, except where a reason is known."""
     return bool(summary["settings"]) and all(
         not each["tokens_defects"]
         and each["probability_error"] <= ALLOWED_PROBABILITY
@@ -106,7 +103,7 @@ def passes(summary: dict[str, Any]) -> bool:
 
 
 def _share(counts: dict[str, Any]) -> float:
-    """Of the spans that no code explains, those that are equal."""
+    """Return the share of equal spans among those that no reason explains."""
     judged = counts["equal"] + counts["defects"]
     return counts["equal"] / judged if judged else 1.0
 
@@ -163,6 +160,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
     if summary["defects"]:
         lines += ["", "| differs without a reason | what | where |", "|---|---|---|"]
         lines += [f"| {each['run']} | {each['what']} | {each['detail']} |" for each in summary["defects"]]
+    lines += describe_provenance(summary)
     return "\n".join(lines) + "\n"
 
 
