@@ -1,4 +1,4 @@
-"""Services to ask: the application on uvicorn in a thread, with a small model; and `whisperlite serve` as a process."""
+"""Services for tests: the application on uvicorn in a thread, or `whisperlite serve` as a process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from whisperlite.server.settings import Settings
 
 MOST_CONNECTIONS = 100
 INFERENCE = "/v1/inference/openai/whisper-small"
-FORM = {  # as `pooled.QUICK`
+FORM = {  # the same options as `pooled.QUICK`
     "language": "en",
     "beam_size": "1",
     "max_new_tokens": "4",
@@ -72,7 +72,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(model: Whisper, folder: Path, **settings: Any) -> Iterator[Running]:
-    """The application, without tokens unless the settings say otherwise."""
+    """Run the application in a thread, without tokens unless the settings say otherwise."""
     chosen = Settings(port=0, data_dir=str(folder), **{"no_auth": "tokens" not in settings, **settings})
     app = create_app(model, chosen)
     server = uvicorn.Server(
@@ -154,7 +154,7 @@ class Process:
         return self._process.pid
 
     def entries(self) -> list[dict[str, Any]]:
-        """What it has logged; a line that is no JSON is an error."""
+        """The logged entries; a line that is not JSON is an error."""
         return [json.loads(line) for line in list(self.log)]
 
     def kill(self) -> None:
@@ -163,7 +163,7 @@ class Process:
         self._close()
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        """As an operator does; returns the exit status."""
+        """Stop the process by a signal, as an operator does. Returns the exit status."""
         self._process.send_signal(by)
         status = self._process.wait(PATIENCE_S)
         self._close()
@@ -179,10 +179,10 @@ class Process:
 def serving(
     folder: Path, *flags: str, environment: dict[str, str] | None = None, launcher: Sequence[str] = ()
 ) -> Iterator[Process]:
-    """The command, ended by force if it is still there.
+    """Run the command, and kill it at the end if it is still running.
 
     Args:
-        launcher: a command that becomes the one that follows it.
+        launcher: a command that executes the one that follows it.
     """
     process = Process(folder, *flags, environment=environment, launcher=launcher)
     try:
@@ -193,13 +193,13 @@ def serving(
 
 
 def new_token(folder: Path, name: str = "default") -> str:
-    """What `whisperlite token` prints."""
+    """Create a token with `whisperlite token`."""
     command = [sys.executable, "-m", "whisperlite.cli", "token", name, "--data-dir", str(folder)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def in_threads(actions: Sequence[Any]) -> list[Any]:
-    """Call all of these at once; their results, in their order."""
+    """Call all of these at once. Returns their results, in the same order."""
     results: list[Any] = [None] * len(actions)
 
     def run(index: int) -> None:

@@ -1,4 +1,4 @@
-"""Who comes in, what can be seen, and that the OpenAPI document is true; on a small model."""
+"""Authentication, logs and metrics, the start, and the OpenAPI document, with a small model."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_lock_that_fails_otherwise_is_told(tmp_path: Path, monkeypatch: pytest
 def test_a_token_goes_into_the_file_that_has_been_put_in_place_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As editors do, while whoever adds one waits for the lock of the old file."""
+    """As editors do, while another process waits for the lock of the old file."""
     import fcntl
 
     file, new = tmp_path / "tokens", tmp_path / "tokens.new"
@@ -203,7 +203,7 @@ def test_a_file_that_is_no_text_is_no_file_of_tokens(tmp_path: Path) -> None:
 
 
 class Clock:
-    """Stands still until it is set."""
+    """A clock that stands still until it is set."""
 
     now = 0.0
 
@@ -242,7 +242,7 @@ def test_a_file_of_tokens_that_is_deleted_lets_nobody_in_until_it_is_back(
     tokens = TokenRegistry(file)
     assert tokens.owner(token)
     file.rename(away)
-    clock.now = 1.1  # since it was last seen, whoever asked in the meantime
+    clock.now = 1.1  # since the file was last seen, whatever was asked in the meantime
     assert tokens.owner(token) is None
     assert tokens.owner(token) is None
     assert caplog.text.count("tokens is gone") == 1
@@ -253,7 +253,7 @@ def test_a_file_of_tokens_that_is_deleted_lets_nobody_in_until_it_is_back(
 def test_a_file_of_tokens_that_is_empty_for_a_moment_shuts_nobody_out(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As one is that an editor writes in place."""
+    """As when an editor writes it in place."""
     file = tmp_path / "tokens"
     token = bearer(add_token(file))["Authorization"]
     tokens, content = TokenRegistry(file), file.read_bytes()
@@ -274,7 +274,7 @@ def test_a_file_of_tokens_that_is_empty_for_a_moment_shuts_nobody_out(
 def test_a_file_of_tokens_that_could_not_be_read_is_read_once_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever made it unreadable, as nothing about the file need have changed."""
+    """Whatever made it unreadable, since nothing about the file need have changed."""
     file = tmp_path / "tokens"
     anna = bearer(add_token(file, "anna"))["Authorization"]
     tokens = TokenRegistry(file)
@@ -312,7 +312,7 @@ def test_a_file_of_tokens_that_keeps_its_age_and_size_is_read_again(tmp_path: Pa
 
 @pytest.mark.usefixtures("clock")
 def test_a_file_of_tokens_may_go_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two looks at it, and between a look and the reading."""
+    """Between two calls of `stat`, and between `stat` and reading it."""
     file = tmp_path / "tokens"
     token = bearer(add_token(file))["Authorization"]
     tokens, look = TokenRegistry(file), Path.stat
@@ -341,7 +341,7 @@ def test_a_file_of_tokens_may_go_at_any_moment(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_file_of_tokens_of_the_same_age_is_read_again(tmp_path: Path) -> None:
-    """As a copy is that keeps times, or one made within the clock's tick."""
+    """As after a copy that keeps times, or a change within one tick of the clock."""
     file, other = tmp_path / "tokens", tmp_path / "other"
     anna, berta = (bearer(add_token(path, name))["Authorization"] for path, name in ((file, "anna"), (other, "bert")))
     tokens = TokenRegistry(file)
@@ -352,7 +352,7 @@ def test_a_file_of_tokens_of_the_same_age_is_read_again(tmp_path: Path) -> None:
     other.replace(file)
     assert tokens.owner(anna) is None
     assert tokens.owner(berta)
-    file.write_text("# nobody\n")  # the same file, of another size
+    file.write_text("# nobody\n")  # the same file with another size
     os.utime(file, ns=(then, then))
     assert tokens.owner(berta) is None
 
@@ -387,7 +387,7 @@ def test_a_token_is_withdrawn_although_another_line_is_wrong(tmp_path: Path) -> 
 
 
 def test_tokens_of_the_same_name_are_all_valid(tmp_path: Path) -> None:
-    """As after an edit by hand, or where a token of the file is called as that of the environment is."""
+    """As after an edit by hand, or if a token of the file has the name of the environment's."""
     file = tmp_path / "tokens"
     tokens = [add_token(file, name) for name in ("anna", "berta", "clara")]
     lines = file.read_text().replace("berta", "anna").replace("clara", "environment")
@@ -422,7 +422,7 @@ def test_what_is_wrong_with_the_settings_is_found_before_a_model_is_loaded(
 
 
 def test_a_token_begins_a_line_of_its_own(tmp_path: Path) -> None:
-    """As after an edit that left no end of a line."""
+    """As after an edit that left no newline at the end."""
     file = tmp_path / "tokens"
     add_token(file, "anna")
     file.write_text(file.read_text().rstrip("\n"))
@@ -436,7 +436,7 @@ def test_a_service_that_nobody_could_use_does_not_start(model: Whisper, tmp_path
 
 
 def test_a_token_in_the_environment_will_do(model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHISPERLITE_TOKEN", "s3cret\r\n")  # as files and Windows have it
+    monkeypatch.setenv("WHISPERLITE_TOKEN", "s3cret\r\n")  # as read from a file written on Windows
     with running(model, tmp_path, no_auth=False) as service:
         assert service.client.get("/v1/models", headers=bearer("s3cret")).status_code == 200
         assert service.client.get("/v1/models", headers=bearer("other")).status_code == 401
@@ -455,12 +455,12 @@ def test_the_command_prints_a_token_that_comes_in(model: Whisper, tmp_path: Path
 def test_no_other_origin_is_let_in(service: Running) -> None:
     headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "POST"}
     answer = service.client.options(INFERENCE, headers=headers)
-    assert answer.status_code == 403  # it needs no token
+    assert answer.status_code == 403  # the service needs no token
     assert not any(name.startswith("access-control") for name in answer.headers)
 
 
 def test_a_page_of_another_origin_cannot_use_a_service_without_tokens(service: Running) -> None:
-    """A browser sends such a form without asking, and the page cannot read the answer; but it would be done."""
+    """A browser sends such a form without asking. The page could not read the answer, but the work would be done."""
     for origin in ("https://example.com", "null", "http://[", f"http://localhost:{service.port}"):
         answer = service.client.post(INFERENCE, files={"audio": WAV}, data=FORM, headers={"Origin": origin})
         assert (answer.status_code, answer.json()["status"]) == (403, 403)
@@ -535,7 +535,7 @@ def test_what_was_sent_to_a_model_is_for_that_model(before: str, now: str, is_sa
             service.check_model(identity)
 
 
-# What is seen
+# Logs, metrics and the document
 
 
 def test_warnings_of_python_are_lines_of_the_log_too() -> None:
@@ -723,14 +723,14 @@ def test_the_document_s_example_is_a_model_that_is_served(service: Running) -> N
 
 
 def test_in_a_form_no_field_is_a_list_or_an_object(service: Running) -> None:
-    """Clients would send them in parts, and the null of a text as the word."""
+    """Clients would send these in parts, and the null of a text as the word."""
     document = service.client.get("/openapi.json").json()
     for path in ("/v1/inference/{organisation}/{model}", "/v1/audio/transcriptions"):
         content = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
         schemas = {
             name: jsonschema_rs.validator_for(schema)
             for name, schema in content["schema"]["properties"].items()
-            if name != "timestamp_granularities[]"  # as OpenAI has it, which is in parts
+            if name != "timestamp_granularities[]"  # sent in parts, as in OpenAI's API
         }
         for name, schema in schemas.items():
             assert not schema.is_valid([]), name
@@ -836,7 +836,7 @@ def test_a_second_service_in_the_same_folder_is_refused(service: Running) -> Non
 
 
 def test_a_stranger_s_body_is_not_waited_for(model: Whisper, tmp_path: Path) -> None:
-    """Who has no token cannot fill the disk."""
+    """A client without a token cannot fill the disk."""
     add_token(tmp_path / "tokens", "anna")
     head = f"POST {INFERENCE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
     with (
@@ -849,4 +849,4 @@ def test_a_stranger_s_body_is_not_waited_for(model: Whisper, tmp_path: Path) -> 
         assert b"connection: close" in answer.lower()
         connection.settimeout(5)
         while connection.recv(1000):
-            pass  # until it hangs up, without having asked for the body
+            pass  # until the service closes the connection, without having read the body

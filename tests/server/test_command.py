@@ -21,7 +21,7 @@ from whisperlite.server.webhooks.store import Store
 
 @pytest.fixture(autouse=True)
 def no_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model is a small one, and the logs stay pytest's."""
+    """Load a small model instead, and leave logging to pytest."""
     model = small_whisper()
     monkeypatch.setattr(whisperlite, "load_model", lambda *_, **__: model)
     monkeypatch.setattr("whisperlite.server.logs.log_to_stderr", lambda _: None)
@@ -29,7 +29,7 @@ def no_loading(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def survived() -> Iterator[list[int]]:
-    """SIGTERM is noted, and does not end this process."""
+    """The SIGTERM signals received, which do not end this process."""
     signals: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     yield signals
@@ -38,7 +38,7 @@ def survived() -> Iterator[list[int]]:
 
 @pytest.fixture
 def configurations(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Config]:
-    """What servers are told, none of which runs."""
+    """The configurations of servers, none of which runs."""
     found: list[uvicorn.Config] = []
     monkeypatch.setattr(uvicorn.Server, "run", lambda server: found.append(server.config))
     return found
@@ -57,12 +57,12 @@ def test_a_signal_during_the_start_ends_the_service_in_good_order(
 
     monkeypatch.setattr("whisperlite.server.app.Store", open_amid_a_signal)
     assert serve(tmp_path) == 0
-    assert survived == [signal.SIGTERM]  # raised again by uvicorn, when all was closed
+    assert survived == [signal.SIGTERM]  # raised again by uvicorn after an orderly stop
     Store(tmp_path).close()
 
 
 def test_no_connection_becomes_a_web_socket(tmp_path: Path, configurations: list[uvicorn.Config]) -> None:
-    """Which would go around the door, whatever packages for them are installed."""
+    """Which would bypass the middleware, whatever packages for them are installed."""
     serve(tmp_path)
     assert [each.ws for each in configurations] == ["none"]
 

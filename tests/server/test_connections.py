@@ -1,4 +1,4 @@
-"""Connections that ask for nothing, or never to the end, are closed; others are not."""
+"""Connections without a complete request are closed; others are not."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_one_that_asks_again_and_again_stays_open(connection: HTTPConnection) ->
 
 
 def test_one_that_takes_nothing_of_its_answers_is_broken_off(model: Whisper, tmp_path: Path) -> None:
-    """More answers than the system's buffers hold, of which none is read."""
+    """The answers are more than the system's buffers hold, and none is read."""
 
     async def served(protocol: str = "RequestResponseCycle") -> int:
         return sum(protocol in str(task.get_coro()) for task in asyncio.all_tasks())
@@ -231,7 +231,7 @@ def test_a_long_request_that_comes_before_the_last_answer_is_answered_after_it(
 def test_one_that_sends_all_before_it_reads_learns_why_it_was_refused(
     model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], status: HTTPStatus
 ) -> None:
-    """More than the system's buffers hold: http.client sends the whole body, then reads the answer."""
+    """The body is more than the system's buffers hold; http.client sends all of it, then reads the answer."""
     monkeypatch.setenv("WHISPERLITE_TOKEN", "known")
     headers = {"Authorization": "Bearer known", **headers}
     with running(model, tmp_path, tokens=str(tmp_path / "tokens"), max_upload_mb=1.0) as service:
@@ -274,7 +274,7 @@ def test_a_stop_waits_for_none_that_only_sends(model: Whisper, tmp_path: Path) -
 
 
 def upload(service: Running) -> bytes:
-    """A whole request, as it is sent."""
+    """The bytes of a whole request."""
     request = service.client.build_request("POST", PATH, files={"audio": ("a.wav", RECORDING)}, data={"language": "en"})
     lines = [f"{name}: {value}" for name, value in request.headers.items()]
     return "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", ""]).encode() + request.read()

@@ -1,4 +1,4 @@
-"""A full disk, damaged files, and a stop in the middle: on a small model, and on real processes."""
+"""A full disk, damaged files, and a stop while requests are served, with a small model and in real processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TINY = INFERENCE.replace("small", "tiny.en")
 
 
 def test_a_full_disk_is_told_and_is_no_lasting_harm(tmp_path: Path) -> None:
-    """No file of the process may be larger than 2 MB, which is what a disk of that size comes to."""
+    """A limit of 2 MB for each file of the process, which acts like a disk of that size."""
     import resource
 
     limit = f"import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, ({2 << 20}, {2 << 20}))"
@@ -48,7 +48,7 @@ def test_a_full_disk_is_told_and_is_no_lasting_harm(tmp_path: Path) -> None:
 
 
 def on_a_disk_of(megabytes: int, folder: Path) -> list[str]:
-    """A launcher for whose program a folder is a disk of its own, in memory."""
+    """A launcher whose program sees a folder as a disk of its own, in memory."""
     folder.mkdir()
     mount = f'mount -t tmpfs -o size={megabytes}m tmpfs "$0" && exec "$@"'
     for unshare in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
@@ -185,7 +185,7 @@ def test_what_is_being_served_is_finished_when_it_is_told_to_stop(tmp_path: Path
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Processes can be interrupted also where those of the shell are not, as in its background."""
+    """Let processes be interrupted even if the tests run in the background of a shell, where SIGINT is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -199,7 +199,7 @@ def test_an_interrupt_is_an_end_in_good_order(tmp_path: Path) -> None:
 
 
 def test_what_is_not_finished_when_the_time_to_stop_is_over_is_told_to_come_again(tmp_path: Path) -> None:
-    """A recording in work, and an upload that stands still."""
+    """One recording is being transcribed, and one upload stands still."""
     long = wav(np.resize(RECORDINGS[0], 1800 * 16000))
     with serving(tmp_path, "--model", "tiny.en", "--no-auth", "--stop-timeout-s", "1") as process:
         answers: list[httpx2.Response] = []
@@ -226,7 +226,7 @@ def test_what_is_not_finished_when_the_time_to_stop_is_over_is_told_to_come_agai
 def test_a_disk_that_fills_up_at_the_last_moment_is_told(
     model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is small is written when the file is closed."""
+    """A small recording is written when the file is closed."""
     opened = Path.open
 
     def full(self: Path, *arguments: Any, **named: Any) -> Any:

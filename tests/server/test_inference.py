@@ -1,4 +1,4 @@
-"""The inference API, on a small model: answers, fields, refusals."""
+"""The inference API, with a small model: answers, fields, refusals."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_paths_and_methods_that_are_not_there_are_problems_too(service: Running)
 
 
 def test_an_upload_that_grows_too_large_is_cut_off(service: Running) -> None:
-    """Its length is not announced."""
+    """The length of the body is not announced."""
 
     def parts() -> Iterator[bytes]:
         yield b'--b\r\ncontent-disposition: form-data; name="audio"\r\n\r\n'
@@ -246,7 +246,7 @@ def test_every_option_of_the_library_is_a_field_but_those_that_are_refused() -> 
     assert set(OPTIONS) < set(inference_schemas(Settings()))
 
 
-# Name → value in JSON, text in a form; each differs from the default.
+# Name → value in JSON and text in a form, which differ from the default.
 VALUES: dict[str, tuple[Any, str]] = {
     "task": ("translate", "translate"),
     "language": ("de", "German"),
@@ -323,7 +323,7 @@ def test_whether_a_field_is_a_text_does_not_depend_on_how_it_is_described() -> N
 
 
 def test_what_is_not_given_has_the_library_s_defaults() -> None:
-    """As a browser sends a form that nobody has filled in."""
+    """As a browser sends an empty form."""
     names = [*OPTIONS, "chunk_level", "chunk_length_s", "webhook", "suppress_regex", "vad_options[threshold]"]
     names += ["allowed_languages[]", "clip_timestamps[]", "clip_timestamps[]"]
     read = read_fields([(name, " ") for name in names], Settings(), is_form=True).options
@@ -351,7 +351,7 @@ def test_in_a_form_null_is_no_text(null: str) -> None:
 
 
 def test_fields_that_are_stored_can_be_read_again() -> None:
-    """As the requests with a webhook are, from JSON."""
+    """As webhook requests are, from JSON."""
     for name, (_, text) in VALUES.items():
         pairs = [*NEEDED.get(name, {}).items(), (name, text)]
         read = read_fields(pairs, Settings(), is_form=True)
@@ -506,7 +506,7 @@ def test_who_has_the_only_token_has_all_the_places(model: Whisper, tmp_path: Pat
 
 
 def test_a_short_recording_does_not_wait_for_the_end_of_long_ones(model: Whisper, tmp_path: Path) -> None:
-    """There are more long ones than slots."""
+    """There are more long recordings than slots."""
     long = wav(np.resize(SHORT, 600 * 16000))
     order: list[str] = []
     with running(model, tmp_path, batch_size=1, max_requests=8) as service:
@@ -549,7 +549,7 @@ def test_a_short_recording_does_not_wait_for_long_ones_to_be_read(
 
 
 def test_time_in_the_queue_counts(model: Whisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All readers are held up."""
+    """All readers are blocked."""
     may_go = threading.Event()
     decode_file = ffmpeg.decode_file
 
@@ -572,7 +572,7 @@ def test_time_in_the_queue_counts(model: Whisper, tmp_path: Path, monkeypatch: p
 
 
 def test_an_answer_that_nobody_takes_is_given_up(model: Whisper, tmp_path: Path) -> None:
-    """As a client does that stops reading: what is sent to it waits for ever."""
+    """As with a client that stops reading: sending to it blocks for ever."""
 
     async def ask(service: Running) -> None:
         body = b'--b\r\ncontent-disposition: form-data; name="file"\r\n\r\n' + WAV

@@ -1,4 +1,4 @@
-"""OpenAI's API, asked by OpenAI's client, of a real process with the real `base`; and its refusals."""
+"""OpenAI's API, called with OpenAI's client in a real process with the real `base`; and its refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def token_and_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     token = new_token(folder)
     with serving(folder, "--model", "base") as process:
         yield token, process
-        assert process.stop() == -signal.SIGTERM  # uvicorn ends by the signal that told it to, when all is done
+        assert process.stop() == -signal.SIGTERM  # after an orderly stop, uvicorn ends by the signal
         assert all(entry["level"] == "info" for entry in process.entries())
 
 
@@ -132,7 +132,7 @@ def test_a_stream_of_pieces_adds_up_to_the_text(
 
 def test_translations(client: openai.OpenAI, recording: Path, base: whisperlite.Whisper) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # which some versions of the client say of this method
+        warnings.simplefilter("ignore", DeprecationWarning)  # some versions of the client deprecate this method
         answer = client.audio.translations.create(file=recording, model="whisper-1")
     assert answer.text == base.transcribe(recording, task="translate").text.strip()
 
@@ -166,7 +166,7 @@ def test_who_has_no_token_is_told_so(token_and_service: tuple[str, Process], rec
         stranger.audio.transcriptions.create(file=recording, model="whisper-1")
 
 
-# On a small model
+# With a small model
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_a_recording_that_cannot_be_read_is_an_answer_not_an_event(service: Runn
     assert service.service.pool.jobs == 0
 
 
-# A stream of windows that take few steps each: the sixth step is in the second.
+# A stream of windows of a few steps each: the sixth step is in the second window.
 SHORT_WINDOWS = {
     "model": "whisper-1",
     "stream": "true",
@@ -246,7 +246,7 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event(service: Running, steps:
 def test_a_piece_without_text_is_the_beginning_of_a_stream_too(
     service: Running, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What goes wrong behind it comes too late for a status."""
+    """An error after it comes too late for a status."""
     fields = {**SHORT_WINDOWS, "timeout_s": "2"}
     monkeypatch.setattr(Tokenizer, "decode", lambda *_: "")
     steps.before = lambda count: time.sleep(2.0 if count == 6 else 0.0)  # in the second window
@@ -297,7 +297,7 @@ def test_who_leaves_a_stream_is_counted(service: Running, steps: Steps) -> None:
 
 
 def test_a_stream_that_nobody_reads_on_leaves_nothing_behind(service: Running) -> None:
-    """Again and again: a place that was not given back would be missed."""
+    """Again and again: a slot that was not released would be missing."""
     fields = {"model": "whisper-1", "stream": "true", "max_new_tokens": "4", "language": "en"}
 
     def leave() -> None:

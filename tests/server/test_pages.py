@@ -1,4 +1,4 @@
-"""What the pages show of the service: their commands and their Python, against one that their commands start."""
+"""The commands and the Python code of the pages about the service, run against a service that they start."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, librivox: Samples) -> Path:
 
 
 def starting(page: Path) -> tuple[str, list[str]]:
-    """What makes a token, and the flags with which the page's service is started."""
+    """The command that creates a token, and the flags with which the page starts the service."""
     first = next(block for block in blocks(page) if block.title == "service")
     export, serve = commands(first)
     found = re.fullmatch(r"export TOKEN=\$\((.*)\)", export)
@@ -73,7 +73,7 @@ def test_the_commands_and_the_python_of_a_page_work(
 
 
 def run(command: str, token: str) -> str:
-    """A command of curl: by curl, or where there is none the request that it makes."""
+    """Run a command of curl, or make the same request if curl is not installed."""
     if shutil.which("curl"):
         done = subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True)
         return done.stdout

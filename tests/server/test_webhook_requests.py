@@ -1,4 +1,4 @@
-"""Requests with a webhook, from their acceptance to their delivery; kills in between."""
+"""Requests with a webhook, from acceptance to delivery, with kills in between."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_a_look_up_that_fails_for_now_is_no_fault_of_the_request(
 def test_what_is_stored_when_the_time_to_stop_is_over_is_accepted(
     model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client would send it again otherwise, and it would be done twice."""
+    """Otherwise the client would send it again, and it would be done twice."""
     begun, may_go, add = threading.Event(), threading.Event(), Store.add
 
     def slowly(store: Store, request: StoredRequest) -> None:
@@ -395,7 +395,7 @@ def test_one_whose_requests_run_in_all_places_leaves_the_others_one(
 def test_one_is_tried_again_after_memory_was_short(
     model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Perhaps for another's recording, as all that are being decoded end then."""
+    """Perhaps because of another recording, since all that are being decoded end then."""
 
     def fail_first(number: int) -> None:
         if number == 1:
@@ -416,7 +416,7 @@ def test_one_is_tried_again_after_memory_was_short(
 def test_one_is_tried_again_however_often_the_system_gives_too_little(
     model: Whisper, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """As where strangers hold all connections that there can be."""
+    """As when strangers hold all possible connections."""
     monkeypatch.setattr("whisperlite.server.background._AGAIN_S", 0.01)
     monkeypatch.setattr("whisperlite.server.background._MOST_STARTS", 2)
     tries = []
@@ -648,7 +648,7 @@ def post(process: Process, audio: bytes, webhook: str) -> str:
 
 
 def test_kills_in_the_middle_lose_no_request(served: Callable[[], Any], receiver: Receiver) -> None:
-    """While they are transcribed, while the receiver does not answer, and while it fails."""
+    """While requests are transcribed, while the receiver does not answer, and while it fails."""
     receiver.hangs = True
     with served() as process:
         ids = {post(process, WAV, receiver.url), *(post(process, LONGER, receiver.url) for _ in range(3))}

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server on this machine, that keeps what it was sent."""
+"""A receiver of webhooks: a real HTTP server on this machine that keeps the messages it gets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Message:
-    """What was sent."""
+    """A received message."""
 
     path: str
     headers: dict[str, str]
@@ -23,15 +23,16 @@ class Message:
 
 @dataclass
 class Receiver:
-    """Tests change it as they please.
+    """A receiver, whose behaviour tests can change at any time.
 
     Attributes:
-        statuses: of the answers, in turn; the last one stays.
-        headers, body: of every answer.
-        hangs: no answer comes before `release` is set.
-        delay_s: before every answer.
-        most_at_once: how many answers were waited for at a time.
-        is_endless: the answer's body has no end; `sent_bytes` counts it.
+        statuses: the statuses of the answers, in turn; the last one is repeated.
+        headers: additional headers of every answer.
+        body: the body of every answer.
+        hangs: whether answers wait for `release` to be set.
+        delay_s: the pause before every answer.
+        most_at_once: the largest number of requests that waited for an answer at a time.
+        is_endless: whether the answer's body has no end; `sent_bytes` counts it.
     """
 
     statuses: list[int] = field(default_factory=lambda: [200])
@@ -59,7 +60,7 @@ class Receiver:
 
 @contextmanager
 def running_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    """A receiver on a free port of this machine."""
+    """Run a receiver on a free port of this machine."""
     receiver = Receiver()
     server = _Server(("127.0.0.1", 0), _handler(receiver))
     if tls is not None:
@@ -80,7 +81,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that break are what the tests are about."""
+        """Ignore broken connections, which tests cause on purpose."""
 
 
 def _handler(state: Receiver) -> type[BaseHTTPRequestHandler]:
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
     receiver: Receiver
 
     def log_message(self, *_: object) -> None:
-        """Standard error stays clean."""
+        """Write nothing to standard error."""
 
     def do_GET(self) -> None:
         self._answer()

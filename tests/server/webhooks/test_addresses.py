@@ -1,4 +1,4 @@
-"""Where webhooks may go: addresses in every spelling, names that change their meaning, and certificates."""
+"""Where webhooks may go: addresses in every spelling, and names whose addresses change."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NOT_PUBLIC_IPV4 = [
     "240.0.0.0/4",
 ]
 
-# Every IPv6 form that stands for an IPv4 address, as 128 bits.
+# Every IPv6 form that embeds an IPv4 address, as 128 bits.
 EMBEDDED: dict[str, Callable[[int], int]] = {
     "mapped": lambda v4: 0xFFFF << 32 | v4,
     "compatible": lambda v4: v4,
@@ -241,7 +241,7 @@ def test_a_host_without_an_address_is_refused() -> None:
 
 
 class Names:
-    """A name server: an answer for each question, in turn; the last one stays."""
+    """A name server that gives these answers in turn; the last one is repeated."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers, self.asked = list(answers), 0
@@ -305,7 +305,7 @@ def test_look_ups_that_hang_keep_none_of_the_loops_threads(monkeypatch: pytest.M
 
 
 def slow_where_named_so(answer: threading.Event) -> Callable[..., list[tuple[Any, ...]]]:
-    """Look-ups that give a public address, those of names that begin with "slow" when they are let go."""
+    """Look-ups that give a public address; those of names that begin with "slow" wait until they are released."""
     public = Names(["8.8.8.8"])
 
     def look_up(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
@@ -393,7 +393,7 @@ def test_a_look_up_for_which_no_thread_can_be_started_counts_no_longer(monkeypat
 
 
 def connected_to(monkeypatch: pytest.MonkeyPatch, fails: frozenset[str] = frozenset()) -> list[str]:
-    """Where the event loop's connections go, none of which leaves this process."""
+    """The addresses that the event loop connects to; no connection leaves this process."""
     asked: list[str] = []
 
     async def connect(_: httpcore2.AnyIOBackend, host: str, *__: object) -> httpcore2.AsyncNetworkStream:

@@ -1,4 +1,4 @@
-"""Deliveries to real receivers on this machine: which are slow, broken, hostile, or somewhere else than they seem."""
+"""Deliveries to real receivers on this machine that are slow, broken, hostile, or not where they seem to be."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def allowing(*receivers: Receiver) -> Addresses:
 
 
 def deliver(store: Store, addresses: Addresses, until: Callable[[], object], **options: Any) -> list[str]:
-    """Run deliveries until something is so; returns the outcomes of the attempts."""
+    """Run deliveries until `until` holds. Returns the outcomes of the attempts."""
     return asyncio.run(_deliver(store, addresses, until, **options))
 
 
@@ -127,7 +127,7 @@ def test_after_the_last_time_a_failure_is_given_up(store: Store, receiver: Recei
 
 
 def test_a_clock_that_was_ahead_holds_up_no_delivery(store: Store, receiver: Receiver) -> None:
-    """The first attempt was made a day from now, by the clock of that time."""
+    """By the clock of that time, the first attempt was made a day from now."""
     finish(store, "one", receiver.url)
     ahead = time.time() + 86400
     store.record_attempt("one", "The receiver answered 500.", ahead, ahead + 3)
@@ -287,8 +287,8 @@ def test_an_answer_without_end_is_not_read_to_the_end(store: Store, receiver: Re
     finish(store, "one", receiver.url)
     began = time.monotonic()
     deliver(store, allowing(receiver), lambda: found(store).delivered)
-    assert time.monotonic() - began < 0.9  # not for as long as it is read at most
-    assert 0 < receiver.sent_bytes < 1 << 25  # what lies in the buffers of two sockets
+    assert time.monotonic() - began < 0.9  # less than the time limit for reading
+    assert 0 < receiver.sent_bytes < 1 << 25  # no more than the buffers of two sockets hold
 
 
 def test_a_closed_port_is_a_failure_without_an_address(store: Store) -> None:
@@ -317,14 +317,14 @@ def test_what_is_not_http_is_a_failure(store: Store, reply: bytes, error: str) -
 
 @contextmanager
 def raw_server(reply: bytes) -> Iterator[int]:
-    """A server that answers one connection with these bytes and ends it."""
+    """A server that answers one connection with these bytes and closes it."""
 
     def serve() -> None:
         connection, _ = server.accept()
-        with connection, suppress(OSError):  # the other side may end it first
+        with connection, suppress(OSError):  # the client may close it first
             connection.sendall(reply)
             connection.shutdown(socket.SHUT_WR)
-            while connection.recv(1 << 16):  # what is left unread when it ends would reset it
+            while connection.recv(1 << 16):  # closing with unread data would reset the connection
                 pass
 
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -363,7 +363,7 @@ def test_wake_delivers_at_once_what_was_finished_meanwhile(store: Store, receive
     async def run() -> None:
         deliveries = Deliveries(store, allowing(receiver), parse_secret(SECRET))
         running = asyncio.create_task(deliveries.run())
-        await anyio.sleep(0.1)  # it sleeps by now: nothing is due
+        await anyio.sleep(0.1)  # by now it sleeps, as nothing is due
         finish(store, "one", receiver.url)
         deliveries.wake()
         with anyio.fail_after(5.0):

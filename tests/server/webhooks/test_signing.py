@@ -1,4 +1,4 @@
-"""Signatures, against the library that receivers use."""
+"""Signatures, checked with the library that receivers use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_message_is_what_receivers_verify(key: bytes, text: str) -> None:
 
 
 def test_the_signature_is_the_one_of_the_specification() -> None:
-    # The example of the specification's reference implementations.
+    # The example in the reference implementations of the specification.
     key = parse_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     headers = signed_headers(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', 1614265330.9)
     assert headers == {

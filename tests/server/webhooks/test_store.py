@@ -1,4 +1,4 @@
-"""What is stored stays, is written whole or not at all, and belongs to one process."""
+"""The store is durable and atomic, and belongs to one process."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_what_a_clock_that_was_set_back_has_scheduled_is_due(store: Store) -> No
 
 
 def test_an_answer_of_the_future_is_as_old_as_its_first_attempt(store: Store) -> None:
-    """As where the clock was set back between the two; it would be given up too late."""
+    """As when the clock was set back between the two; otherwise it would be given up too late."""
     finished(store, "one")
     store.record_attempt("one", "no", now=100.0, next_attempt=103.0)
     store.record_attempt("one", "no", now=103.0, next_attempt=110.0)
@@ -324,7 +324,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def without_room(store: Store) -> None:
-    """No page more than there are: SQLite says what it says on a full disk."""
+    """Allow no further pages, so that SQLite raises the error of a full disk."""
     database = store._database
     ((pages,),) = database.execute("PRAGMA page_count").fetchall()
     database.execute(f"PRAGMA max_page_count = {pages}")
