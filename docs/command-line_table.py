@@ -95,9 +95,8 @@ def _cells(action: argparse.Action, definition: Field[Any] | None) -> tuple[str,
 def _names(action: argparse.Action) -> str:
     if not action.option_strings:
         return f"`{action.metavar}`" + (" …" if action.nargs == "+" else "")
-    spelt = {
-        name.replace("_", "-"): name for name in reversed(action.option_strings)
-    }  # of a pair, the first spelling is shown
+    # Of two spellings the first is shown.
+    spelt = {name.replace("_", "-"): name for name in reversed(action.option_strings)}
     return ", ".join(f"`{name}`" for name in reversed(spelt.values()))
 
 
