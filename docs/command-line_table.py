@@ -31,7 +31,7 @@ class _Captured(Exception):
 
 
 def actions(*command: str) -> dict[str, argparse.Action]:
-    """Destination → what a command of `whisperlite` does its work with; () is `whisperlite FILE...` itself."""
+    """Destination → argument of a command of `whisperlite`; () is `whisperlite FILE...` itself."""
 
     def capture(parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         raise _Captured(parser)
@@ -47,7 +47,7 @@ def actions(*command: str) -> dict[str, argparse.Action]:
 
 
 def with_table(page: str) -> str:
-    """The page with the tables as they have to be."""
+    """The page with its tables replaced by current ones."""
     for title, text in tables().items():
         begin, end = f"<!-- {title} begins -->\n", f"<!-- {title} ends -->\n"
         before, rest = page.split(begin)
@@ -70,7 +70,7 @@ def tables() -> dict[str, str]:
 
 
 def table(found: Iterable[argparse.Action], options: type[Any] | None) -> str:
-    """A row for each flag; those that are made from a field of `options` say what that takes."""
+    """A table with a row for each argument; if it is made from a field of `options`, its values are that field's."""
     definitions = {} if options is None else {each.name: each for each in fields(options)}
     rows = ["| flag | values | default | meaning |", "|---|---|---|---|"]
     for action in found:
@@ -95,7 +95,8 @@ def _cells(action: argparse.Action, definition: Field[Any] | None) -> tuple[str,
 def _names(action: argparse.Action) -> str:
     if not action.option_strings:
         return f"`{action.metavar}`" + (" …" if action.nargs == "+" else "")
-    spelt = {name.replace("_", "-"): name for name in reversed(action.option_strings)}  # as is first in each pair
+    # Of two spellings the first is shown.
+    spelt = {name.replace("_", "-"): name for name in reversed(action.option_strings)}
     return ", ".join(f"`{name}`" for name in reversed(spelt.values()))
 
 

@@ -495,11 +495,12 @@ def test_which_recording_begins_is_not_said_of_one_or_if_nothing_is_to_be_printe
 def test_the_bar_says_which_of_several_recordings_it_is(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars: list[str] = []
 
-    def noted(name: str) -> ProgressBar:
-        bars.append(name)
-        return ProgressBar(name)
+    class Noted(ProgressBar):
+        def __init__(self, name: str) -> None:
+            bars.append(name)
+            super().__init__(name)
 
-    monkeypatch.setattr(transcribe, "ProgressBar", noted)
+    monkeypatch.setattr(transcribe, "ProgressBar", Noted)
     assert main(["a.mp3", "talks/b.mp3", "-o", str(desk)]) == 0
     assert bars == ["1/2 a.mp3", "2/2 b.mp3"]
 

@@ -21,13 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the arguments are wrong, or the model to transcribe with cannot be loaded; 130 after Ctrl-C, 143 after SIGTERM.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows "?" where it lacks a character
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows "?" for what it cannot
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given and given[0] in _COMMANDS:
             return _COMMANDS[given[0]](given[1:])
         return transcribe(given)
-    except KeyboardInterrupt:  # while a model is loaded; within a transcription the first one is heard by its token
+    except KeyboardInterrupt:  # while a model is loaded; during a transcription the first one cancels its token
         say("whisperlite: interrupted.")
         return INTERRUPTED
 

@@ -1,4 +1,4 @@
-"""What the values of options may be: how each kind is checked, read from a command line, and said in JSON Schema."""
+"""Kinds of option values: how each is checked, parsed from text, and described in JSON Schema."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the values of an option are checked, read from the text of a command line, and said in JSON Schema.
+    """How the values of an option are checked, parsed from the text of a command line, and described in JSON Schema.
 
     Attributes:
-        label: what is allowed, for messages and `--help`.
-        check: value → the value as it is kept; raises ValueError or TypeError.
+        label: the allowed values in words, for error messages.
+        check: value → normalised value; raises ValueError or TypeError.
         parse: text → value.
-        schema: the values in JSON Schema, as clients should write them. `check` also takes other spellings (further
-            names of languages, any case, spaces), and refuses what a schema cannot describe (times out of order).
-        choices: the allowed values, if they are few.
-        is_text: a text from a form or a command line is such a value as it stands.
-        text_label: as `label`, of a text to parse; "": likewise.
+        schema: the JSON Schema of the values, as clients should write them. `check` also accepts other spellings
+            (further names of languages, any case, spaces), and refuses what a schema cannot describe (times that are
+            out of order).
+        choices: the allowed values, if they can be listed.
+        is_text: whether text from a form or a command line is such a value without being parsed.
+        text_label: like `label`, for text that is parsed; "" if it is the same.
     """
 
     label: str
@@ -44,7 +45,7 @@ class Kind:
 
     @property
     def as_text(self) -> str:
-        """What is allowed on a command line."""
+        """The values that are allowed on a command line, in words."""
         return self.text_label or self.label
 
 
@@ -120,7 +121,7 @@ def _check_text(value: Any) -> str:
     return value
 
 
-_HOTTEST = 100.0  # beyond what anybody samples at: every token is about as probable as every other
+_HOTTEST = 100.0  # far above any useful value: all tokens are about equally probable
 
 
 def _check_temperature(value: Any) -> float | tuple[float, ...]:
@@ -136,7 +137,7 @@ def _check_temperature(value: Any) -> float | tuple[float, ...]:
 
 
 def _check_sequence(value: Any, *others: type) -> None:
-    """Not the bytes of something else, nor anything without an order."""
+    """Refuse bytes and mappings, and instances of `others`: they are not sequences of values."""
     if isinstance(value, (bytes, bytearray, memoryview, Mapping, *others)):
         raise TypeError
 
@@ -191,17 +192,17 @@ def _check_times(value: Any) -> tuple[float, ...]:
 
 
 def _numbers(text: str) -> list[float]:
-    """Numbers separated by commas, with or without one after the last; none may be missing, since places count."""
+    """Parse numbers that are separated by commas, optionally with a trailing one; no number may be missing."""
     parts = text.split(",")
     if not parts[-1].strip():
         parts.pop()
-    if "_" in text:  # which Python allows in numbers, and nobody else does
+    if "_" in text:  # allowed in Python's numbers only
         raise ValueError("not a number")
     return [float(part) for part in parts]
 
 
 def _has_length(value: Any) -> bool:
-    """Arrays and tensors of no dimension are numbers, though they have the method."""
+    """Whether a value is a sequence; arrays and tensors of no dimension are numbers, though they define `__len__`."""
     return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
 
 
@@ -280,7 +281,7 @@ TIMES = Kind(
 
 
 class _Shortened(reprlib.Repr):
-    """As `repr`, but what is long or deep is cut, so that a message is never much longer than what it says."""
+    """`repr`, cut where a value is long or deep, so that error messages stay short."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -292,7 +293,7 @@ _shown = _Shortened().repr
 
 
 def option(default: Any, kind: Kind, help: str) -> Any:
-    """A field of a dataclass of options."""
+    """A field of a dataclass of options, with its default, kind and help."""
     return field(default=default, metadata={"kind": kind, "help": help})
 
 
@@ -300,7 +301,7 @@ _Class = TypeVar("_Class", bound=type)
 
 
 def with_fields_documented(options: _Class) -> _Class:
-    """A class decorator: the fields of a dataclass of options, with their help, become attributes in its docstring."""
+    """A class decorator that lists the fields of a dataclass of options, with their help, in its docstring."""
     if options.__doc__:  # None with -OO
         lines = (f"    {each.name}: {each.metadata['help']} (default: {each.default!r})" for each in fields(options))
         options.__doc__ = "\n".join((cleandoc(options.__doc__), "", "Attributes:", *lines))
@@ -308,11 +309,11 @@ def with_fields_documented(options: _Class) -> _Class:
 
 
 def check_fields(options: Any) -> None:
-    """Check every field of a frozen dataclass by the `Kind` in its metadata, and keep what that gives.
+    """Check every field of a frozen dataclass by the `Kind` in its metadata, and replace it by its normalised value.
 
     Raises:
-        OptionError: a value of a wrong type or range.
-        LanguageError: a language that Whisper does not have.
+        OptionError: a value has a wrong type or is out of range.
+        LanguageError: Whisper does not know a language.
     """
     for definition in fields(options):
         value = checked(definition.name, getattr(options, definition.name), definition.metadata["kind"])
@@ -320,11 +321,11 @@ def check_fields(options: Any) -> None:
 
 
 def checked(name: str, value: Any, kind: Kind) -> Any:
-    """A value as it is kept.
+    """Check a value of an option and return it normalised.
 
     Raises:
-        OptionError: it is of a wrong type or range.
-        LanguageError: a language that Whisper does not have.
+        OptionError: it has a wrong type or is out of range.
+        LanguageError: Whisper does not know a language.
     """
     try:
         return kind.check(value)
@@ -340,7 +341,7 @@ _T = TypeVar("_T")
 
 
 def from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
-    """A dataclass of options from keyword arguments.
+    """Make a dataclass of options from keyword arguments.
 
     Raises:
         OptionError: a value is wrong, or there is no option of that name; the message names the nearest one.
@@ -353,5 +354,5 @@ def from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
 
 
 def no_such(what: str, name: str, names: Sequence[str]) -> str:
-    """That there is no option, say, of a name, what may be meant, and which there are."""
+    """The error message for an unknown name of, say, an option: what may be meant, and which names there are."""
     return f"There is no {what} {name!r}. {hint(name, names)}{what.capitalize()}s: {', '.join(names)}."

@@ -1,4 +1,4 @@
-"""What every command that loads a model asks about it."""
+"""The flags that commands which load a model share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def add_model_flags(parser: argparse.ArgumentParser, *, dashes: bool = False) -> None:
-    """Which model, and how it is loaded.
+    """Add the flags that choose a model and how it is loaded.
 
     Args:
-        dashes: names are spelled with - as well as with _.
+        dashes: whether names can also be spelled with - instead of _.
     """
     parser.add_argument(
         "--model",
@@ -39,7 +39,7 @@ def add_model_flags(parser: argparse.ArgumentParser, *, dashes: bool = False) ->
 
 
 def add_download_flags(parser: argparse.ArgumentParser, *, dashes: bool = False) -> None:
-    """From where, and to where."""
+    """Add the flags that say where a model comes from and where downloads go."""
     parser.add_argument("--revision", default=None, help="Branch, tag or commit on the Hub. (default: main)")
     add_model_dir(parser, dashes=dashes)
     parser.add_argument(
@@ -57,18 +57,18 @@ def add_model_dir(parser: argparse.ArgumentParser, *, dashes: bool = False) -> N
 
 
 def load_arguments(values: dict[str, Any]) -> dict[str, Any]:
-    """Of `load_model`, besides the model, from the values of `add_model_flags`."""
+    """The arguments of `load_model`, except the model, from the values of the flags of `add_model_flags`."""
     return {
         "device": values["device"],
         "compute_type": values["compute_type"],
-        "cpu_threads": values["threads"] or None,  # 0, openai-whisper's default, leaves the number alone
+        "cpu_threads": values["threads"] or None,  # 0 is openai-whisper's default: torch's own number
         "cuda_graphs": not values["no_cuda_graphs"],  # no other thread of a command uses the GPU
         **download_arguments(values),
     }
 
 
 def download_arguments(values: dict[str, Any]) -> dict[str, Any]:
-    """From the values of `add_download_flags`."""
+    """The arguments of `load_model` that concern downloads, from the values of the flags of `add_download_flags`."""
     names = {"revision": "revision", "cache_dir": "model_dir", "local_files_only": "local_files_only"}
     return {name: values[flag] for name, flag in names.items()}
 

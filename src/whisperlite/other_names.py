@@ -1,11 +1,11 @@
-"""What options are called elsewhere: for messages to those who come from there."""
+"""Names that other libraries give to options, for error messages."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-# openai-whisper, faster-whisper and transformers → here.
+# The name in openai-whisper, faster-whisper or transformers → the name here.
 FOREIGN_NAMES = {
     "chunk_length_s": "chunk_length",
     "condition_on_prev_tokens": "condition_on_previous_text",
@@ -30,7 +30,7 @@ LOAD_MODEL_ARGUMENTS = (
 
 
 def hint(name: str, names: Iterable[str]) -> str:
-    """A sentence about a name that there is not, with a space behind it; "": nothing is near."""
+    """A hint for an unknown name, followed by a space; "" if no name is close."""
     here = FOREIGN_NAMES.get(name, name)
     if here in LOAD_MODEL_ARGUMENTS:
         return f"Here {here!r} is given to load_model. " if here != name else f"{here!r} is given to load_model. "
@@ -41,7 +41,7 @@ def hint(name: str, names: Iterable[str]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """What a name is called here or, if it is none of elsewhere, which of `names` it is spelled most like."""
+    """The one of `names` that a foreign name stands for or, for any other name, that it resembles most; else None."""
     known = list(names)
     here = FOREIGN_NAMES.get(name)
     return here if here in known else next(iter(difflib.get_close_matches(name, known, n=1)), None)

@@ -1,4 +1,4 @@
-"""How speech is found: the options of voice activity detection."""
+"""The options of voice activity detection."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _DAY_MS = 24 * 3_600_000
 @with_fields_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VadOptions:
-    """How speech is told from what is not, by Silero VAD, which gives each 32 ms a probability of speech.
+    """How speech is detected from the probabilities of speech that Silero VAD gives for each 32 ms.
 
     Raises:
-        OptionError: a value of a wrong type or range, or two that contradict each other.
+        OptionError: a value has a wrong type or is out of range, or two contradict each other.
     """
 
     threshold: float = option(0.5, number(0.0, 1.0), "Speech begins where its probability reaches this.")
@@ -55,7 +55,7 @@ class VadOptions:
 
     @property
     def least_pause_ms(self) -> int:
-        """Pauses that are shorter are left in, in ms."""
+        """The shortest pause that ends a stretch of speech, in ms."""
         return 2000 if self.min_silence_duration_ms is None else self.min_silence_duration_ms
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ def _check(value: Any) -> VadOptions:
 
 
 def _parse(text: str) -> VadOptions:
-    """`threshold=0.6,speech_pad_ms=100`"""
+    """Parse text such as `threshold=0.6,speech_pad_ms=100`."""
     kinds: dict[str, Kind] = {definition.name: definition.metadata["kind"] for definition in fields(VadOptions)}
     pairs = [part.partition("=")[::2] for part in text.split(",") if part.strip()]
     return from_names(

@@ -1,8 +1,8 @@
-"""Which cross-attention heads follow the audio, by official name. Data, and the rule for checkpoints that have none.
+"""The cross-attention heads that follow the audio, by official name, and a rule for checkpoints without any.
 
 Source: openai-whisper 20250625, `whisper/__init__.py`, `_ALIGNMENT_HEADS` (MIT licence, copyright OpenAI), decoded to
-(layer, head). Nobody published any for the Distil-Whisper models: those in their `generation_config.json` are their
-teachers', of layers that they do not have.
+(layer, head). None are published for the Distil-Whisper models: those in their `generation_config.json` are their
+teachers', some in layers that these models lack.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from whisperlite.nn.config import Heads, ModelDimensions
 
 
 def _heads(text: str) -> Heads:
-    """`layer: head head …; layer: head …`"""
+    """Parse text of the form `layer: head head …; layer: head …`."""
     layers = (part.split(":") for part in text.split(";"))
     return tuple((int(layer), int(head)) for layer, heads in layers for head in heads.split())
 
@@ -39,9 +39,9 @@ _PUBLISHED: dict[str, Heads] = {
 
 
 def published_heads(name: str, dims: ModelDimensions) -> Heads | None:
-    """Those of an official name, if the network has the published shape.
+    """The published heads of a model with an official name; None if there are none or the network has another shape.
 
-    Differs: also where the name is that of a file, for which the reference knows no heads (correction 28).
+    Differs: the name of a file counts too; the reference knows no heads for a file (correction 28).
     """
     published = PUBLISHED.get(name)
     if published is None or published.dims != dims:
@@ -53,7 +53,7 @@ def choose_heads(own: Heads | None, name: str, dims: ModelDimensions) -> Heads:
     """The heads that word timestamps are read from.
 
     Args:
-        own: the checkpoint's own heads; they are used if all of them are heads of this network.
+        own: the heads that the checkpoint states; used if all of them exist in this network.
         name: the name of the model, official or not.
         dims: the shape of the network; published heads are used only for a network of the published shape.
 

@@ -1,4 +1,4 @@
-"""Our own cache folder: joined weights, and the checksums of files that are too large to be hashed at every load."""
+"""whisperlite's own cache folder: joined weights, and checksums of files that are too large to hash at every load."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ logger = logging.getLogger("whisperlite")
 
 
 def whole_path(path: str | os.PathLike[str], option: str | None = None) -> Path:
-    """A user's path, absolute and without `~`.
+    """Return a path that a user gave as an absolute one, with `~` expanded.
 
     Args:
-        option: that it was given as.
+        option: the name of the option that it was given as.
 
     Raises:
-        OptionError: it is neither text nor a path.
+        OptionError: it is neither a string nor a path.
         ModelError: it is not a valid path.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
@@ -33,7 +33,7 @@ def whole_path(path: str | os.PathLike[str], option: str | None = None) -> Path:
 
 
 def user_caches() -> Path | None:
-    """The folder that programs keep their caches in; None if this user has no home folder."""
+    """The folder for the caches of all programs; None if the user has no home folder."""
     if chosen := os.environ.get("XDG_CACHE_HOME"):
         return Path(chosen)
     try:
@@ -43,10 +43,10 @@ def user_caches() -> Path | None:
 
 
 def cache_folder() -> Path:
-    """$WHISPERLITE_CACHE, else `whisperlite` in the user's cache folder.
+    """The cache folder: $WHISPERLITE_CACHE, or else `whisperlite` in the user's cache folder.
 
     Raises:
-        ModelError: this user has no cache folder, or $WHISPERLITE_CACHE is not a valid path.
+        ModelError: the user has no cache folder, or $WHISPERLITE_CACHE is not a valid path.
     """
     if chosen := os.environ.get("WHISPERLITE_CACHE"):
         return whole_path(chosen)
@@ -59,7 +59,7 @@ def cache_folder() -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -68,7 +68,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """SHA-256 of a file, computed only if its path, size or time of change is new."""
+    """The SHA-256 of a file, computed only if its path, size or modification time is new."""
     if known := remembered_sha256(path):
         return known
     found = sha256_of(path)
@@ -88,7 +88,7 @@ def sha256_once(path: Path) -> str:
 
 
 def remembered_sha256(path: Path) -> str | None:
-    """The SHA-256 that an earlier `sha256_once` found, unless the file has changed since."""
+    """The SHA-256 that an earlier `sha256_once` computed; None if there is none or the file has changed since."""
     note = _note(path)
     try:
         state, _, sha256 = note.read_text(encoding="ascii", errors="replace").rpartition(" ")

@@ -1,4 +1,4 @@
-"""What every reader returns: the tensors of a Whisper under one set of names.
+"""The result of every reader: the tensors of a Whisper under one set of names.
 
 The names are those of OpenAI's own checkpoints (`encoder.conv1.weight`, `decoder.blocks.0.cross_attn.query.bias`, …);
 each reader maps its format to them in one table, and `nn.build` knows no others.
@@ -19,19 +19,19 @@ from whisperlite.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class GenerationConfig:
-    """What a checkpoint says about how it was meant to be used; None where it says nothing.
+    """What a checkpoint says about its intended use; a value that it does not state is None.
 
-    It is information: parity with the reference comes first, so nothing here changes a default. `suppress_tokens="-1"`
-    is the tokenizer's non-speech set, whatever `suppress_tokens` says.
+    For information only: parity with the reference comes first, so nothing here changes a default. The option
+    `suppress_tokens="-1"` is the tokenizer's non-speech set, whatever `suppress_tokens` is here.
 
     Attributes:
         alignment_heads: (layer, head) of the cross-attention heads that follow the audio.
         suppress_tokens: ids that should never be produced.
         begin_suppress_tokens: ids that should not be produced first.
-        language_ids: (code, id) of the languages.
+        language_ids: (code, token id) of each language.
         forced_tokens: (position, id) of the first tokens; the id is None if it was left open.
-        language: that it was tuned for, as its author wrote it: "hi", "hindi" or "<|hi|>".
-        task: likewise, "transcribe" or "translate".
+        language: the language that it was tuned for, as its author wrote it: "hi", "hindi" or "<|hi|>".
+        task: the task that it was tuned for, "transcribe" or "translate".
     """
 
     alignment_heads: tuple[tuple[int, int], ...] | None = None
@@ -48,13 +48,13 @@ class Checkpoint:
     """A checkpoint read from disk, its tensors still in their storage type and, where possible, mapped from the file.
 
     Attributes:
-        path: the folder or file that it was read from.
+        path: the folder or file that was read.
         dims: the shape of the network.
         tensors: OpenAI's name → tensor. The output head is `decoder.token_embedding.weight`, tied to the embedding,
             unless there is a separate `decoder.head.weight`.
         tokenizer: the tokenizer of the checkpoint's own vocabulary if it has one, else the bundled one.
-        generation_config: what the checkpoint says about its use.
-        raw_config: the whole of its `generation_config.json`, for a conversion; empty if there is none.
+        generation_config: what the checkpoint says about its intended use.
+        raw_config: its whole `generation_config.json`, for conversion; empty if there is none.
     """
 
     path: Path

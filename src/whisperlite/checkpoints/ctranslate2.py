@@ -1,4 +1,4 @@
-"""Reads CTranslate2's model folder: `model.bin`, `config.json` and a vocabulary → `Checkpoint`.
+"""Reads CTranslate2's model folders: `model.bin`, `config.json` and a vocabulary → `Checkpoint`.
 
 The file (CTranslate2, `python/ctranslate2/specs/model_spec.py`, binary version 6, little-endian): version, name of the
 specification, its revision, the number of variables; for each variable its name, rank, dimensions, type, size in bytes
@@ -44,7 +44,7 @@ Variables = dict[str, Tensor]
 
 
 def is_ctranslate2_file(path: Path) -> bool:
-    """Whether a file begins as CTranslate2's do: with a version of one digit, in four bytes."""
+    """Whether a file begins as CTranslate2's do: with a version below 10, in four bytes."""
     start = start_of(path, 6)
     return len(start) == 6 and 0 < start[0] < 10 and start[1:4] == b"\0\0\0"
 
@@ -64,7 +64,7 @@ def read(folder: Path, *, model_file: Path | None = None) -> Checkpoint:
     try:
         dims = _dimensions(variables)
         check_dimensions(path, dims)
-        # Before integers are turned into floating point. The head is most often a second name of the embedding.
+        # Checked before integers become floats. The head is usually an alias of the embedding.
         check_storage(
             path, {k: v for k, v in variables.items() if k != _HEAD or _has_own_head(variables)}, path.stat().st_size
         )
@@ -94,13 +94,13 @@ def _generation_config(folder: Path) -> GenerationConfig:
 
 
 class _Reader:
-    """A position in the mapped file; every read is checked against the end."""
+    """Reads values from the mapped file in order, and checks that none extends past its end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             with path.open("rb") as file:
-                # Copy-on-write: torch wants writable memory, the file stays as it is.
+                # Copy-on-write: torch wants writable memory, and the file must not change.
                 self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except ValueError as error:
             raise CheckpointError(f"{path} is empty.") from error
@@ -118,9 +118,9 @@ class _Reader:
         return start
 
     def release(self) -> None:
-        """Let go of the memory that reading took; what is still referred to comes back from the file by itself."""
+        """Release the memory that reading took; pages that are needed again are read from the file."""
         if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-            with suppress(OSError):  # pages that the program has locked stay
+            with suppress(OSError):  # pages that the program has locked are not released
                 self.data.madvise(mmap.MADV_DONTNEED)
 
     def number(self, kind: str) -> int:
@@ -193,7 +193,7 @@ def _dimensions(variables: Variables) -> ModelDimensions:
 
 
 def _heads(variables: Variables, part: str, n_state: int) -> int:
-    # Converters before CTranslate2 2.x did not store it; every published Whisper has heads of width 64.
+    # Converters before CTranslate2 2.x did not store the number; every published Whisper has heads of width 64.
     heads = variables.get(f"{part}/num_heads")
     count = int(heads) if heads is not None else n_state // 64
     if count < 1 or n_state % count:
@@ -206,7 +206,7 @@ def _layers(variables: Variables, part: str) -> int:
 
 
 def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
-    """CTranslate2's names → OpenAI's; the joint projections are split."""
+    """The tensors under OpenAI's names; joint projections are split."""
     tensors: dict[str, Tensor] = {}
     used = {_HEAD}
 
@@ -223,7 +223,10 @@ def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
             used.add(f"{source}/{kind}")
             parts = _plain(variables, f"{source}/{kind}").chunk(len(targets))
             for target, part in zip(targets, parts, strict=True):
-                if (kind, target.rsplit(".", 1)[-1]) != ("bias", "key"):  # Whisper's keys have no bias: stored as zeros
+                if (kind, target.rsplit(".", 1)[-1]) != (
+                    "bias",
+                    "key",
+                ):  # Whisper's keys have none: it is zeros
                     tensors[f"{target}.{kind}"] = part
 
     for conv in ("conv1", "conv2"):
@@ -251,7 +254,7 @@ def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
                 linear(f"{source}/attention/linear_0", f"{target}.cross_attn.query")
                 linear(f"{source}/attention/linear_1", f"{target}.cross_attn.key", f"{target}.cross_attn.value")
                 linear(f"{source}/attention/linear_2", f"{target}.cross_attn.out")
-    # Numbers without an axis are settings.
+    # Variables without dimensions are settings.
     surplus = [name for name, value in variables.items() if value.dim() and name.removesuffix("_scale") not in used]
     if surplus:
         raise ValueError(f"{surplus[0]!r} belongs to none")
@@ -259,7 +262,7 @@ def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
 
 
 def _has_own_head(variables: Variables) -> bool:
-    """Whether the output head is not the embedding; most files say that it is by an alias, old ones leave it out."""
+    """Whether the output head differs from the embedding. In most files it is an alias; old ones leave it out."""
 
     def differs(kind: str) -> bool:
         head, embedding = variables.get(_HEAD + kind), variables.get(_EMBEDDING + kind)
@@ -271,7 +274,7 @@ def _has_own_head(variables: Variables) -> bool:
 
 
 def _plain(variables: Variables, name: str) -> Tensor:
-    """The variable as floating point: stored integers over their scale, which is one a row (int8) or one in all."""
+    """A variable as floats: integers are divided by their scale, of which there is one per row (int8) or one in all."""
     tensor = variables[name]
     if tensor.is_floating_point():
         return tensor

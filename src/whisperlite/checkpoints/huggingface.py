@@ -1,4 +1,4 @@
-"""Reads a folder in Hugging Face's layout: `config.json`, safetensors or `pytorch_model.bin`, and a tokenizer."""
+"""Reads folders in Hugging Face's layout: `config.json`, safetensors or `pytorch_model.bin`, and a tokenizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from whisperlite.nn.build import HEAD
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.text.files import read_json_object
 
-# The numbers of config.json that fix shapes, each with what transformers takes where one is left out.
+# The numbers of config.json that determine shapes, with the defaults of transformers.
 _SHAPE = {
     "d_model": 384,
     "decoder_attention_heads": 6,
@@ -35,22 +35,22 @@ _SHAPE = {
     "num_mel_bins": 80,
     "vocab_size": 51865,
 }
-# What every Whisper computes with; a file that says otherwise describes another network.
+# Values that are the same for every Whisper; a file with others describes another network.
 _NETWORK = {"activation_function": "gelu", "scale_embedding": False}
 _SOUND = {"sampling_rate": 16000, "hop_length": 160, "n_fft": 400, "chunk_length": 30}
 
 _EMBEDDING = huggingface_name("decoder.token_embedding.weight")
 _POSITIONS = huggingface_name("encoder.positional_embedding")
 _HEAD = huggingface_name(HEAD)
-_ADAPTED = re.compile(r"\.(?:lora_\w+|base_layer)\.")  # in the names of tensors that peft has wrapped
+_ADAPTED = re.compile(r"\.(?:lora_\w+|base_layer)\.")  # in names of tensors that peft has wrapped
 
 
 def read(folder: Path, weights: Path) -> Checkpoint:
     """Read a Hugging Face folder.
 
     Args:
-        folder: holds `config.json` and, unless its vocabulary is a published one, a tokenizer.
-        weights: the file in it that holds or lists the weights.
+        folder: the folder with `config.json` and, unless its vocabulary is a published one, a tokenizer.
+        weights: the file in it that contains or lists the weights.
 
     Raises:
         CheckpointError: it is damaged, incomplete or not a Whisper.
@@ -99,7 +99,7 @@ def _dimensions(config: dict[str, Any], path: Path) -> ModelDimensions:
 
 
 def _check_features(folder: Path, dims: ModelDimensions) -> None:
-    """Refuse a network that was trained on other features than Whisper's."""
+    """Refuse a network that was trained on features other than Whisper's."""
     path = folder / "preprocessor_config.json"
     features = read_json_object(path) if path.is_file() else {}
     if not features and (folder / "processor_config.json").is_file():
@@ -113,16 +113,16 @@ def _check_features(folder: Path, dims: ModelDimensions) -> None:
 
 
 def _tensors(loaded: Weights, dims: ModelDimensions, *, is_tied: bool) -> dict[str, Tensor]:
-    """Under OpenAI's names, without a head that only repeats the embedding.
+    """The tensors under OpenAI's names, without a head that equals the embedding.
 
-    A head that differs is the network's own whatever the configuration says, as in transformers 5: training it, as
-    peft's `modules_to_save` does, unties it.
+    A head that differs is kept whatever the configuration says, as in transformers 5: training it, as peft's
+    `modules_to_save` does, unties it.
     """
     if wrapped := next(filter(_ADAPTED.search, loaded.tensors), None):
         raise CheckpointError(wrapped_message(loaded.path, wrapped))
     found: dict[str, Tensor] = {}
     for stored, tensor in loaded.tensors.items():
-        # The bare network, saved without its head, has names without the prefix.
+        # If the bare network was saved, without its head, names lack the prefix.
         name = stored if stored.startswith("model.") or stored == _HEAD else f"model.{stored}"
         if name in found:
             raise CheckpointError(f"{loaded.path} holds the tensor {name!r} twice, with and without its prefix.")
@@ -138,8 +138,8 @@ def _tensors(loaded: Weights, dims: ModelDimensions, *, is_tied: bool) -> dict[s
 
 
 def _positions(found: dict[str, Tensor], dims: ModelDimensions) -> dict[str, Tensor]:
-    """The encoder's positions where a file leaves them out: they are the same for all of a width."""
-    # Computed only for a width that other tensors have, lest a number in config.json decides how much memory is used.
+    """The encoder's positions, for a file without them; they depend only on the width."""
+    # Only for the width of other tensors, so that a number in config.json cannot decide how much memory is allocated.
     conv = found.get(huggingface_name("encoder.conv2.weight"))
     width = dims.n_audio_state
     if conv is None or tuple(conv.shape) != (width, width, 3) or width % 2 or width < 4 or dims.n_audio_ctx != 1500:

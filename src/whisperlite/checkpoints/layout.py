@@ -1,7 +1,7 @@
-"""Which files make up a model: one set of weights, a vocabulary, settings.
+"""Chooses the files of a model: one set of weights, a vocabulary, settings.
 
-In: the names of the files in a folder or a repository. Out: the names of those that are read, the best first. Downloads
-and readers both choose here, so what is fetched is what is read.
+In: the names of the files in a folder or a repository. Out: the names of those to read, the best first. Downloads and
+readers both choose here, so the files that are fetched are those that are read.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ CONFIG = "config.json"
 GENERATION = "generation_config.json"
 SETTINGS = (CONFIG, GENERATION, "preprocessor_config.json", "processor_config.json")
 CTRANSLATE2 = "model.bin"
-ADAPTER = "adapter_config.json"  # in a folder that has an adapter, beside weights or instead of them
+ADAPTER = "adapter_config.json"  # marks a folder with an adapter, with or without weights
 
 _WEIGHTS = re.compile(
     r"(?:model|pytorch_model)(?:\.[^.]+)?(?:-\d+-of-\d+)?(?:\.[^.]+)?\.(?:safetensors|bin)(?:\.index(?:\.[^.]+)?\.json)?"
 )
-_UNREAD = ("normalizer.json",)  # written by transformers beside a vocabulary
+_UNREAD = ("normalizer.json",)  # transformers writes it with a vocabulary
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 _VARIANTS = ("fp16", "fp32")
 
-# The files of a vocabulary: those that all have to be there, and those that are read with them if they are there.
+# The files of a vocabulary: required ones, and those that are read too if they exist.
 VocabularySet = tuple[tuple[str, ...], tuple[str, ...]]
 _TOKENIZER_JSON: VocabularySet = (("tokenizer.json",), ())
 _VOCAB_JSON: VocabularySet = (
@@ -36,7 +36,7 @@ _VOCAB_JSON: VocabularySet = (
     ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"),
 )
 _TOKEN_LISTS: tuple[VocabularySet, ...] = ((("vocabulary.json",), ()), (("vocabulary.txt",), ()))
-# Every format is read with every kind of vocabulary; its own comes first.
+# Every format can have any kind of vocabulary; its own comes first.
 _VOCABULARIES: dict[Format, tuple[VocabularySet, ...]] = {
     "huggingface": (_TOKENIZER_JSON, _VOCAB_JSON, *_TOKEN_LISTS),
     "ctranslate2": (_TOKENIZER_JSON, *_TOKEN_LISTS, _VOCAB_JSON),
@@ -44,10 +44,10 @@ _VOCABULARIES: dict[Format, tuple[VocabularySet, ...]] = {
 
 
 def weights_file(names: Collection[str]) -> str | None:
-    """The file that holds or lists the weights; None if there is none that can be read.
+    """The name of the file that contains or lists the weights; None if there is none that can be read.
 
-    safetensors come before CTranslate2's file, and that before pickles. fp16 and fp32, of which large-v3's repository
-    has one, come after the file without a variant; of other variants nobody knows what they are, so they come last.
+    safetensors come before CTranslate2's file, and that before pickles. The variants fp16 and fp32, one of which is in
+    large-v3's repository, come after the file without a variant; others, whose meaning is unknown, come last.
     """
     plain, other = zip(
         *(_named(*each, names) for each in (("model", "safetensors"), ("pytorch_model", "bin"))), strict=True
@@ -57,17 +57,17 @@ def weights_file(names: Collection[str]) -> str | None:
 
 
 def format_of(weights: str) -> Format:
-    """The format of a file that `weights_file` chose."""
+    """The format of the file that `weights_file` chose."""
     return "ctranslate2" if weights == CTRANSLATE2 else "huggingface"
 
 
 def vocabulary_sets(format: Format) -> tuple[VocabularySet, ...]:
-    """The sets of files that a tokenizer can be read from, the best first: those of a set that it needs, and others."""
+    """The sets of files that a tokenizer can be read from, the best first: (required, optional) of each."""
     return _VOCABULARIES[format]
 
 
 def vocabulary_files(names: Collection[str], format: Format) -> list[str]:
-    """The files that a tokenizer is read from, the main one first; empty if no set of them is complete."""
+    """The files to read a tokenizer from, the main one first; empty if no set is complete."""
     for needed, others in _VOCABULARIES[format]:
         if all(name in names for name in needed):
             return [*needed, *(name for name in others if name in names)]
@@ -75,7 +75,7 @@ def vocabulary_files(names: Collection[str], format: Format) -> list[str]:
 
 
 def is_of_a_model(name: str) -> bool:
-    """Whether a file of this name is a part of a model, or could be."""
+    """Whether a file of this name is, or can be, part of a model."""
     sets = (names for of_format in _VOCABULARIES.values() for each in of_format for names in each)
     return name in (*SETTINGS, *_UNREAD) or any(name in names for names in sets) or _WEIGHTS.fullmatch(name) is not None
 
@@ -99,10 +99,10 @@ _MERGE = (
 
 
 def adapter_message(where: str, weights: str | None) -> str:
-    """Why a folder or repository with an adapter cannot be loaded, and what to do.
+    """The error message for a folder or repository with an adapter, with what to do.
 
     Args:
-        weights: the file of weights beside the adapter, if there is one.
+        weights: the file of weights in the same place, if any.
     """
     if weights is None:
         return f"{where} holds a LoRA adapter, which is not a model by itself. {_MERGE}"
@@ -113,12 +113,12 @@ def adapter_message(where: str, weights: str | None) -> str:
 
 
 def wrapped_message(path: Path, name: str) -> str:
-    """Why a file with an adapter's tensors among the others, such as this one, cannot be loaded."""
+    """The error message for a file with an adapter's tensors among the others; `name` is one of them."""
     return f"{path} was saved with a LoRA adapter that was not merged: it holds {name!r}. {_MERGE}"
 
 
 def _named(stem: str, suffix: str, names: Collection[str]) -> tuple[list[str], list[str]]:
-    """`model.safetensors` and its index, then both of fp16 and fp32; and of each other variant that is there."""
+    """The names of weights to look for: plain, fp16 and fp32, each with its index; and likewise of other variants."""
     file = re.compile(rf"{stem}\.([^/]+)\.{suffix}")
     index = re.compile(rf"{stem}\.{suffix}\.index\.([^/]+)\.json")
     whole = [name for name in names if not _SHARD.search(name)]

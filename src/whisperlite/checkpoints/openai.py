@@ -1,4 +1,4 @@
-"""Reads OpenAI's own files: a `.pt` of dimensions and tensors, whose names are ours."""
+"""Reads OpenAI's own `.pt` files, which contain dimensions and tensors; their names are those used here."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from whisperlite.text.tokenizer import Tokenizer
 def read(path: Path) -> Checkpoint:
     """Read a `.pt` file: {"dims": …, "model_state_dict": …}.
 
-    It has no vocabulary, so it is one of OpenAI's three, told by its size.
+    It has no vocabulary: that is one of OpenAI's three, determined by its size.
 
     Raises:
-        CheckpointError: damaged, not a Whisper, or with a vocabulary that OpenAI did not publish.
+        CheckpointError: it is damaged, not a Whisper, or has a vocabulary that OpenAI did not publish.
     """
     refuse_pointer(path)
     document = read_pickle(path)

@@ -1,10 +1,10 @@
-"""The names of a Whisper's tensors: OpenAI's, which are ours, and those of Hugging Face's checkpoints."""
+"""The names of a Whisper's tensors: OpenAI's, which are used here, and Hugging Face's."""
 
 from __future__ import annotations
 
 import re
 
-# OpenAI's → Hugging Face's: whole names, and those parts of a dotted name that differ.
+# OpenAI's → Hugging Face's: whole names, and the parts of dotted names that differ.
 _WHOLE = {
     "encoder.positional_embedding": "model.encoder.embed_positions.weight",
     "decoder.positional_embedding": "model.decoder.embed_positions.weight",
@@ -32,7 +32,7 @@ _PART = re.compile(rf"(?<=\.)({_ALTERNATIVES})(?=\.)")
 
 
 def huggingface_name(name: str) -> str:
-    """OpenAI's name of a tensor → Hugging Face's: `encoder.blocks.0.attn.query.weight` →
+    """Hugging Face's name for OpenAI's name of a tensor: `encoder.blocks.0.attn.query.weight` →
     `model.encoder.layers.0.self_attn.q_proj.weight`.
     """
     return _WHOLE.get(name) or "model." + _PART.sub(lambda match: _PARTS[match[1]], name)

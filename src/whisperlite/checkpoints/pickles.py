@@ -1,8 +1,8 @@
-"""torch's zip files (`.pt`, `pytorch_model.bin`) → what they hold. Nothing in them is executed.
+"""Reads torch's zip files (`.pt`, `pytorch_model.bin`) without executing anything in them.
 
 Such a file is a zip archive: `data.pkl` describes the values, and each storage is an entry of its own, never
-compressed, so that it can be mapped. The pickle is first read as data: it may name nothing but how tensors are put
-together. Only then is it given to torch's weights-only loader, which on its own would also call such as `bytearray`.
+compressed, so that it can be mapped. The pickle is first parsed as data: it may name only what rebuilds tensors. Only
+then is it given to torch's weights-only loader, which by itself would also call `bytearray`, for example.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GLOBALS = frozenset(
         *(("torch", f"{kind}Storage") for kind in _STORAGES),
     )
 )
-# Those that torch.save writes. STACK_GLOBAL, INST, OBJ, NEWOBJ, EXT and their like are not among them.
+# The instructions that torch.save writes, which exclude STACK_GLOBAL, INST, OBJ, NEWOBJ, EXT and the like.
 _INSTRUCTIONS = frozenset(
     (
         *("PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BUILD", "BINPERSID"),
@@ -37,15 +37,15 @@ _INSTRUCTIONS = frozenset(
         *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
     )
 )
-_PROTOCOL = 2  # torch.save's own
-_MOST_DESCRIPTION_BYTES = 1 << 24  # that of large-v3 has 0.3 million
+_PROTOCOL = 2  # torch.save's default
+_MOST_DESCRIPTION_BYTES = 1 << 24  # large-v3's has 0.3 million
 _ADVICE = "A model is tensors in a dictionary; ask its publisher for safetensors."
 
 _DAMAGE = (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, struct.error)
 
 
 def read_pickle(path: Path) -> Any:
-    """The value in a file that `torch.save` wrote, its tensors mapped from the file.
+    """Read the value in a file that `torch.save` wrote; its tensors are mapped from the file.
 
     Raises:
         CheckpointError: it is damaged, of the format before torch 1.6, or names anything but tensors and containers.
@@ -58,7 +58,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def named_tensors(value: Any, path: Path) -> dict[str, Tensor]:
-    """The value of a pickle, where it has to be a dictionary of tensors.
+    """Check that the value of a pickle is a dictionary of tensors, and return it.
 
     Raises:
         CheckpointError: it is something else.
@@ -72,7 +72,7 @@ def named_tensors(value: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _description(path: Path) -> bytes:
-    """`data.pkl`, from an archive that can be read in one way only and holds no more than the file is long."""
+    """Read `data.pkl` from an archive, after checking that it is unambiguous and no larger than its file."""
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -89,7 +89,8 @@ def _description(path: Path) -> bytes:
         raise CheckpointError(f"{path} is damaged, or cut short: {_first_line(error)}.") from error
 
 
-# APPNOTE.TXT (the specification of zip), 4.3.14 to 4.3.16: the records at the end, of fixed length without a comment.
+# The records at the end of a zip file, of fixed length without a comment: APPNOTE.TXT (the specification), 4.3.14 to
+# 4.3.16.
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
@@ -99,8 +100,8 @@ _IN_END64 = 0xFFFFFFFF
 def _check_directory(file: BinaryIO, path: Path) -> None:
     """Refuse an archive whose directory does not end where its closing records begin.
 
-    Python looks for the directory there, torch where the records say that it is. In a file of two archives those can be
-    different ones: what is checked here and what is loaded then must be the same.
+    Python looks for the directory there, torch where the records say that it is. In a file of two archives these can
+    differ, so that another pickle than the one checked here would be loaded.
     """
     size = path.stat().st_size
     tail = max(size - _END64.size - _LOCATOR64.size - _END.size, 0)
@@ -138,7 +139,7 @@ def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _check_instructions(description: bytes, path: Path) -> None:
-    """Refuse a pickle with a name or an instruction that tensors in containers do not need."""
+    """Refuse a pickle that uses a name or an instruction which tensors in containers do not need."""
     texts, foreign, protocol = ("", ""), "", _PROTOCOL
     try:
         for instruction, argument, _ in pickletools.genops(description):

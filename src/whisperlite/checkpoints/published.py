@@ -1,4 +1,4 @@
-"""The official names: which repository holds each, how large it is, and what shape it has. Data, and no more.
+"""The models with official names: their repositories, sizes and shapes.
 
 Sources: the checksums are those of OpenAI's own `.pt` files (openai-whisper, `whisper/__init__.py`, MIT licence,
 copyright OpenAI). The shapes are Radford et al. 2022, table 1, and the `config.json` of each repository; those of the
@@ -17,10 +17,10 @@ class PublishedModel:
     """A checkpoint with an official name.
 
     Attributes:
-        name: the official name; OpenAI's file is named after it, with `.pt`.
+        name: the official name; OpenAI's file has this name, with `.pt`.
         repository: its repository on the Hugging Face Hub.
         parameters: the number of parameters, in millions.
-        dims: its shape.
+        dims: the shape of the network.
         sha256: the SHA-256 of OpenAI's `.pt` file; None if there is none.
     """
 
@@ -32,7 +32,7 @@ class PublishedModel:
 
 
 def _shape(layers: int, width: int, *, n_vocab: int = 51865, n_mels: int = 80) -> ModelDimensions:
-    """Encoder and decoder alike, heads of width 64."""
+    """A shape with as many layers in the decoder as in the encoder, of equal width, and heads of width 64."""
     heads = width // 64
     return ModelDimensions(n_mels, 1500, width, heads, layers, n_vocab, 448, width, heads, layers)
 
@@ -52,7 +52,7 @@ def _english(dims: ModelDimensions) -> ModelDimensions:
 
 
 def _openai(name: str, parameters: int, dims: ModelDimensions, sha256: str) -> PublishedModel:
-    # The Hub's `whisper-large` is the first of its size.
+    # On the Hub, large-v1 is `whisper-large`.
     return PublishedModel(name, f"openai/whisper-{name.removesuffix('-v1')}", parameters, dims, sha256)
 
 
@@ -86,7 +86,7 @@ _MODELS = (
 )
 _BY_NAME = {model.name: model for model in _MODELS}
 
-# Every official name, in the order of size; `large` and `turbo` are second names.
+# All official names; `large` and `turbo` are aliases.
 PUBLISHED: dict[str, PublishedModel] = {
     **_BY_NAME,
     "large": _BY_NAME["large-v3"],

@@ -1,4 +1,4 @@
-"""A folder or file of any format → `Checkpoint`: what lies there decides which reader takes it."""
+"""Reads a folder or file of any format: chooses the reader by its files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _READABLE = (
     "folder (model.bin), or a .pt file of OpenAI's."
 )
 
-_TORCH = (b"PK\x03\x04", b"\x80")  # how torch's files begin: zip archives and, from before 1.6, pickles
-_WHISPER_CPP = {b"lmgg": "ggml", b"GGUF": "GGUF"}  # how its files begin
+_TORCH = (b"PK\x03\x04", b"\x80")  # the first bytes of torch's files: zip archives and, before 1.6, pickles
+_WHISPER_CPP = {b"lmgg": "ggml", b"GGUF": "GGUF"}  # the first bytes of whisper.cpp's files
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: a folder, or the file in it that holds the weights.
+        path: a folder, or the file in it that contains the weights.
 
     Raises:
         CheckpointError: it is damaged, not a Whisper, or of no format that can be read.
@@ -69,6 +69,6 @@ def _read_file(path: Path) -> Checkpoint:
         if not (path.parent / CONFIG).is_file():
             raise CheckpointError(f"{path} needs a {CONFIG} beside it, which says of what shape its tensors are.")
         return huggingface.read(path.parent, path)
-    if start.startswith(_TORCH):  # the reference loads OpenAI's format from a file of any name
+    if start.startswith(_TORCH):  # the reference loads OpenAI's format under any name
         return openai.read(path)
     raise CheckpointError(f"{path} is not a file of a model. {_READABLE}")

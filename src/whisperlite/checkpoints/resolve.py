@@ -1,8 +1,7 @@
-"""A model's name → its files → a `Checkpoint`.
+"""Finds the files of a model by its name and reads them: a name → a `Checkpoint`.
 
-Order: a folder or file on disk; a weights package installed beside us; the cache, the Hub's and openai-whisper's; the
-Hub. Whatever is found first is used, and what comes after it is not asked: with the weights at hand nothing touches the
-network.
+Order: a folder or file on disk; an installed package of weights; the caches of the Hub and of openai-whisper; the Hub.
+The first match is used and the rest is not asked, so weights that are on this machine need no network.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ def load_checkpoint(name: str | os.PathLike[str], options: HubOptions = _DEFAULT
     """Find and read the checkpoint of a name or path.
 
     Args:
-        name: the path of a folder or file; an official name; `organisation/repository` on the Hub; the latter two may
-            end in `@revision`.
-        options: where and how to download. With a revision, which is one of the Hub's, embedded weights and
-            openai-whisper's files are passed over.
+        name: the path of a folder or file; an official name; or `organisation/repository` on the Hub. The latter two
+            may end in `@revision`.
+        options: where and how to download. If they have a revision, which refers to the Hub, embedded weights and
+            openai-whisper's files are not used.
 
     Raises:
-        OptionError: the revision is malformed, or two are given.
+        OptionError: the revision is malformed, or two different ones are given.
         ModelNotFoundError: there is no such model or revision.
-        DownloadError: it is not on this machine, and the Hub cannot be reached or refuses.
+        DownloadError: it is not on this machine, and the Hub cannot be reached or refuses the request.
         CheckpointError: it is damaged or not a Whisper.
     """
     path = local_path(name)
@@ -59,7 +58,7 @@ def load_checkpoint(name: str | os.PathLike[str], options: HubOptions = _DEFAULT
 
 
 def name_of(model: str | os.PathLike[str]) -> str:
-    """A name or a path as text.
+    """Return the name or path of a model as a string.
 
     Raises:
         OptionError: it is neither.
@@ -71,10 +70,10 @@ def name_of(model: str | os.PathLike[str]) -> str:
 
 
 def local_path(name: str | os.PathLike[str]) -> Path | None:
-    """The path that a name stands for; None: it is a name or a repository.
+    """The path of a model that is given as a path; None if it is given by a name or a repository.
 
     Raises:
-        ModelNotFoundError: it is empty, or clearly a path, and nothing is there.
+        ModelNotFoundError: it is empty, or clearly a path that does not exist.
         OptionError: it is neither a string nor a path.
     """
     text = name_of(name)
@@ -83,7 +82,7 @@ def local_path(name: str | os.PathLike[str]) -> Path | None:
     try:
         path = Path(text).expanduser()
         if text.partition("@")[0] in PUBLISHED:
-            # A folder of the user's that happens to be called `base` does not hide the model of that name.
+            # Unless it holds a complete model, a folder that happens to be called `base` does not hide that model.
             return path if path.is_dir() and is_complete(path) else None
         if path.exists():
             return path
@@ -95,7 +94,7 @@ def local_path(name: str | os.PathLike[str]) -> Path | None:
 
 
 def openai_file(name: str, cache_dir: str | None) -> Path | None:
-    """The file of an official name that openai-whisper downloaded, if there is one; not verified."""
+    """The file that openai-whisper downloaded for an official name, not verified; None if there is none."""
     model = PUBLISHED[name]
     if model.sha256 is None:
         return None
@@ -156,7 +155,7 @@ def _allowed() -> str:
 
 
 def official_name(name: str | os.PathLike[str]) -> str:
-    """What may be an official name: for a file, such as OpenAI's `base.pt`, the part before the suffix."""
+    """The part of a name or path that can be an official name; for `…/base.pt` it is `base`."""
     path = local_path(name)
     if path is None:
         return name_of(name).partition("@")[0]

@@ -1,4 +1,4 @@
-"""Whether a file's tensors are those of a Whisper of the shape that it claims, checked before anything is built."""
+"""Checks that a file's tensors are those of a Whisper of the shape that it states, before a network is built."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from whisperlite.nn.config import ModelDimensions
 
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-# Ids cost memory even where the file is small. Twenty times as many as any published checkpoint has.
+# Token ids cost memory even if the file is small. This is twenty times as many as in any published checkpoint.
 _MOST_IDS = 1 << 20
 
 
@@ -24,7 +24,7 @@ def check_dimensions(path: Path, dims: ModelDimensions) -> None:
     """Refuse a shape that no network can have.
 
     Raises:
-        CheckpointError: a number is below 1, heads do not share out their width, or there are too many ids.
+        CheckpointError: a number is below 1, a width is no multiple of its number of heads, or there are too many ids.
     """
     for name, value in asdict(dims).items():
         if value < 1:
@@ -46,15 +46,15 @@ def take_tensors(
     *,
     name_of: Callable[[str], str] = str,
 ) -> dict[str, Tensor]:
-    """The tensors of a file under OpenAI's names, all of them and no others.
+    """Check the tensors of a file, and return them under OpenAI's names.
 
     Args:
         path: the file, for messages.
-        found: the file's name → tensor.
-        name_of: OpenAI's name → the file's.
+        found: name in the file → tensor.
+        name_of: OpenAI's name → name in the file.
 
     Raises:
-        CheckpointError: one is missing, surplus, not of floating point or of another shape.
+        CheckpointError: a tensor is missing, surplus, not of a floating-point type, or has a wrong shape.
     """
     check_dimensions(path, dims)
     layers = dims.n_audio_layer + dims.n_text_layer
@@ -84,18 +84,18 @@ def take_tensors(
 
 
 def check_storage(path: Path, found: Mapping[str, Tensor], stored_bytes: int) -> None:
-    """Refuse tensors that show the same bytes again and again: what is computed from them would outgrow the file.
+    """Refuse tensors that repeat the same bytes, from which something far larger than the file would be computed.
 
     Args:
-        stored_bytes: how long the file is, or all its shards together.
+        stored_bytes: the size of the file, or of all its shards together.
 
     Raises:
-        CheckpointError: a tensor, or all together, claims more values than there are.
+        CheckpointError: a tensor, or all together, have more values than are stored.
     """
     for name, tensor in found.items():
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise CheckpointError(f"{path}: the tensor {name!r} has more values than are stored.")
-    # Vectors may be shared: converters keep one of several equal ones.
+    # Vectors can be shared: converters store equal ones once.
     if _bytes(tensor for tensor in found.values() if tensor.dim() > 1) > stored_bytes:
         raise CheckpointError(f"{path}: its tensors have more values than are stored in {stored_bytes} bytes.")
 

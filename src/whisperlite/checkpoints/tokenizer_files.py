@@ -1,7 +1,7 @@
-"""A checkpoint's files → its tokenizer; and a tokenizer → the files in which Hugging Face's checkpoints keep theirs.
+"""Reads the tokenizer of a checkpoint, and writes one as Hugging Face's tokenizer files.
 
-What is written names text in GPT-2's alphabet of printable characters, one for each byte. The merges are worked out
-from the ids: in Whisper's vocabularies a text token's id is its merge rank.
+These spell text in GPT-2's alphabet, with a printable character for each byte. Merges are derived from the ids: in
+Whisper's vocabularies the id of a text token is its merge rank.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ logger = logging.getLogger("whisperlite")
 def read_tokenizer(
     folder: Path, format: Format, *, n_vocab: int, special_ids: Mapping[str, int] = MappingProxyType({})
 ) -> Tokenizer:
-    """The tokenizer of a checkpoint: from its own vocabulary, or, with a warning in the log, a published one.
+    """Read the tokenizer of a checkpoint; without a vocabulary of its own, take a published one and log a warning.
 
     Args:
-        folder: where the vocabulary would be.
+        folder: the folder of the checkpoint.
         format: the format of the weights.
         n_vocab: the number of the network's logits.
         special_ids: name of a special token → the id that the checkpoint gives it. They tell which of the published
@@ -68,7 +68,7 @@ def read_tokenizer(
 def contradicting(tokenizer: Tokenizer, special_ids: Mapping[str, int]) -> str | None:
     """How a checkpoint's ids of special tokens contradict its vocabulary; None if they agree."""
     known = tokenizer.vocabulary.special_ids
-    if not tokenizer.is_multilingual:  # it has ids of languages, which nobody was meant to use
+    if not tokenizer.is_multilingual:  # its ids of languages are not meant to be used
         known = {name: known[name] for name in names.REQUIRED}
     return next(
         (
@@ -92,7 +92,7 @@ def _published(n_vocab: int, special_ids: Mapping[str, int]) -> Tokenizer | None
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, `vocab.json`, `merges.txt` and
-    `added_tokens.json`: all that any version of transformers asks for.
+    `added_tokens.json`: everything that some version of transformers reads.
 
     Raises:
         OSError: the folder cannot be written.
@@ -112,17 +112,17 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def write_json(path: Path, document: dict[str, Any], *, indent: int | None = 2) -> None:
-    """Write a document; on one line, which is faster, where there is no indent."""
+    """Write a JSON document; without indent it is on one line, which is faster."""
     text = json.dumps(document, indent=indent, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 @lru_cache(maxsize=8)
 def merges_of(text: tuple[str, ...]) -> tuple[str, ...]:
-    """The pairs that byte-pair encoding joins, in their order, with a space between the two.
+    """The merges of byte-pair encoding, in order, as pairs joined by a space.
 
-    For each token of more than one byte they are the two parts that are left of it when only earlier merges are made;
-    a token that no merge gives has none. Cached, since it takes a second and the published vocabularies share theirs.
+    The merge of a token is the pair that is left of it after all earlier merges; a token of one byte, or one that no
+    merge gives, has none. Cached, since this takes a second and the published vocabularies share their merges.
 
     Args:
         text: the text tokens in GPT-2's alphabet, in the order of their ids.
@@ -133,7 +133,7 @@ def merges_of(text: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _merged(token: str, ranks: dict[str, int], limit: int) -> list[str]:
-    """The bytes of a token with every merge made whose rank is below the limit, the lowest first."""
+    """The parts of a token after all merges of a rank below the limit, the lowest first."""
     parts = list(token)
     while len(parts) > 2:
         lowest, at = limit, -1
@@ -184,7 +184,7 @@ def _tokenizer_json(
             "end_of_word_suffix": "",
             "fuse_unk": False,
             "byte_fallback": False,
-            # The added tokens too: those that are not here are numbered in a row, and ids may have gaps.
+            # With the added tokens: others would be numbered consecutively, and ids can have gaps.
             "vocab": special | text,
             "merges": merges,
         },
@@ -201,7 +201,7 @@ def _is_special(tokenizer: Tokenizer, token: int) -> bool:
 
 
 def _special_tokens(tokenizer: Tokenizer, special: dict[str, int]) -> dict[str, Any]:
-    # transformers takes the id after the last of these for the first timestamp, so a fine-tune's come first.
+    # transformers takes the id after the last of these as the first timestamp, so a fine-tune's own tokens come first.
     listed = sorted(
         (i < tokenizer.timestamp_begin, i, name) for name, i in special.items() if _is_special(tokenizer, i)
     )

@@ -1,4 +1,4 @@
-"""A file of tensors in Hugging Face's layout, or the shards that an index lists → tensors under the names stored."""
+"""Reads a file of tensors in Hugging Face's layout, or the shards that an index lists."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from whisperlite.text.files import read_json_object, refuse_pointer
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Tensors as they are stored.
+    """Tensors under the names and in the types that are stored.
 
     Attributes:
-        path: the file, or the index of several.
+        path: the file, or the index of the shards.
         tensors: stored name → tensor, mapped from the file.
         stored_bytes: the size of the files together.
     """
@@ -72,7 +72,7 @@ def _read_shards(index: Path) -> Weights:
 
 
 def _shard(index: Path, name: object) -> Path:
-    """The path of a shard, which has to lie beside its index."""
+    """The path of a shard, which must be in the folder of its index."""
     kind = ".safetensors" if index.name.startswith("model.") else ".bin"
     if not isinstance(name, str) or re.fullmatch(r"\w[\w.-]*", name, re.ASCII) is None or not name.endswith(kind):
         raise CheckpointError(f"{index} lists the file {name!r}; only {kind} files in its own folder are read.")

@@ -1,1 +1,1 @@
-"""What the command line does: one module for each command, and what they share."""
+"""The commands, a module each, and what they share."""

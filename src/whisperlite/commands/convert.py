@@ -1,4 +1,4 @@
-"""`whisperlite convert`: a model of any format as safetensors."""
+"""`whisperlite convert`: writes a model of any format as safetensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whisperlite.model_flags import add_download_flags, download_arguments
 
 
 def convert(arguments: list[str]) -> int:
-    """Write it, print where, and return the exit status."""
+    """Convert a model, print the path of its folder, and return the exit status."""
     parser = Parser(
         prog="whisperlite convert",
         description="Write a model of any format as a folder of safetensors that the Hub's tools can read too.",

@@ -1,4 +1,4 @@
-"""The flag that names formats."""
+"""The flag `--output_format`: one or more names of formats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORMATS = (*WRITERS, "all")
 
 
 def parse_formats(text: str) -> list[str]:
-    """`srt` or `srt,vtt`"""
+    """Parse text such as `srt` or `srt,vtt`."""
     names = [name for name in text.split(",") if name]
     for name in names or [text]:
         if name not in FORMATS:
@@ -22,7 +22,7 @@ def parse_formats(text: str) -> list[str]:
 
 
 class AddFormats(argparse.Action):
-    """Flags that are repeated add up; the default goes with the first."""
+    """Join the values of a repeated flag; the first one replaces the default."""
 
     def __call__(self, _: object, namespace: argparse.Namespace, values: Any, __: object = None) -> None:
         before = getattr(namespace, self.dest)
@@ -30,16 +30,16 @@ class AddFormats(argparse.Action):
 
 
 def with_formats_joined(arguments: Sequence[str]) -> list[str]:
-    """`-f srt vtt FILE` → `-f srt,vtt FILE`.
+    """Join the words that follow the flag and name formats: `-f srt vtt FILE` → `-f srt,vtt FILE`.
 
-    Left to argparse, a flag of several words would take FILE for one of them. The words after the first belong to the
-    flag as long as they name formats; a recording of such a name is ./srt.
+    argparse would take FILE for one of the values of such a flag. A recording that has the name of a format is written
+    ./srt.
     """
     joined: list[str] = []
     words = list(arguments)
     while words and words[0] != "--":
         joined.append(words.pop(0))
-        flag = re.fullmatch(r"(?:-f|--output_f[ormat]*=?)(?P<value>.*)", joined[-1])  # argparse takes a flag cut short
+        flag = re.fullmatch(r"(?:-f|--output_f[ormat]*=?)(?P<value>.*)", joined[-1])  # argparse accepts abbreviations
         if flag and not flag["value"] and words:
             joined.append(words.pop(0))
         while flag and words and {*words[0].split(",")} - {""} <= {*FORMATS} and words[0]:

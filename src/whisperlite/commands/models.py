@@ -1,4 +1,4 @@
-"""`whisperlite models`: which models can be loaded by name."""
+"""`whisperlite models`: lists the models that can be loaded by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whisperlite.results import ModelInfo
 
 
 def models(arguments: list[str]) -> int:
-    """Print them, and return the exit status."""
+    """Print the models and return the exit status."""
     parser = Parser(
         prog="whisperlite models",
         description="List the models that can be loaded by name: those in installed packages, those in the cache, and "

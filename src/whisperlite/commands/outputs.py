@@ -1,4 +1,4 @@
-"""Where the transcripts of recordings go, and writing them there."""
+"""The paths of the outputs of recordings, and writing them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ STDIN = "-"
 
 
 def outputs_of(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict[str, dict[str, Path]]:
-    """File → format → path of the output.
+    """Choose the paths of the outputs: file → format → path.
 
     Raises:
-        OptionError: two files would be written to the same place (correction 17), or over a recording.
+        OptionError: two outputs would have the same path (correction 17), or an output would replace a recording.
     """
     outputs: dict[str, dict[str, Path]] = {}
     owners: dict[Path, str] = {}
@@ -55,19 +55,19 @@ def make_folder(folder: Path) -> None:
 
 
 def _identities(path: Path) -> tuple[object, ...]:
-    """What two names of one file have in common: where it is or, of hard links, which one it is."""
+    """What all paths of a file have in common: its resolved path and, since it can have hard links, its inode."""
     try:
         status = path.stat()
-    except OSError:  # it is not there, or whoever opens it will tell
+    except OSError:  # it does not exist, or opening it will raise an error that says more
         return (path.resolve(),)
     return path.resolve(), (status.st_dev, status.st_ino)
 
 
 def write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, Path]) -> None:
-    """Write all files that can be written.
+    """Write the outputs of a recording, as many as can be written.
 
     Raises:
-        OSError: one or more could not; it is the error of the first.
+        OSError: one or more could not be written; it is the error of the first.
     """
     failed: list[OSError] = []
     for name, path in targets.items():

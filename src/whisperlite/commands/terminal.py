@@ -17,26 +17,30 @@ from whisperlite.exit_status import INTERRUPTED, TERMINATED
 
 
 def print_line(text: str) -> None:
-    """On standard output; where its reader, `head` perhaps, has seen enough, to nobody: files are written then too."""
+    """Print a line on standard output.
+
+    If its reader, such as `head`, has closed it, or it cannot be written, this and later lines are discarded, so that
+    the files of transcripts are written all the same.
+    """
     try:
         print(text, flush=True)
     except OSError as error:
-        _to_nobody(sys.stdout)
+        _discard(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             say(f"whisperlite: standard output: {error.strerror}")
 
 
 def say(text: str) -> None:
-    """On standard error, if there is one; likewise."""
+    """Print a line on standard error; discard it if there is none or it cannot be written."""
     if sys.stderr is None:
         return
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
-        _to_nobody(sys.stderr)
+        _discard(sys.stderr)
 
 
-def _to_nobody(stream: TextIO) -> None:
+def _discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -44,7 +48,7 @@ _BESIDE_BAR = len("  100% 100000/100000 s ")
 
 
 class ProgressBar:
-    """One line on the terminal that standard error is; nothing where it is a file or a pipe."""
+    """A line on standard error if that is a terminal; nothing is shown on a file or a pipe."""
 
     width = 30
 
@@ -68,7 +72,7 @@ class ProgressBar:
 
 @dataclass(slots=True)
 class Interruption:
-    """How a transcription is told to stop.
+    """Whether and how a signal has interrupted a transcription.
 
     Attributes:
         token: cancelled by the first signal.
@@ -86,10 +90,11 @@ _SIGNALS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 def interruptible() -> Iterator[Interruption]:
     """Let the first Ctrl-C or SIGTERM cancel a token, so that the partial transcript can be written.
 
-    A second one ends the program. Signals that are ignored stay so, as an interrupt is in a script's background job.
+    A second one ends the program. Signals that are ignored stay so: a shell makes background jobs of a script ignore
+    interrupts.
     """
     interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():  # only that one can set handlers
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers
         yield interruption
         return
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}

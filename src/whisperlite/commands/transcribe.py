@@ -1,6 +1,6 @@
-"""`whisperlite FILE...`: recordings to files of text.
+"""`whisperlite FILE...`: transcribes recordings and writes their transcripts.
 
-Every option of `options.py` is a flag, named as openai-whisper names it.
+Every option of `options.py` is a flag of its name, which is openai-whisper's if that has the option.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from whisperlite.results import Segment, Transcription
 
 
 def transcribe(arguments: list[str]) -> int:
+    """Transcribe recordings, write their transcripts, and return the exit status."""
     parser = _parser()
     values = vars(parser.parse_args(with_formats_joined(arguments)))
     options = {definition.name: values[definition.name] for definition in fields(Options)}
     formats = list(WRITERS) if "all" in values["output_format"] else values["output_format"]
     try:
-        chosen = make_options(options)  # what contradicts each other fails before the model is loaded
+        chosen = make_options(options)  # contradictions are refused before the model is loaded
         slots_for(chosen, values["batch_size"])
         subtitles = SubtitleOptions(**{each.name: values[each.name] for each in fields(SubtitleOptions)})
         refuse_inapplicable(subtitles, formats)
@@ -62,7 +63,7 @@ def transcribe(arguments: list[str]) -> int:
     status = 0
     for number, (file, targets) in enumerate(outputs.items(), 1):
         position = f"{number}/{len(outputs)} " if len(outputs) > 1 else ""
-        # Read here, where Ctrl-C ends the waiting for somebody who does not write.
+        # Read outside of `interruptible`, so that Ctrl-C ends the wait for a program that writes nothing.
         source = _standard_input() if file == STDIN else file
         with interruptible() as interruption:
             status = max(status, run.transcribe(file, source, targets, interruption.token, position))
@@ -84,7 +85,7 @@ def _without_existing(outputs: dict[str, dict[str, Path]], *, is_verbose: bool) 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What all recordings of a command have in common.
+    """What the recordings of one command share.
 
     Attributes:
         model: what transcribes them.
@@ -147,7 +148,7 @@ class _Run:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without what only a program can use."""
+    """An error message for users of the command line, without what only programs can use."""
     if isinstance(error, TimeoutExceededError):
         return "it took longer than --timeout_s."
     return "interrupted." if isinstance(error, CancelledError) else str(error)
