@@ -224,14 +224,15 @@ class Whisper:
     ) -> Iterator[Transcription | WhisperliteError]:
         """Transcribe many recordings together, faster than one after the other.
 
-        On a CPU, in float32 and in int8, each recording gets the text, tokens and times that it gets alone.
+        On an x86 CPU, in float32 and in int8, each recording gets the text, tokens and times that it gets alone.
 
         Args:
             audios: the recordings, each in a form that `transcribe` accepts; each row of a two-dimensional array is a
                 recording. They are requested as there is room, on a separate thread, so that an iterable that waits for
                 its next item does not hold up results. If you leave the iteration while the iterable blocks, that
                 thread lives until the iterable continues. Arrays are copied, so you can reuse an array when the next
-                recording is requested.
+                recording is requested. To pair results with recordings by `zip`, pass a list: `zip` would take its own
+                items from an iterator.
             batch_size: as in `pool`.
             sampling_rate, **options: as in `transcribe`; they apply to all recordings.
 
