@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import whisperlite
+import whisperlite.models
 from tests.hub_server import files_of, running_hub
 from tests.models import random_tensors
 from tests.writers import SMALL, write_ctranslate2, write_huggingface, write_openai
