@@ -183,6 +183,12 @@ def test_another_schema_version_is_refused(version: object) -> None:
         {"warnings": None},
         {"skipped": [{"start": 1.0}]},
         {"attempts": [{"seek": 0}]},
+        {"duration": "65"},
+        {"text": 5},
+        {"language": None},
+        {"usage": {**TRANSCRIPTION.to_dict()["usage"], "runtime_ms": True}},
+        {"segments": [{**TRANSCRIPTION.to_dict()["segments"][0], "start": "0"}]},
+        {"segments": [{**TRANSCRIPTION.to_dict()["segments"][0], "truncated": 0}]},
     ],
     ids=str,
 )

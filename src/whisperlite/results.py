@@ -335,10 +335,30 @@ def _segment(data: Mapping[str, Any]) -> Segment:
 _T = TypeVar("_T")
 
 
+_SCALARS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+
+
 def _made(kind: type[_T], data: Mapping[str, Any], **inner: Any) -> _T:
-    """Make a dataclass from a mapping; keys that are not its fields are ignored, and `inner` takes precedence."""
-    names = {definition.name for definition in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{**{name: value for name, value in data.items() if name in names}, **inner})
+    """Make a dataclass from a mapping; keys that are not its fields are ignored, and `inner` takes precedence.
+
+    Raises:
+        TypeError: a number, a string or a flag is something else, or a field is missing.
+    """
+    given = {}
+    for definition in fields(kind):  # type: ignore[arg-type]
+        name = definition.name
+        if name in data and name not in inner:
+            given[name] = data[name]
+            _check_scalar(name, data[name], str(definition.type))
+    return kind(**given, **inner)
+
+
+def _check_scalar(name: str, value: object, annotation: str) -> None:
+    scalar = annotation.removesuffix(" | None")
+    if scalar not in _SCALARS or (value is None and scalar != annotation):
+        return
+    if not isinstance(value, _SCALARS[scalar]) or (isinstance(value, bool) and scalar != "bool"):
+        raise TypeError(f"{name} is {value!r}, and has to be of type {annotation}")
 
 
 def _plain(value: Any) -> Any:
