@@ -62,6 +62,14 @@ def test_plain_tokens_are_text_and_special_ones_are_not(tokenizer: Tokenizer) ->
     ]
 
 
+def test_plain_tokens_are_found_in_a_text_and_special_ones_are_text(tokenizer: Tokenizer, plain: Tokenizer) -> None:
+    text = "So grüezi mitenand, <|noise|>grüezi"
+    expected = [*plain.encode("So "), WORD, NEXT, *plain.encode(", <|noise|>"), WORD]
+    assert tokenizer.encode(text) == expected
+    assert tokenizer.decode(expected) == text
+    assert tokenizer.encode("") == []
+
+
 def test_plain_tokens_make_words(tokenizer: Tokenizer) -> None:
     words, tokens = tokenizer.split_to_words([WORD, NEXT, NOISE], "en")
     assert words == ["grüezi", " mitenand", "<|noise|>"]

@@ -118,14 +118,21 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text.
 
-        The name of a special token in the text is text. Lone surrogates become U+FFFD; `decode` restores all else.
+        The name of a special token in the text is text; a plain token that a fine-tune added is that token. Lone
+        surrogates become U+FFFD; `decode` restores all else.
         Differs: the reference raises ValueError if the text has the name of a special token (correction 30).
 
         Raises:
             OptionError: the text has about a million spaces in a row.
         """
         try:
-            return self._encoding.encode_ordinary(text)
+            if not self._added_ids:
+                return self._encoding.encode_ordinary(text)
+            tokens: list[int] = []
+            for part in self._added_names.split(text):
+                added = self._added_ids.get(part)
+                tokens += self._encoding.encode_ordinary(part) if added is None else [added]
+            return tokens
         except BaseException as error:  # its regular expressions recurse once per space
             if type(error).__name__ == "PanicException":
                 raise OptionError(f"a text of {len(text)} characters is too long to be a prompt") from error
@@ -266,6 +273,18 @@ class Tokenizer:
     @cached_property
     def _added_text(self) -> frozenset[int]:
         return frozenset(self.vocabulary.added_text)
+
+    @cached_property
+    def _added_ids(self) -> dict[str, int]:
+        """The id of each plain token that a fine-tune added, by its text."""
+        table = self.vocabulary.tokens
+        return {table[token].decode("utf-8", errors="replace"): token for token in self.vocabulary.added_text}
+
+    @cached_property
+    def _added_names(self) -> re.Pattern[str]:
+        """Matches the longest of the added tokens, as a group, so that `split` keeps it."""
+        names = sorted(self._added_ids, key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, names))})")
 
     def matching(self, pattern: str) -> frozenset[int]:
         """The ids of text tokens in which a regular expression is found; an incomplete character reads as U+FFFD."""
