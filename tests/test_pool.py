@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -353,3 +354,22 @@ def test_whatever_a_source_raises_is_the_error_of_its_job(model: Whisper) -> Non
             broken.result(PATIENCE_S)
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
         assert other.result(PATIENCE_S).duration == pytest.approx(3.0)
+
+
+def test_what_is_shown_of_a_pool_and_its_jobs(model: Whisper, steps: Steps) -> None:
+    steps.may_go.clear()
+    with model.pool(3) as pool:
+        job = pool.submit(SHORT, **QUICK)
+        assert repr(pool).startswith("<Pool of 3 slots, ")
+        assert repr(pool).endswith(" 1 jobs not done>")
+        assert re.fullmatch(r"<Job, 0 of [\d.]+ s done>", repr(job))
+        steps.may_go.set()
+        job.result(PATIENCE_S)
+        assert repr(job) == "<Job, done>"
+
+
+def test_what_is_shown_of_an_iterator_and_of_an_encoding(model: Whisper) -> None:
+    with model.iter_segments(SHORT, **QUICK) as segments:
+        assert re.fullmatch(r"<SegmentIterator, 0 of [\d.]+ s done>", repr(segments))
+    (encoding,) = model.encode(torch.zeros(1, 80, 3000))
+    assert repr(encoding) == "<Encoding (1500, 64), float32 on cpu>"

@@ -30,6 +30,10 @@ class SegmentIterator(Iterator[Segment]):
         self._error: Exception | None = None
         self._is_working = self._is_closed = self._was_interrupted = False
 
+    def __repr__(self) -> str:
+        done_s, total_s = self._progress
+        return f"<SegmentIterator, {done_s:g} of {total_s:g} s done>"
+
     def __iter__(self) -> SegmentIterator:
         return self
 

@@ -20,6 +20,10 @@ class Job:
     def __init__(self, state: JobState) -> None:
         self._state = state
 
+    def __repr__(self) -> str:
+        done_s, total_s = self.progress
+        return f"<Job, {'done' if self.done else f'{done_s:g} of {total_s:g} s done'}>"
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "A Job is done by threads of this process: it cannot be copied or pickled. Hand on its result()."

@@ -75,6 +75,9 @@ class Pool:
                 self._readers.finish(cancel=True)
                 raise
 
+    def __repr__(self) -> str:
+        return f"<Pool of {self.slots} slots, {self.active_slots} active, {self.jobs} jobs not done>"
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "A Pool has threads of this process: it cannot be copied or pickled. Share it, or make another."

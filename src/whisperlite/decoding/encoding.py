@@ -31,6 +31,10 @@ class Encoding:
         self._decoder = decoder
         self._cross: CrossKeysValues | None = None
 
+    def __repr__(self) -> str:
+        shape, kind = tuple(self.hidden.shape), str(self.hidden.dtype).removeprefix("torch.")
+        return f"<Encoding {shape}, {kind} on {self.hidden.device}>"
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("An Encoding belongs to one loaded model: it cannot be copied or pickled. Keep its `hidden`.")
 
