@@ -59,8 +59,8 @@ def load_base(compute_type: str, threads: int) -> Iterator[whisperlite.Whisper]:
     if compute_type != SEVEN_BITS:
         yield whisperlite.load_model("base", device="cpu", compute_type=compute_type, cpu_threads=threads)
         return
-    levels, multiplies = "whisperlite.nn.linear._weight_levels", "whisperlite.nn.build.multiplies"
-    with patch(levels, lambda: 64), patch(multiplies, lambda dtype: False):  # noqa: ARG005 - bfloat16 is asked about
+    levels, has_fast_product = "whisperlite.nn.linear._weight_levels", "whisperlite.nn.build.has_fast_product"
+    with patch(levels, lambda: 64), patch(has_fast_product, lambda dtype: False):  # noqa: ARG005 - bfloat16 is asked about
         yield whisperlite.load_model("base", device="cpu", compute_type="int8", cpu_threads=threads)
 
 

@@ -215,8 +215,9 @@ def test_a_prompt_is_read_by_what_was_recorded_for_more_tokens(count: int) -> No
     assert (recorder.recorded, recorder.replayed) == (1, 2)
 
 
-def test_few_different_steps_are_recorded(recorders: Recorders) -> None:
+def test_few_different_steps_are_recorded(recorders: Recorders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one for each number of slots and each length of text."""
+    monkeypatch.setattr(encoding, "at_once", lambda count, _: at_once(count, "cuda"))
     network, tokenizer = talkative_network("base", 2)
     ask = random_asks("base", tokenizer, [random_mel(network.dims, 0)])[0]
     endless = replace(ask, suppressed=frozenset({tokenizer.eot}))

@@ -74,9 +74,9 @@ def test_weights_have_7_bits_only_while_that_model_is_measured(monkeypatch: pyte
     loaded = []
     monkeypatch.setattr("whisperlite.load_model", lambda *_, **options: loaded.append(options))
     ours: Any = build
-    before = linear._weight_levels, ours.multiplies
+    before = linear._weight_levels, ours.has_fast_product
     with load_base(SEVEN_BITS, threads=1):
         assert linear._weight_levels() == 64
-        assert not ours.multiplies(torch.bfloat16)
-    assert (linear._weight_levels, ours.multiplies) == before
+        assert not ours.has_fast_product(torch.bfloat16)
+    assert (linear._weight_levels, ours.has_fast_product) == before
     assert loaded == [{"device": "cpu", "compute_type": "int8", "cpu_threads": 1}]

@@ -173,22 +173,23 @@ class Engine:
         waiting: deque[tuple[int, Ask]] = deque()
         decoding = sum(len(lane.slots) for lane in self._lanes.values())
         others = 0
-        is_encoded = False
+        wanted = Counter[int]()  # slots by their number of queries, those of windows that are encoded next included
+        is_encoding = False
         for ticket, ask in self._waiting:
-            if ask.encoding is None and is_encoded and self._encoder.is_one_by_one:
-                waiting.append((ticket, ask))
-                continue
             if isinstance(ask, Decode):
                 fits = decoding < self.slots
                 decoding += fits
+                if fits:
+                    wanted[ask.strategy.queries] += 1
             else:
                 held = 0 if ask.encoding is not None else sum(each.encoding is not None for _, each in waiting)
                 fits = others + held < self.slots
                 others += fits
-            is_encoded = is_encoded or (fits and ask.encoding is None)
+            if fits and ask.encoding is None:
+                fits, is_encoding = not (is_encoding and self._encoder.is_one_by_one), True
             (admitted if fits else waiting).append((ticket, ask))
         self._waiting = waiting
-        self._ensure_lanes(Counter(ask.strategy.queries for _, ask in admitted if isinstance(ask, Decode)))
+        self._ensure_lanes(wanted)
         new = self.encode([ask.window for _, ask in admitted if ask.encoding is None])
         fresh = iter(new)
         answers: list[tuple[int, Answer]] = []
