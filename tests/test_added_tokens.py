@@ -70,6 +70,15 @@ def test_plain_tokens_are_found_in_a_text_and_special_ones_are_text(tokenizer: T
     assert tokenizer.encode("") == []
 
 
+@pytest.mark.parametrize("added", ["♪", " -", " '", "((", " [", "♪♪"])
+def test_what_is_never_produced_is_the_same_whatever_was_added(added: str, plain: Tokenizer, tmp_path: Path) -> None:
+    vocabulary_parts(N_SMALL, (AddedToken(added, special=False),)).write(tmp_path, "tokenizer.json")
+    tuned = Tokenizer.from_tokenizer_json(tmp_path / "tokenizer.json", n_vocab=N_SMALL + 1)
+    assert tuned.encode(added) == [N_SMALL]
+    assert tuned.non_speech_tokens == plain.non_speech_tokens
+    assert tuned.blank_tokens == plain.blank_tokens
+
+
 def test_plain_tokens_make_words(tokenizer: Tokenizer) -> None:
     words, tokens = tokenizer.split_to_words([WORD, NEXT, NOISE], "en")
     assert words == ["grüezi", " mitenand", "<|noise|>"]

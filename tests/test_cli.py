@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -415,6 +416,29 @@ def test_a_file_that_is_replaced_keeps_its_permissions_and_its_link(desk: Path) 
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE((desk / "talk.srt").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and links of POSIX")
+def test_what_cannot_be_replaced_is_written_in_place(desk: Path) -> None:
+    os.mkfifo(desk / "talk.txt")
+    (desk / "other").write_text("before", encoding="utf-8")
+    (desk / "talk.tsv").hardlink_to(desk / "other")
+    heard: list[str] = []
+    listener = threading.Thread(target=lambda: heard.append((desk / "talk.txt").read_text(encoding="utf-8")))
+    listener.start()
+    assert main(["talk.mp3", "-f", "txt", "tsv"]) == 0
+    listener.join(60)
+    assert heard == ["Well, I see.\nDo you?\n"]
+    assert (desk / "talk.txt").is_fifo()
+    assert (desk / "other").read_text(encoding="utf-8").startswith("start\tend")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write everything")
+def test_a_transcript_that_is_protected_is_left_as_it_is(desk: Path) -> None:
+    (desk / "talk.txt").write_text("before", encoding="utf-8")
+    (desk / "talk.txt").chmod(0o444)
+    assert main(["talk.mp3", "-f", "txt"]) == 1
+    assert (desk / "talk.txt").read_text(encoding="utf-8") == "before"
 
 
 @pytest.mark.usefixtures("desk")

@@ -294,7 +294,7 @@ def test_windows_that_are_admitted_together_are_encoded_together_but_on_a_cpu(
     assert batches == expected
 
 
-def test_on_a_cpu_a_step_encodes_one_window_so_that_the_others_go_on() -> None:
+def test_on_a_cpu_a_step_encodes_one_window_so_that_what_is_cancelled_ends_soon() -> None:
     network, batches = counted(table_network(Table(SMALL.n_vocab, seed=0)))
     engine = Engine(network, SMALL, slots=3)
     for window in range(3):

@@ -167,7 +167,7 @@ def test_a_cue_is_a_sentence_across_segments() -> None:
     ]
 
 
-@pytest.mark.parametrize("word", [" Dr.", " J.", " (Mrs.", " 3.14"])
+@pytest.mark.parametrize("word", [" Dr.", " J.", " (Mrs.", " 3.14", " U.S.", " p.m.", " e.g."])
 def test_not_every_dot_ends_a_sentence(word: str) -> None:
     talk = spoken(evenly([" Here", " comes", word, " Smith."], 0.0, 0.5))
     assert texts_of(talk, break_at_sentences=True) == [f"Here comes{word} Smith."]

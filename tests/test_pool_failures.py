@@ -183,7 +183,7 @@ def test_as_many_windows_are_decoded_as_there_are_slots_again(
         with pytest.raises(MemoryExceededError):
             pool.submit(SHORT, **QUICK).result(PATIENCE_S)
         steps.may_go.clear()
-        jobs = [pool.submit(LONG, **quick(max_new_tokens=12)) for _ in range(6)]  # one is admitted in each step
+        jobs = [pool.submit(LONG, **quick(max_new_tokens=12)) for _ in range(6)]
         wait_until(lambda: all(job.progress[1] > 0 for job in jobs))
         steps.may_go.set()
         assert [job.result(PATIENCE_S).duration for job in jobs] == [65.0] * 6

@@ -354,5 +354,5 @@ def from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
 
 
 def no_such(what: str, name: str, names: Sequence[str]) -> str:
-    """The error message for an unknown name of, say, an option: what may be meant, and which names there are."""
+    """The error message for an unknown name (of an option, for example): the nearest known name, and all of them."""
     return f"There is no {what} {name!r}. {hint(name, names)}{what.capitalize()}s: {', '.join(names)}."

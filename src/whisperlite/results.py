@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar
 
 from whisperlite.errors import OptionError
@@ -314,12 +315,13 @@ class Transcription:
             return _made(
                 cls,
                 data,
-                segments=tuple(_segment(segment) for segment in data["segments"]),
+                segments=tuple(_segment(segment) for segment in _items("segments", data)),
                 usage=_made(Usage, data["usage"]),
-                warnings=tuple(data["warnings"]),
-                skipped=tuple(_made(Skipped, skipped) for skipped in data["skipped"]),
+                warnings=_items("warnings", data, str),
+                skipped=tuple(_made(Skipped, skipped) for skipped in _items("skipped", data)),
                 attempts=tuple(
-                    _made(Attempt, attempt, failed=tuple(attempt["failed"])) for attempt in data["attempts"]
+                    _made(Attempt, attempt, failed=_items("failed", attempt, str))
+                    for attempt in _items("attempts", data)
                 ),
             )
         except (AttributeError, KeyError, TypeError) as error:
@@ -327,15 +329,26 @@ class Transcription:
 
 
 def _segment(data: Mapping[str, Any]) -> Segment:
-    words = data.get("words")
-    words = None if words is None else tuple(_made(Word, word) for word in words)
-    return _made(Segment, data, tokens=tuple(data["tokens"]), words=words)
+    words = None if data.get("words") is None else tuple(_made(Word, word) for word in _items("words", data))
+    return _made(Segment, data, tokens=_items("tokens", data, Integral), words=words)
+
+
+def _items(name: str, data: Mapping[str, Any], kind: type = Mapping) -> tuple[Any, ...]:
+    """The items of a list, all of one kind.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    found = data[name]
+    if isinstance(found, (str, bytes, Mapping)) or not all(isinstance(item, kind) for item in found):
+        raise TypeError(f"{name} is not a list of the right kind: {found!r:.100}")
+    return tuple(found)
 
 
 _T = TypeVar("_T")
 
 
-_SCALARS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+_SCALARS: Mapping[str, type] = {"str": str, "int": Integral, "float": Real, "bool": bool}
 
 
 def _made(kind: type[_T], data: Mapping[str, Any], **inner: Any) -> _T:

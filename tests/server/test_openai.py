@@ -270,14 +270,12 @@ def test_a_stream_with_nothing_to_say_shows_that_it_is_there(
     assert "event: transcript.text.done" in rest
 
 
-def test_a_recording_that_cannot_be_read_after_that_is_an_event(
+def test_a_stream_says_nothing_before_its_recording_could_be_read(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openai_paths, "QUIET_S", 0.0)
     answer = service.client.post(TRANSCRIPTIONS, files={"file": ("a.wav", b"no sound")}, data=SHORT_WINDOWS)
-    assert answer.status_code == 200
-    assert answer.text.startswith(":\n\n")
-    assert "event: error" in answer.text
+    assert answer.status_code == 422
 
 
 def test_who_leaves_a_stream_is_counted(service: Running, steps: Steps) -> None:

@@ -221,6 +221,26 @@ def test_a_request_that_runs_or_waits_is_removed(
     assert len(receiver.messages) == 1
 
 
+def test_one_that_is_removed_before_it_has_begun_leaves_its_place(
+    model: Whisper, tmp_path: Path, receiver: Receiver, steps: Steps
+) -> None:
+    steps.may_go.clear()
+
+    async def start_and_remove(background: Background, request_id: str) -> bool:
+        background._start(request_id)
+        return await background.remove(request_id, "")
+
+    with running(model, tmp_path, batch_size=1, webhook_allow_hosts=(receiver.host,)) as service:
+        ids = [service.post(WAV, webhook=receiver.url).json()["request_id"] for _ in range(2)]
+        wait_until(lambda: state(service, ids[0])["inference_status"]["status"] == "running")
+        background: Background = service.app.state.background
+        removed = asyncio.run_coroutine_threadsafe(start_and_remove(background, ids[1]), service.loop)
+        assert removed.result(PATIENCE_S)
+        assert list(background._running) == ids[:1]
+        steps.may_go.set()
+        received(receiver)
+
+
 def test_a_result_is_removed_by_who_may_see_it(model: Whisper, tmp_path: Path, receiver: Receiver) -> None:
     anna, berta = (add_token(tmp_path / "tokens", name) for name in ("anna", "berta"))
     with running(model, tmp_path, no_auth=False, webhook_allow_hosts=(receiver.host,)) as service:

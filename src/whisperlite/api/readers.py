@@ -39,7 +39,9 @@ class _Submission:
 
 
 class Readers:
-    """Accept recordings for a pool, and read them in their order as there is room. All of a pool's locking is here.
+    """Accept recordings for a pool, and read them in their order as there is room.
+
+    The pool's queue and its jobs are protected by one lock, which is here.
 
     Args:
         runtime: the model that recordings are read for.
@@ -84,7 +86,7 @@ class Readers:
         return len(self._jobs)
 
     def check_open(self) -> None:
-        """Refuse recordings that nobody would transcribe.
+        """Raise an error if the pool takes no more recordings.
 
         Raises:
             ValueError: the pool is closed, or this process was forked.

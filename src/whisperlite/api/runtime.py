@@ -142,7 +142,8 @@ class Runtime:
         own = self.generation_config.alignment_heads
         if options.word_timestamps and own and set(own) != set(self.alignment_heads):
             found.append(
-                "The checkpoint's alignment_heads are of layers that it does not have; others give the times of words."
+                "The checkpoint's alignment_heads name layers that the model does not have; others give the times of "
+                "words."
             )
         return tuple(found)
 

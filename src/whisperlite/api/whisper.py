@@ -369,7 +369,7 @@ class Whisper:
             OptionError: there are not as many options as windows, one of them is not an `Options` or has a value that
                 cannot apply, or an encoding was made by another model.
             LanguageError: the model does not have a language that the options name.
-            DecodingError: the probabilities of a window are not finite.
+            DecodingError: the probabilities of a window are not finite; then no answer is returned.
         """
         each_given = each_window(windows)
         count = len(each_given)

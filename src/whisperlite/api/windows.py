@@ -111,8 +111,8 @@ def decode_each(encodings: Sequence[Encoding], options: Sequence[Options], engin
         assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
         if not math.isfinite(answer.avg_logprob):
             raise DecodingError(
-                f"The probabilities of window {index} are not finite. Features belong in about [-1, 1]; in float16 or "
-                "bfloat16, try compute_type='float32'."
+                f"The probabilities of window {index} are not finite. Features belong in about [-1, 1]. In float16 or "
+                "bfloat16, try compute_type='float32'; otherwise see whether suppress_tokens leaves anything to say."
             )
         decoded.append(replace(answer, language=language))
     return decoded

@@ -272,7 +272,7 @@ def _warnings(path: Path, report: ffmpeg.Report, duration_s: float) -> Iterator[
             yield f"the sound ends before the file, begins late or has gaps: {found} of the sound; {_FILL_GAPS}"
     if contents.track_start_s > _NOTABLE_DELAY_S:
         yield (
-            f"the sound begins {contents.track_start_s:.2f} s after the file, and by so much all times are too early; "
+            f"the sound begins {contents.track_start_s:.2f} s after the file, so all times are that much too early; "
             f"{_FILL_GAPS}"
         )
     if contents.n_tracks > 1:

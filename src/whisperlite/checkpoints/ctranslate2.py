@@ -223,10 +223,8 @@ def _tensors(variables: Variables, dims: ModelDimensions) -> dict[str, Tensor]:
             used.add(f"{source}/{kind}")
             parts = _plain(variables, f"{source}/{kind}").chunk(len(targets))
             for target, part in zip(targets, parts, strict=True):
-                if (kind, target.rsplit(".", 1)[-1]) != (
-                    "bias",
-                    "key",
-                ):  # Whisper's keys have none: it is zeros
+                # Whisper's keys have no bias: here it is zeros.
+                if (kind, target.rsplit(".", 1)[-1]) != ("bias", "key"):
                     tensors[f"{target}.{kind}"] = part
 
     for conv in ("conv1", "conv2"):

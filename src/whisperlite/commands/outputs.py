@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,7 +84,9 @@ def write(result: Transcription, subtitles: SubtitleOptions, targets: dict[str, 
 def _replace(path: Path, text: str) -> None:
     """Write a file completely or, if that fails, leave what is there as it was.
 
-    A symbolic link stays one, and a file that is replaced keeps its permissions.
+    A symbolic link stays one, and a file that is replaced keeps its permissions. What cannot be replaced by another
+    file (a pipe, a device, a file with several names or of another owner, one in a folder that cannot be written to) is
+    written in place.
 
     Raises:
         OSError: it could not be written; the error names the file.
@@ -90,13 +94,34 @@ def _replace(path: Path, text: str) -> None:
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".whisperlite-{secrets.token_hex(8)}")
     try:
-        # The name of the model can be a path that is not UTF-8: JSON reads what is written here back as it was.
-        with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        if target.exists():
+        before = target.stat() if target.exists() else None
+        if before is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if before is not None and not _can_be_replaced(target, before):
+            _write_text(target, "w", text)
+            return
+        _write_text(temporary, "x", text)
+        if before is not None:
             shutil.copymode(target, temporary)
-        temporary.replace(target)
+        try:
+            temporary.replace(target)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EXDEV):  # the target is a mount point
+                raise
+            _write_text(target, "w", text)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _can_be_replaced(file: Path, status: os.stat_result) -> bool:
+    """Whether another file can take the place of this one without a change that anybody would notice."""
+    is_own = os.name != "posix" or status.st_uid == os.geteuid()
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and is_own and os.access(file.parent, os.W_OK)
+
+
+def _write_text(path: Path, mode: str, text: str) -> None:
+    # The name of the model can be a path that is not UTF-8: JSON reads what is written here back as it was.
+    with path.open(mode, encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)

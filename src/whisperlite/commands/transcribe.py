@@ -43,11 +43,11 @@ def transcribe(arguments: list[str]) -> int:
             if not options["word_timestamps"]:
                 parser.error(f"--{name} requires --word_timestamps True")
         outputs = outputs_of(values["audio"], Path(values["output_dir"]), formats)
-        make_folder(Path(values["output_dir"]))
         if values["skip_existing"]:
             outputs = _without_existing(outputs, is_verbose=values["verbose"])
             if not outputs:
                 return 0
+        make_folder(Path(values["output_dir"]))
         model = whisperlite.load_model(values["model"], **load_arguments(values))
         model.check_options(chosen)
     except (WhisperliteError, OSError) as error:

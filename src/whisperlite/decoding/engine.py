@@ -57,6 +57,7 @@ class Engine:
     ) -> None:
         self.network, self.tokenizer, self.slots, self.heads = network, tokenizer, slots, heads
         self._waiting: deque[tuple[int, Ask]] = deque()
+        self._is_filling = False  # there is room for requests whose windows are encoded in the next steps
         self._lanes: dict[int, Lane] = {}
         self._tickets = 0
         self.cpu_threads = cpu_threads
@@ -107,13 +108,18 @@ class Engine:
         return self._tickets
 
     def step(self) -> list[tuple[int, Answer]]:
-        """Admit what fits, and move everything one token on; returns answers that are ready, as (ticket, answer)."""
+        """Admit what fits, and move everything one token on, or encode one more window.
+
+        Returns:
+            Answers that are ready, as (ticket, answer).
+        """
         with self._threads(), self._without_autocast():
             answers = self._admit()
-            for queries, lane in self._lanes.items():
-                if lane.slots:
-                    self._step_threads[queries].run(lane.step, size=len(lane.slots))
-            answers += self._take_finished()
+            if not self._is_filling:
+                for queries, lane in self._lanes.items():
+                    if lane.slots:
+                        self._step_threads[queries].run(lane.step, size=len(lane.slots))
+                answers += self._take_finished()
             if self._float32_tickets and self._float32_engine is not None:
                 for ticket, answer in self._float32_engine.step():
                     answers.append((self._float32_tickets.pop(ticket), replace(answer, in_float32=True)))
@@ -166,15 +172,15 @@ class Engine:
         """Let waiting requests into their lanes, in their order, and answer those that need no slot at once.
 
         The latter are limited too: a `Detect` leaves an encoding, which waits until its `Decode` gets a slot. No
-        further encoding is made while as many wait as there are slots. On a CPU, a step makes one encoding, so that the
-        windows that are being decoded go on in between, and what is cancelled ends after one encoding.
+        further encoding is made while as many wait as there are slots. On a CPU, a step makes one encoding, so that
+        what is cancelled ends after one; decoding goes on when all are made, since few windows at a time take longer.
         """
         admitted: list[tuple[int, Ask]] = []
         waiting: deque[tuple[int, Ask]] = deque()
         decoding = sum(len(lane.slots) for lane in self._lanes.values())
         others = 0
         wanted = Counter[int]()  # slots by their number of queries, those of windows that are encoded next included
-        is_encoding = False
+        is_encoding = self._is_filling = False
         for ticket, ask in self._waiting:
             if isinstance(ask, Decode):
                 fits = decoding < self.slots
@@ -187,6 +193,7 @@ class Engine:
                 others += fits
             if fits and ask.encoding is None:
                 fits, is_encoding = not (is_encoding and self._encoder.is_one_by_one), True
+                self._is_filling |= not fits
             (admitted if fits else waiting).append((ticket, ask))
         self._waiting = waiting
         self._ensure_lanes(wanted)

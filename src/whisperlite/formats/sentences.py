@@ -1,4 +1,7 @@
-"""Words → the runs of words that are cues where cues follow sentences. Not in the reference."""
+"""Cuts words into sentences, and long sentences into parts, for cues that follow sentences.
+
+The reference has no such option.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from whisperlite.results import Word
 
-_PAUSE_S = 3.0  # between the beginnings of two words: what comes after it is not the same sentence
-_SHORTEST_S = 1.0  # a shorter sentence shares a cue with the next one: nobody could read it
+_PAUSE_S = 3.0  # a longer time between the beginnings of two words ends a sentence
+_SHORTEST_S = 1.0  # a shorter sentence could not be read in time, so it shares a cue with the next one
 _CLOSING = "\"')\\]}»”’」』】"
 _SENTENCE_END = re.compile(f"[.!?…。．！？؟।۔][{_CLOSING}]*$")
 _CLAUSE_END = re.compile(f"[,;:，、；：،—–][{_CLOSING}]*$")
-# A dot after these ends no sentence, nor after a single letter.
+# A dot after one of these, or after single letters (J., p.m., U.S.), does not end a sentence.
 _ABBREVIATIONS = frozenset({"dr", "jr", "mr", "mrs", "ms", "prof", "sr", "st", "vs"})
-_ABBREVIATED = re.compile(r"\W*(\w+)\.$")
+_ABBREVIATED = re.compile(r"\W*(?P<name>\w+)\.$")
+_LETTERS = re.compile(r"\W*(?:[^\W\d_]\.)+$")
 
 
 def sentences(words: Iterable[Word]) -> Iterator[list[Word]]:
@@ -42,13 +46,16 @@ def fitting(words: Sequence[Word], fits: Callable[[Sequence[Word]], bool]) -> It
 def _is_complete(words: Sequence[Word]) -> bool:
     last = words[-1].word.rstrip()
     abbreviated = _ABBREVIATED.match(last)
-    if abbreviated is not None and (len(abbreviated[1]) == 1 or abbreviated[1].lower() in _ABBREVIATIONS):
+    if _LETTERS.match(last) or (abbreviated is not None and abbreviated["name"].lower() in _ABBREVIATIONS):
         return False
     return _SENTENCE_END.search(last) is not None and words[-1].end - words[0].start >= _SHORTEST_S
 
 
 def _best_cut(words: Sequence[Word]) -> int:
-    """The index of the word that begins the second half: after a clause near the middle or, without one, nearest."""
+    """The index of the word that begins the second half.
+
+    It is the one nearest the middle that follows a clause or, if no clause ends near the middle, the nearest of all.
+    """
     start, end = words[0].start, words[-1].end
     middle, quarter = (start + end) / 2, (end - start) / 4
 

@@ -63,7 +63,6 @@ class SubtitleOptions:
                 f"max_words_per_line={self.max_words_per_line} cannot apply where max_line_width and max_line_count "
                 "cut the cues: leave it or max_line_count out."
             )
-
         if self.max_cue_duration is not None and not self.break_at_sentences:
             raise OptionError(
                 f"max_cue_duration={self.max_cue_duration} shortens the cues that break_at_sentences makes: give that "

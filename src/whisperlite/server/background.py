@@ -220,7 +220,12 @@ class Background:
                 busy_owners.add(owner)
 
     def _start(self, request_id: str) -> None:
+        def end(_: asyncio.Task[None]) -> None:
+            del self._running[request_id]
+            self._wake.set()
+
         self._running[request_id] = asyncio.ensure_future(self._run_one(request_id))
+        self._running[request_id].add_done_callback(end)  # also if it is cancelled before it has begun
 
     async def _run_one(self, request_id: str) -> None:
         REQUEST_ID.set(request_id)
@@ -246,9 +251,6 @@ class Background:
                 raise
             log("a request with a webhook is tried again", logging.ERROR, error=error)
             await asyncio.sleep(_AGAIN_S)
-        finally:
-            del self._running[request_id]
-            self._wake.set()
 
     async def _answer(self, request: StoredRequest) -> tuple[dict[str, Any], Literal["done", "failed"]]:
         """Transcribe a request. Returns the body of its answer, and whether it is "done" or "failed".

@@ -31,8 +31,10 @@ _SENDING = (h11.SEND_BODY, h11.ERROR)  # states of a client that may still send;
 
 
 class _LingeringTransport:
-    """A transport that, if closed while the client is sending, reads on until the client
-    closes its side, `close` is called again, or 30 s have passed."""
+    """A transport that, if closed while the client is sending, reads on for a while.
+
+    It does so until the client closes its side, `close` is called again, or 30 s have passed.
+    """
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_sending: Callable[[], bool]

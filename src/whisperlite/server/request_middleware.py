@@ -122,7 +122,7 @@ def _without_traceback(scope: Scope, send: Send) -> Send:
 
 
 def _is_of_another_page(request: Request) -> bool:
-    """Whether a browser sent the request for a page of another origin; for some requests it does so without asking."""
+    """Whether a browser sent the request for a page from another origin; it sends some of them without a preflight."""
     origin = request.headers.get("origin")
     return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 

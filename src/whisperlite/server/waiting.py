@@ -55,6 +55,8 @@ async def with_pauses(items: AsyncGenerator[_T, None], every_s: float) -> AsyncG
             coming.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await coming
+        elif not coming.cancelled():
+            coming.exception()  # else asyncio logs that nobody has looked at it
         await items.aclose()
 
 

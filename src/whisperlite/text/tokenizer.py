@@ -278,7 +278,8 @@ class Tokenizer:
     def _added_ids(self) -> dict[str, int]:
         """The id of each plain token that a fine-tune added, by its text."""
         table = self.vocabulary.tokens
-        return {table[token].decode("utf-8", errors="replace"): token for token in self.vocabulary.added_text}
+        found = {table[token].decode("utf-8", errors="replace"): token for token in self.vocabulary.added_text}
+        return {name: token for name, token in found.items() if name}
 
     @cached_property
     def _added_names(self) -> re.Pattern[str]:
@@ -365,9 +366,10 @@ class Tokenizer:
     def non_speech_tokens(self) -> tuple[int, ...]:
         """The sorted ids that `suppress_tokens="-1"` stands for: annotations such as `[`, `♪` or `((`."""
         # A hyphen or an apostrophe is banned only where it begins a word.
-        banned = {self.encode(" -")[0], self.encode(" '")[0]}
+        encode = self._encoding.encode_ordinary  # whatever tokens a fine-tune has added
+        banned = {encode(" -")[0], encode(" '")[0]}
         for symbol in (*_ANNOTATIONS, *_MUSIC):
-            for tokens in (self.encode(symbol), self.encode(f" {symbol}")):
+            for tokens in (encode(symbol), encode(f" {symbol}")):
                 if len(tokens) == 1 or symbol in _MUSIC:
                     banned.add(tokens[0])
         return tuple(sorted(banned))
@@ -375,7 +377,7 @@ class Tokenizer:
     @cached_property
     def blank_tokens(self) -> tuple[int, ...]:
         """The ids that `suppress_blank` bans as the first token of a window: the space and the end."""
-        return (*self.encode(" "), self.eot)
+        return (*self._encoding.encode_ordinary(" "), self.eot)
 
 
 @cache

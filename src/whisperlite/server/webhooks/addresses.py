@@ -185,7 +185,7 @@ class Addresses:
 
 
 def _new_threads() -> ThreadPoolExecutor:
-    """Return threads for look-ups alone: the owner of a name can make them hang, and so keep threads for long."""
+    """Return threads for look-ups only: whoever controls a name's DNS can make them hang."""
     return ThreadPoolExecutor(_MOST_LOOKUPS, thread_name_prefix="whisperlite-names")
 
 
