@@ -112,8 +112,13 @@ def typed_errors(device: torch.device, work: str = DECODING) -> Iterator[None]:
 
 def typed_errors_while_iterating(windows: Generator[_Y, None, _R], device: torch.device) -> Generator[_Y, None, _R]:
     """Iterate over a generator within `typed_errors`, and return its result."""
-    with typed_errors(device):
+    # Before Python 3.11 a context manager that is a generator keeps the GeneratorExit that passes through it, and so
+    # what the frames of that hold.
+    try:
         return (yield from windows)
+    except Exception:
+        with typed_errors(device):
+            raise
 
 
 def raises_typed_errors(method: Callable[Concatenate[_M, _P], _R]) -> Callable[Concatenate[_M, _P], _R]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
 
 from whisperlite.decoding.asks import Answer
 from whisperlite.decoding.engine import Engine
-from whisperlite.decoding.threads import ending_workers
+from whisperlite.decoding.threads import release_workers
 from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.results import Transcription
 from whisperlite.transcription.recording import Event, Recording, Run
@@ -121,8 +120,7 @@ def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Tra
         CancelledError: raised by `recording.stop`; its `partial` is the partial result.
     """
     driver = Driver(engine)
-    with ending_workers(), ExitStack() as held:
-        held.callback(recording.release)
+    try:  # not `with`: before Python 3.11 it would keep the recording where the iteration is left
         events = driver.start(recording)
         while True:
             for _, event in events:
@@ -133,3 +131,6 @@ def drive(recording: Recording, engine: Engine) -> Generator[Accepted, None, Tra
                 else:
                     return event
             events = driver.step()
+    finally:
+        recording.release()
+        release_workers()
