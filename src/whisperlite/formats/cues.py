@@ -11,13 +11,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from whisperlite.formats.sentences import fitting, sentences
+from whisperlite.formats.sentences import fitting, is_pause, sentences
 from whisperlite.formats.subtitle_options import SubtitleOptions
 from whisperlite.formats.timestamps import to_milliseconds
 from whisperlite.results import Segment, Transcription, Word
 
-# If cues ignore segments, a longer time between the starts of two words is a pause.
-_PAUSE_S = 3.0
 # The reference's values for "no limit".
 _MAX_LINE_WIDTH = 1000
 _MAX_WORDS_PER_LINE = 1000
@@ -102,7 +100,7 @@ def _laid_out(words: Sequence[Word], options: SubtitleOptions) -> Iterator[list[
     cue: list[Word] = []
     lines, length = 1, 0  # the number of lines in the cue; the length of the last one
     for word in words:
-        is_after_pause = max_lines is not None and bool(cue) and word.start - cue[-1].start > _PAUSE_S
+        is_after_pause = max_lines is not None and bool(cue) and is_pause(cue[-1], word)
         if 0 < length <= width - len(word.word) and not is_after_pause:
             length += len(word.word)
             cue.append(word)

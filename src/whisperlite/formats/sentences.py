@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from whisperlite.results import Word
 
-_PAUSE_S = 3.0  # a longer time between the beginnings of two words ends a sentence
+_PAUSE_S = 3.0  # a longer time between the beginnings of two words is a pause
 _SHORTEST_S = 1.0  # a shorter sentence could not be read in time, so it shares a cue with the next one
 _CLOSING = "\"')\\]}»”’」』】"
 _SENTENCE_END = re.compile(f"[.!?…。．！？؟।۔][{_CLOSING}]*$")
@@ -25,12 +25,17 @@ def sentences(words: Iterable[Word]) -> Iterator[list[Word]]:
     """Cut words after the end of a sentence and before a long pause."""
     sentence: list[Word] = []
     for word in words:
-        if sentence and (word.start - sentence[-1].start > _PAUSE_S or _is_complete(sentence)):
+        if sentence and (is_pause(sentence[-1], word) or _is_complete(sentence)):
             yield sentence
             sentence = []
         sentence.append(word)
     if sentence:
         yield sentence
+
+
+def is_pause(before: Word, after: Word) -> bool:
+    """Whether there is a pause between two words, by the reference's measure: from the beginning of each."""
+    return after.start - before.start > _PAUSE_S
 
 
 def fitting(words: Sequence[Word], fits: Callable[[Sequence[Word]], bool]) -> Iterator[Sequence[Word]]:
