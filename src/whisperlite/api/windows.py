@@ -18,7 +18,7 @@ from whisperlite.decoding.engine import Engine, as_window
 from whisperlite.errors import AudioFormatError, DecodingError, OptionError
 from whisperlite.nn.config import ModelDimensions
 from whisperlite.options import Options
-from whisperlite.transcription.fallback import attempt
+from whisperlite.transcription.fallback import NOT_FINITE_ADVICE, attempt
 from whisperlite.transcription.history import History, Prompts
 from whisperlite.transcription.languages import among, likeliest
 from whisperlite.transcription.listening import finite
@@ -111,8 +111,8 @@ def decode_each(encodings: Sequence[Encoding], options: Sequence[Options], engin
         assert isinstance(answer, Decoded), "a Decode is answered by a Decoded"
         if not math.isfinite(answer.avg_logprob):
             raise DecodingError(
-                f"The probabilities of window {index} are not finite. Features belong in about [-1, 1]. In float16 or "
-                "bfloat16, try compute_type='float32'; otherwise see whether suppress_tokens leaves anything to say."
+                f"The probabilities of window {index} are not finite. Features belong in about [-1, 1]. "
+                f"{NOT_FINITE_ADVICE}"
             )
         decoded.append(replace(answer, language=language))
     return decoded

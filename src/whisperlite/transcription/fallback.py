@@ -11,6 +11,10 @@ from whisperlite.errors import DecodingError
 from whisperlite.options import Options
 from whisperlite.text.prompt import MAX_NEW_TOKENS, Prompt
 
+NOT_FINITE_ADVICE = (
+    "In float16 or bfloat16, try compute_type='float32'; otherwise see whether suppress_tokens leaves anything to say."
+)
+
 
 def attempt(
     window: LazyMel,
@@ -84,8 +88,8 @@ def best_attempt(attempts: Sequence[Decoded], options: Options) -> int:
     finite = [index for index, one in enumerate(attempts) if math.isfinite(one.avg_logprob)]
     if not finite:
         raise DecodingError(
-            "The probabilities of a window are not finite at any temperature. Samples belong in [-1, 1]. In float16 or "
-            "bfloat16, try compute_type='float32'; otherwise see whether suppress_tokens leaves anything to say."
+            "The probabilities of a window are not finite at any temperature. Samples belong in [-1, 1]. "
+            f"{NOT_FINITE_ADVICE}"
         )
     fair = [index for index in finite if limit is None or attempts[index].compression_ratio <= limit]
     if fair:
