@@ -217,12 +217,12 @@ async def _events(service: Service, file: Path, options: Options) -> AsyncGenera
         job = service.submit(file, options)
         async with aclosing(with_pauses(service.segments(job), QUIET_S)) as segments:
             async for segment in segments:
-                if segment is None and job.progress[1] == 0:
-                    continue  # the recording has not been read: that may still fail, with a status of its own
-                has_begun = True
                 if segment is None:
-                    yield _STILL_HERE
+                    if job.progress[1] > 0:  # else the recording has to be read, which may fail with its own status
+                        has_begun = True
+                        yield _STILL_HERE
                     continue
+                has_begun = True
                 piece = segment.text if text else segment.text.lstrip()
                 text += piece
                 yield _event({"type": "transcript.text.delta", "delta": piece})
