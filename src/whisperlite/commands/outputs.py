@@ -94,14 +94,14 @@ def _replace(path: Path, text: str) -> None:
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".whisperlite-{secrets.token_hex(8)}")
     try:
-        before = target.stat() if target.exists() else None
-        if before is not None and not os.access(target, os.W_OK):
+        exists = target.exists()
+        if exists and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        if before is not None and not _can_be_replaced(target, before):
+        if exists and not _can_be_replaced(target):
             _write_text(target, "w", text)
             return
         _write_text(temporary, "x", text)
-        if before is not None:
+        if exists:
             shutil.copymode(target, temporary)
         try:
             temporary.replace(target)
@@ -115,8 +115,9 @@ def _replace(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _can_be_replaced(file: Path, status: os.stat_result) -> bool:
+def _can_be_replaced(file: Path) -> bool:
     """Whether another file can take the place of this one without a change that anybody would notice."""
+    status = file.stat()
     is_own = os.name != "posix" or status.st_uid == os.geteuid()
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and is_own and os.access(file.parent, os.W_OK)
 
