@@ -19,12 +19,13 @@ from torch.testing import assert_close
 
 from tests.models import STRUCTURES, random_mel, random_network, random_tensors
 from tests.small_whisper import DIMS, small_tensors
+from whisperlite.nn import build as building
 from whisperlite.nn import linear as module
-from whisperlite.nn.build import build_network, in_float32
+from whisperlite.nn.build import _balanced, build_network, in_float32
 from whisperlite.nn.cache import Cache
 from whisperlite.nn.linear import (
-    _LEVELS,
-    _ZERO,
+    _AFTER_GELU,
+    _SYMMETRIC,
     Linear,
     _FbgemmLinear,
     _HalvesLinear,
@@ -41,7 +42,7 @@ from whisperlite.nn.linear import (
     linear,
     rows_at_once,
 )
-from whisperlite.nn.network import DecoderBlock, EncoderBlock, Network
+from whisperlite.nn.network import DecoderBlock, EncoderBlock, LayerNorm, Network
 
 CPU = torch.device("cpu")
 
@@ -223,10 +224,52 @@ def test_the_largest_products_do_not_overflow(make: Make) -> None:
 @needs(_OnednnLinear)
 def test_without_8_bit_dot_products_no_two_products_can_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    assert 2 * (_ZERO + _LEVELS) * _weight_levels() < 2**15
+    for rounding in (_SYMMETRIC, _AFTER_GELU):
+        assert 2 * (rounding.zero + rounding.levels) * _weight_levels() < 2**15
     weight, x = random(96, 64), random(5, 64, seed=1)
     for kind in (_FbgemmLinear, _OnednnLinear):
         near(kind.of(weight, None, torch.float32)(x), F.linear(x, weight), levels=_weight_levels())
+
+
+every_product = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=needs(kind)) for kind in (_FbgemmLinear, _OnednnLinear)]
+)
+
+
+def error_after_gelu(kind: Any, rounding: Any, x: Tensor) -> Tensor:
+    """The error of each row, as a share of the row's result; the weight is one that can be rounded without error."""
+    weight = random(96, 256).sign()
+    expected = F.linear(F.gelu(x), weight)
+    found = kind.of(weight, None, torch.float32, rounding)(F.gelu(x))
+    error: Tensor = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
+    return error
+
+
+@every_product
+@pytest.mark.parametrize(("size", "least"), [(1.0, 0.7), (3.0, 0.6), (1000.0, 0.6)])
+def test_after_a_gelu_rounding_is_finer(kind: Any, size: float, least: float) -> None:
+    x = random(50, 256, seed=1) * size
+    finer, coarser = (error_after_gelu(kind, rounding, x).mean() for rounding in (_AFTER_GELU, _SYMMETRIC))
+    assert 0 < finer < least * coarser
+
+
+@every_product
+def test_after_a_gelu_nothing_is_cut_off(kind: Any) -> None:
+    """Its least value is -0.16997, at -0.7518."""
+    lowest = torch.full((1, 256), -0.7518)
+    one_positive = lowest.clone()
+    one_positive[0, 0] = 0.01
+    for x in (lowest, one_positive):
+        assert error_after_gelu(kind, _AFTER_GELU, x).item() < 0.03
+
+
+def test_only_the_layer_after_a_gelu_is_rounded_for_it() -> None:
+    network = int8_network(random_tensors(STRUCTURES["base"]))
+    for block in (*network.encoder.blocks, *network.decoder.blocks):
+        layers = {"expand": block.mlp.expand, "contract": block.mlp.contract, "out": block.attention.out}
+        rounded = {name for name, layer in layers.items() if getattr(layer, "rounding", None) is _AFTER_GELU}
+        assert rounded <= {"contract"}
+        assert rounded or isinstance(block.mlp.contract, _WeightOnlyLinear)
 
 
 @pytest.mark.parametrize("kind", [_FbgemmLinear, _OnednnLinear, _WeightOnlyLinear])
@@ -535,6 +578,34 @@ def test_a_network_of_8_bits_stays_near_float32(structure: str) -> None:
     logits = logits_of(network, mel)
     assert (network.dtype, logits.dtype) == (torch.float32, torch.float32)
     assert F.cosine_similarity(logits, logits_of(exact, mel)).min() > 0.99
+
+
+def test_a_few_large_numbers_before_the_output_head_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `base`, whose last norm gives one number of 389 where most are near 5."""
+    tensors = random_tensors(STRUCTURES["base"])
+    scale = tensors["decoder.ln.weight"]
+    scale[3], scale[5] = 100.0, -40.0
+    tensors["decoder.token_embedding.weight"][:, [3, 5]] *= 0.02
+    tensors["decoder.ln.bias"] += 0.5
+    exact = build_network(STRUCTURES["base"], dict(tensors), device=CPU, dtype=torch.float32)
+    mel = random_mel(exact.dims, 0)[None]
+    expected = logits_of(exact, mel)
+
+    def error() -> float:
+        return float((logits_of(int8_network(dict(tensors)), mel) - expected).norm() / expected.norm())
+
+    balanced = error()
+    monkeypatch.setattr(building, "_balanced", lambda norm, weight: (norm, weight, None))
+    assert balanced < 0.7 * error()
+
+
+def test_a_norm_and_its_layer_give_the_same_when_they_are_balanced() -> None:
+    scale, bias, weight, x = random(64), random(64, seed=1), random(96, 64, seed=2), random(5, 64, seed=3)
+    scale[7] = 0.0
+    norm = LayerNorm(scale, bias)
+    balanced, heavier, moved = _balanced(norm, weight)
+    assert not balanced.bias.any()
+    assert_close(F.linear(balanced(x), heavier, moved), F.linear(norm(x), weight), rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_of_8_bits_holds_its_linear_weights_in_no_other_type() -> None:

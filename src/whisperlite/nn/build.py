@@ -120,6 +120,20 @@ def expected_shapes(dims: ModelDimensions) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _balanced(norm: LayerNorm, weight: Tensor) -> tuple[LayerNorm, Tensor, Tensor]:
+    """A norm, and the weight and the bias of the layer after it, that together give the same, but are better to round.
+
+    The output of the decoder's last norm has a few numbers a hundred times as large as most, so with one scale for all,
+    most would be rounded to a handful of levels. Half of the norm's scale (its square root) and all of its bias are
+    moved into the layer. The same idea, with ranges that are measured: SmoothQuant (Xiao et al. 2022).
+
+    Args:
+        weight: (out, C), without a bias.
+    """
+    half = norm.weight.abs().sqrt()
+    return LayerNorm(norm.weight.sign() * half, torch.zeros_like(norm.bias)), weight * half, weight @ norm.bias
+
+
 @dataclass(frozen=True, slots=True)
 class _Builder:
     dims: ModelDimensions
@@ -153,16 +167,19 @@ class _Builder:
             embedding = embedding.clone()
         has_own_head = HEAD in self.tensors
         weight = self._tensor(HEAD) if has_own_head else embedding.to(self.device, self.dtype)
-        head = linear(weight, None, few_rows=True, int8=self.int8)
         # Except on a CPU, a head that is not rounded keeps its weights as they are, and the embedding shares them.
         embedding = embedding if self.device.type == "cpu" or has_own_head else weight
+        norm, bias = self._norm("decoder.ln"), None
+        if self.int8:
+            norm, weight, bias = _balanced(norm, weight)
+        head = linear(weight, bias, few_rows=True, int8=self.int8)
         del weight  # before the others are made
         blocks = tuple(self._decoder_block(f"decoder.blocks.{i}") for i in range(self.dims.n_text_layer))
         return Decoder(
             embedding=embedding if embedding.device == self.device else embedding.to(self.device, self.dtype),
             positions=self._tensor("decoder.positional_embedding"),
             blocks=blocks,
-            norm=self._norm("decoder.ln"),
+            norm=norm,
             head=head,
             rows_at_once=rows_at_once(
                 layer
@@ -176,7 +193,7 @@ class _Builder:
             attention_norm=self._norm(f"{name}.attn_ln"),
             attention=self._self_attention(f"{name}.attn", self.dims.n_audio_head),
             mlp_norm=self._norm(f"{name}.mlp_ln"),
-            mlp=MLP(self._linear(f"{name}.mlp.0"), self._linear(f"{name}.mlp.2")),
+            mlp=self._mlp(f"{name}.mlp"),
         )
 
     def _decoder_block(self, name: str) -> DecoderBlock:
@@ -192,14 +209,17 @@ class _Builder:
                 out=self._linear(f"{cross}.out"),
             ),
             mlp_norm=self._norm(f"{name}.mlp_ln"),
-            mlp=MLP(self._linear(f"{name}.mlp.0"), self._linear(f"{name}.mlp.2")),
+            mlp=self._mlp(f"{name}.mlp"),
         )
 
     def _self_attention(self, name: str, heads: int) -> SelfAttention:
         joint = self._linear(f"{name}.query", f"{name}.key", f"{name}.value")
         return SelfAttention(heads, joint, self._linear(f"{name}.out"))
 
-    def _linear(self, *names: str) -> Linear:
+    def _mlp(self, name: str) -> MLP:
+        return MLP(self._linear(f"{name}.0"), self._linear(f"{name}.2", follows_gelu=True))
+
+    def _linear(self, *names: str, follows_gelu: bool = False) -> Linear:
         """Join layers that share their input; keys have no bias in Whisper, so theirs is zero."""
         weights = [self._take(f"{name}.weight") for name in names]
         biases = [
@@ -211,8 +231,14 @@ class _Builder:
         seen_by_attention = len(names) > 1 and not few_rows
         is_short = self.int8 and seen_by_attention and self.device.type == "cpu" and has_fast_product(torch.bfloat16)
         output = torch.bfloat16 if is_short else None
-        # `cat` copies, even a single tensor.
-        return linear(torch.cat(weights), torch.cat(biases), few_rows=few_rows, int8=self.int8, output=output)
+        return linear(
+            torch.cat(weights),  # which copies, even a single tensor
+            torch.cat(biases),
+            few_rows=few_rows,
+            int8=self.int8,
+            follows_gelu=follows_gelu,
+            output=output,
+        )
 
     def _norm(self, name: str) -> LayerNorm:
         return LayerNorm(self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias"))

@@ -40,6 +40,7 @@ def linear(
     *,
     few_rows: bool,
     int8: bool = False,
+    follows_gelu: bool = False,
     output: torch.dtype | None = None,
 ) -> Linear:
     """The layer x ↦ x·weightᵀ + bias.
@@ -50,10 +51,12 @@ def linear(
         few_rows: the layer sees a few tokens at a time, not a window of audio. With many rows in float32, packing gains
             little, and `F.linear` gives exactly the reference's bits.
         int8: round the weight to 8 bits.
+        follows_gelu: its input comes from a GELU, which is never below -0.17; used for `int8`.
         output: type of the result, for `int8`; None: that of `weight`.
     """
     if int8:
-        return _int8_linear(weight, bias, few_rows=few_rows, output=output or weight.dtype)
+        rounding = _AFTER_GELU if follows_gelu else _SYMMETRIC
+        return _int8_linear(weight, bias, few_rows=few_rows, output=output or weight.dtype, rounding=rounding)
     in_float32 = weight.dtype == torch.float32 and few_rows
     if weight.device.type == "cpu" and (in_float32 or weight.dtype == torch.bfloat16):
         if in_float32 and _works(_HalvesLinear, weight.dtype) and _are_halves(weight):
@@ -75,13 +78,15 @@ def _are_halves(weight: Tensor) -> bool:
     return all(torch.equal(half.float(), part) and bool(half.isfinite().all()) for part, half in parts)
 
 
-def _int8_linear(weight: Tensor, bias: Tensor | None, *, few_rows: bool, output: torch.dtype) -> Linear:
+def _int8_linear(
+    weight: Tensor, bias: Tensor | None, *, few_rows: bool, output: torch.dtype, rounding: _Rounding
+) -> Linear:
     """The fastest layer of 8-bit integers: fbgemm up to some hundred rows, then oneDNN (measured with VNNI)."""
     kinds = (_FbgemmLinear, _OnednnLinear) if few_rows else (_OnednnLinear, _FbgemmLinear)
     if weight.device.type == "cpu":
         for kind in kinds:
             if _works(kind, torch.float32):
-                return kind.of(weight, bias, output)
+                return kind.of(weight, bias, output, rounding)
     return _WeightOnlyLinear.of(weight, bias, output)
 
 
@@ -212,7 +217,31 @@ def _rows_at_once() -> int:
 
 
 _LEVELS = 127  # of each sign, in 8 bits
-_ZERO = 128  # the byte that represents an input of 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Rounding:
+    """How the rows of a layer's input become bytes: 0 becomes `zero`, and the row's largest number `zero + levels`.
+
+    Attributes:
+        least: a row's largest number counts as no less than this.
+        has_signs: a row's largest number may be negative.
+    """
+
+    zero: int
+    levels: int
+    least: float
+    has_signs: bool
+
+    def largest(self, rows: Tensor) -> Tensor:
+        """The largest number of each row, without its sign: (R, C) → (R, 1)."""
+        return (rows.abs() if self.has_signs else rows).amax(-1, keepdim=True).clamp_(min=self.least)
+
+
+_SYMMETRIC = _Rounding(zero=128, levels=_LEVELS, least=_LEAST_SCALE, has_signs=True)
+# A GELU gives nothing below -0.17, which becomes a byte here whatever the largest number is. With most bytes for
+# positive numbers, rounding errors are little more than half of what they would be.
+_AFTER_GELU = _Rounding(zero=32, levels=223, least=0.17 * 223 / 32, has_signs=False)
 
 
 def _rounded(weight: Tensor, levels: int = _LEVELS) -> tuple[Tensor, Tensor]:
@@ -241,12 +270,14 @@ class _Int8Linear:
         weight: opaque.
         bias: (out,) in float32.
         output: type of the result.
+        rounding: of the input.
     """
 
     is_exact: ClassVar = False
     weight: Any
     bias: Tensor
     output: torch.dtype
+    rounding: _Rounding
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.ndim == 2 and x.dtype == self.output == torch.float32:
@@ -255,7 +286,7 @@ class _Int8Linear:
 
     def rows(self, x: Tensor) -> Tensor:
         """The layer in float32: (R, in) → (R, out)."""
-        largest = x.abs().amax(-1, keepdim=True).clamp_(min=_LEAST_SCALE)
+        largest = self.rounding.largest(x)
         result = self.product(x, largest)
         # In place: fresh memory for the sum would cost more than the sum itself.
         return torch.addcmul(self.bias, result, largest, out=result)
@@ -272,16 +303,18 @@ def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class _FbgemmLinear(_Int8Linear):
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype = torch.float32) -> _FbgemmLinear:
+    def of(
+        weight: Tensor, bias: Tensor | None, output: torch.dtype = torch.float32, rounding: _Rounding = _SYMMETRIC
+    ) -> _FbgemmLinear:
         rounded, scale = _rounded(weight, _weight_levels())
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
         quantised = torch._make_per_channel_quantized_tensor(rounded, scale, zeros, 0)
         packed = torch.ops.quantized.linear_prepack(quantised, None)
-        return _FbgemmLinear(packed, _bias(bias, weight), output)
+        return _FbgemmLinear(packed, _bias(bias, weight), output, rounding)
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
         result: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            rows / largest, 1 / _LEVELS, _ZERO, self.weight
+            rows / largest, 1 / self.rounding.levels, self.rounding.zero, self.weight
         )
         return result
 
@@ -292,17 +325,20 @@ class _OnednnLinear(_Int8Linear):
     zeros: Tensor
 
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, output: torch.dtype = torch.float32) -> _OnednnLinear:
+    def of(
+        weight: Tensor, bias: Tensor | None, output: torch.dtype = torch.float32, rounding: _Rounding = _SYMMETRIC
+    ) -> _OnednnLinear:
         rounded, scale = _rounded(weight, _weight_levels())
         packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         zeros = torch.zeros(len(scale), dtype=torch.int32, device="cpu")
-        return _OnednnLinear(packed, _bias(bias, weight), output, scale, zeros)
+        return _OnednnLinear(packed, _bias(bias, weight), output, rounding, scale, zeros)
 
     def product(self, rows: Tensor, largest: Tensor) -> Tensor:
         # The conversion truncates, so the half makes it round. Directly to bytes, torch converts number by number.
-        rounded = (rows * (_LEVELS / largest)).add_(_ZERO + 0.5).to(torch.int16).to(torch.uint8)
+        zero, levels = self.rounding.zero, self.rounding.levels
+        rounded = (rows * (levels / largest)).add_(zero + 0.5).to(torch.int16).to(torch.uint8)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            *(rounded, 1 / _LEVELS, _ZERO, self.weight, self.scale, self.zeros),
+            *(rounded, 1 / levels, zero, self.weight, self.scale, self.zeros),
             *(None, 1.0, 0, torch.float32, "none", [], ""),
         )
         return result
