@@ -265,7 +265,8 @@ def test_after_a_gelu_nothing_is_cut_off(kind: Any) -> None:
 
 def test_only_the_layer_after_a_gelu_is_rounded_for_it() -> None:
     network = int8_network(random_tensors(STRUCTURES["base"]))
-    for block in (*network.encoder.blocks, *network.decoder.blocks):
+    blocks: tuple[EncoderBlock | DecoderBlock, ...] = network.encoder.blocks + network.decoder.blocks
+    for block in blocks:
         layers = {"expand": block.mlp.expand, "contract": block.mlp.contract, "out": block.attention.out}
         rounded = {name for name, layer in layers.items() if getattr(layer, "rounding", None) is _AFTER_GELU}
         assert rounded <= {"contract"}

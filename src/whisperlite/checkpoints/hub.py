@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 
 from whisperlite.checkpoints.cache import sha256_once
 from whisperlite.checkpoints.embedded import EMBEDDED, installed_names
-from whisperlite.checkpoints.hub_cache import has_vocabulary, is_complete, is_whisper, listed_shards, snapshot
+from whisperlite.checkpoints.hub_cache import has_vocabulary, is_complete, is_whisper, snapshot
 from whisperlite.checkpoints.hub_options import HubOptions
 from whisperlite.checkpoints.layout import (
     ADAPTER,
@@ -40,6 +40,7 @@ from whisperlite.checkpoints.layout import (
     weights_file,
 )
 from whisperlite.checkpoints.published import PUBLISHED
+from whisperlite.checkpoints.shards import read_index
 from whisperlite.errors import CheckpointError, DownloadError, ModelError, ModelNotFoundError
 
 logger = logging.getLogger("whisperlite")
@@ -138,7 +139,7 @@ def _download(repository: str, revision: str, options: HubOptions) -> Path:
         raise ModelNotFoundError(f"{repository!r} has no {CONFIG}: nothing says what its {weights} is.")
     path = _fetch(repository, weights, commit, checksums)
     if weights.endswith(".json"):
-        for shard in sorted(listed_shards(path)):
+        for shard in sorted(read_index(path)):
             _fetch(repository, shard, commit, checksums)
     # Last, make the revision's name stand for this commit, so that an incomplete download never passes for complete.
     _fetch(repository, (small or [weights])[0], options.pinned(revision), {})

@@ -18,6 +18,7 @@ from whisperlite.checkpoints.layout import (
     vocabulary_files,
     weights_file,
 )
+from whisperlite.checkpoints.shards import read_index
 from whisperlite.errors import CheckpointError
 
 logger = logging.getLogger("whisperlite")
@@ -62,7 +63,7 @@ def is_complete(folder: Path) -> bool:
         weights = weights_file(names)
         if weights is None or (weights != CTRANSLATE2 and CONFIG not in names):
             return False
-        return not weights.endswith(".json") or names.issuperset(listed_shards(folder / weights))
+        return not weights.endswith(".json") or names.issuperset(read_index(folder / weights))
     except CheckpointError as error:
         logger.warning("%s", error)
         return False
@@ -83,19 +84,3 @@ def is_whisper(folder: Path) -> bool:
     if not isinstance(config, dict):
         return False
     return config["model_type"] == "whisper" if "model_type" in config else "suppress_ids" in config
-
-
-def listed_shards(index: Path) -> set[str]:
-    """The names of the files that an index of weights lists.
-
-    Raises:
-        CheckpointError: it is not an index of weights.
-    """
-    try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not an index of weights: {error!r}") from error
-    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
-    if strange:
-        raise CheckpointError(f"{index} lists {strange[0]!r}, which is not the name of a file beside it.")
-    return names

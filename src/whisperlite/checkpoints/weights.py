@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from whisperlite.checkpoints.pickles import named_tensors, read_pickle
+from whisperlite.checkpoints.shards import read_index
 from whisperlite.errors import CheckpointError
-from whisperlite.text.files import read_json_object, refuse_pointer
+from whisperlite.text.files import refuse_pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,14 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _read_shards(index: Path) -> Weights:
-    weight_map = read_json_object(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index} is not the index of a model in parts: it has no weight_map.")
-    listing: dict[Path, set[str]] = {}
-    for name, shard in weight_map.items():
-        listing.setdefault(_shard(index, shard), set()).add(name)
     tensors: dict[str, Tensor] = {}
     size = 0
-    for path, listed in listing.items():
+    shards = read_index(index)
+    for name in shards:
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index} lists {name}, which is not in its folder; the download is incomplete.")
+    for name, listed in shards.items():
+        path = index.parent / name
         part = _read_file(path)
         if missing := sorted(listed - part.keys()):
             raise CheckpointError(f"{path} lacks the tensor {missing[0]!r}, which {index.name} says it holds.")
@@ -69,14 +68,3 @@ def _read_shards(index: Path) -> Weights:
         tensors |= part
         size += path.stat().st_size
     return Weights(index, tensors, size)
-
-
-def _shard(index: Path, name: object) -> Path:
-    """The path of a shard, which must be in the folder of its index."""
-    kind = ".safetensors" if index.name.startswith("model.") else ".bin"
-    if not isinstance(name, str) or re.fullmatch(r"\w[\w.-]*", name, re.ASCII) is None or not name.endswith(kind):
-        raise CheckpointError(f"{index} lists the file {name!r}; only {kind} files in its own folder are read.")
-    path = index.parent / name
-    if not path.is_file():
-        raise CheckpointError(f"{index} lists {name}, which is not in its folder; the download is incomplete.")
-    return path
