@@ -181,8 +181,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
         f"Each recording is transcribed {len(summary['delays_s'])} times, with {_listed(summary['delays_s'])} ms of "
         "silence in front. Which words are wrong depends on it in every compute type, most of all where a model nearly "
         "repeats itself. *sampled* is the number of recordings with text from a temperature above 0; such text is "
-        f"drawn at random, with {summary['seeds']} seeds. *wrong words* and *rate* are averages over all of this, with the "
-        "fewest and the most wrong words in brackets.",
+        f"drawn at random, with {summary['seeds']} seeds. *wrong words* and *rate* are averages over all of this; in "
+        "brackets are the fewest and the most wrong words.",
         "",
         *(_SEVEN_BITS_MEANS if any(row["compute_type"] == SEVEN_BITS for row in summary["rows"]) else ()),
         "*most in one* is how many more words than in float32 are wrong in the recording that differs most: where a "
