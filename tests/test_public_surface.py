@@ -129,6 +129,7 @@ assert_type(whisperlite.convert_model("base", "folder", overwrite=True), Path)
 assert_type(model.transcribe(numpy.zeros(16000), sampling_rate=16000, suppress_tokens=[1, 2]).text, str)
 assert_type(model.transcribe(b"", suppress_tokens=None).skipped[0].start, float)
 assert_type(model.detect_language(b"").probabilities, Mapping[str, float])
+assert_type(model.align("talk.m4a", result, timeout_s=60.0).words[0].probability, float)
 assert_type(whisperlite.LANGUAGES["fr"], str)
 whisperlite.load_model("base", compute_type="int8", cpu_threads=2)
 for found in model.transcribe_many(["talk.m4a", numpy.zeros(16000)], batch_size=4, language="en"):

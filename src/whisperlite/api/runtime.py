@@ -126,11 +126,11 @@ class Runtime:
                 n_mels=self.network.dims.n_mels,
                 sampling_rate=sampling_rate,
                 model=self.name,
-                warnings=self._warnings(options),
+                warnings=self.warnings(options),
                 stop=stop,
             )
 
-    def _warnings(self, options: Options) -> tuple[str, ...]:
+    def warnings(self, options: Options) -> tuple[str, ...]:
         """Warnings about options that this model handles poorly."""
         found = []
         if options.task == "translate" and self._is_distilled:

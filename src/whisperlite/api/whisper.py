@@ -18,7 +18,7 @@ from whisperlite.api.pool import Pool
 from whisperlite.api.runtime import Runtime
 from whisperlite.api.sources import own_copy, refuse_one
 from whisperlite.api.windows import as_windows, decode_each, each_window, refuse_options_of_recordings
-from whisperlite.audio.load import AudioSource, read_audio
+from whisperlite.audio.load import Audio, AudioSource, read_audio
 from whisperlite.audio.mel import Features
 from whisperlite.batches import BATCH_SIZE
 from whisperlite.cancel import CancelToken, LinkedToken, Stop
@@ -30,9 +30,10 @@ from whisperlite.errors import LanguageError, OptionError, WhisperliteError
 from whisperlite.kinds import checked
 from whisperlite.nn.config import Heads, ModelDimensions
 from whisperlite.nn.network import Network
-from whisperlite.options import Options, OptionsDict, as_arguments, make_options
+from whisperlite.options import APPENDED, PREPENDED, Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.tokenizer import Tokenizer
+from whisperlite.transcription.known_text import align_text, check_times
 from whisperlite.transcription.listening import detection_of, detection_places, finite
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
@@ -299,10 +300,7 @@ class Whisper:
         )
         self.check_options(chosen)
         stop = Stop.after(chosen.timeout_s, cancel)
-        stop.check()
-        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=chosen.max_duration_s)
-        features = Features(sound.samples, self.dims.n_mels, check=stop.check)
-        features.find_floor()
+        features, _ = self._features(audio, sampling_rate, chosen, stop)
         engine, found = self._runtime.engine(), detection_of(chosen)
         for seek in detection_places([(0, features.content_frames)], chosen):
             stop.check()
@@ -311,6 +309,79 @@ class Whisper:
             if found.add(finite(answer.probabilities)):
                 break
         return LanguageDetection(*found.decision, found.probabilities)
+
+    @raises_typed_errors
+    @ending_workers()
+    def align(
+        self,
+        audio: AudioSource,
+        transcript: Transcription,
+        *,
+        sampling_rate: int | None = None,
+        cancel: CancelToken | None = None,
+        prepend_punctuations: str = PREPENDED,
+        append_punctuations: str = APPENDED,
+        timeout_s: float | None = None,
+        max_duration_s: float | None = None,
+    ) -> Transcription:
+        """Find when each word of a transcript was said, for example after somebody corrected its text.
+
+        The words of a segment are looked for between its start and half a second after its end, so the segment's times
+        must be roughly right. Nothing is decoded: what is said but not written is left out, and what is written but not
+        said gets some time nevertheless, mostly with a low probability.
+
+        Args:
+            audio: the recording, in any form that `transcribe` accepts.
+            transcript: what was said, and roughly when: the text, times and language of its segments, and whether it is
+                a translation (`task`). To change a text, use `dataclasses.replace`.
+            sampling_rate, cancel, prepend_punctuations, append_punctuations, timeout_s, max_duration_s: as in
+                `transcribe`.
+
+        Returns:
+            The transcript with `Segment.words`. As with `word_timestamps=True`, a segment's times agree with those of
+            its words. Segments whose text was changed have the tokens of the new text. Everything else stays as it was.
+
+        Raises:
+            OptionError: a segment with text lasts more than 30 s, is out of order or begins after the recording; or an
+                option has a wrong value.
+            LanguageError: the transcript says no language, or one that the model does not have.
+            AudioError: the audio cannot be read.
+            CancelledError, TimeoutExceededError: `cancel` or `timeout_s` stopped the call; there is no partial result.
+        """
+        if not isinstance(transcript, Transcription):
+            raise OptionError(f"{transcript!r} is no Transcription.", option="transcript")
+        check_times(transcript.segments)
+        chosen = Options(
+            task=transcript.task,
+            word_timestamps=True,
+            prepend_punctuations=prepend_punctuations,
+            append_punctuations=append_punctuations,
+            timeout_s=timeout_s,
+            max_duration_s=max_duration_s,
+        )
+        stop = Stop.after(chosen.timeout_s, cancel)
+        features, sound = self._features(audio, sampling_rate, chosen, stop)
+        warnings = (*sound.warnings, *self._runtime.warnings(chosen))
+        asks = align_text(features, self.tokenizer, transcript, chosen, duration=sound.duration, warnings=warnings)
+        engine, answer = self._runtime.engine(), None
+        while True:
+            stop.check()
+            try:
+                ask = asks.send(answer)
+            except StopIteration as end:
+                aligned: Transcription = end.value
+                return aligned
+            (answer,) = engine.run([ask])
+
+    def _features(
+        self, audio: AudioSource, sampling_rate: int | None, options: Options, stop: Stop
+    ) -> tuple[Features, Audio]:
+        """Read a recording; returns its features, and what was read."""
+        stop.check()
+        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
+        features = Features(sound.samples, self.dims.n_mels, check=stop.check)
+        features.find_floor()
+        return features, sound
 
     def check_options(self, options: Options) -> None:
         """Raise an error if this model cannot follow the options; every method does so before it reads any audio.
