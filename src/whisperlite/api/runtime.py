@@ -9,7 +9,8 @@ import torch
 
 from whisperlite.api.failures import READING, typed_errors, typed_errors_while_iterating
 from whisperlite.api.spare_engine import SpareEngine
-from whisperlite.audio.load import AudioSource
+from whisperlite.audio.load import Audio, AudioSource, read_audio
+from whisperlite.audio.mel import Features
 from whisperlite.audio.silero import check_installed
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken, Stop
@@ -129,6 +130,16 @@ class Runtime:
                 warnings=self.warnings(options),
                 stop=stop,
             )
+
+    def features(
+        self, audio: AudioSource, sampling_rate: int | None, options: Options, stop: Stop
+    ) -> tuple[Features, Audio]:
+        """Read a recording without transcribing it; returns its features, and what was read."""
+        stop.check()
+        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
+        features = Features(sound.samples, self.network.dims.n_mels, check=stop.check)
+        features.find_floor()
+        return features, sound
 
     def warnings(self, options: Options) -> tuple[str, ...]:
         """Warnings about options that this model handles poorly."""

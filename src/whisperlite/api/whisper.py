@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from whisperlite.api.aligning import aligned
 from whisperlite.api.callbacks import check_callable
 from whisperlite.api.failures import raises_typed_errors
 from whisperlite.api.frames import clears_frames
@@ -18,8 +19,7 @@ from whisperlite.api.pool import Pool
 from whisperlite.api.runtime import Runtime
 from whisperlite.api.sources import own_copy, refuse_one
 from whisperlite.api.windows import as_windows, decode_each, each_window, refuse_options_of_recordings
-from whisperlite.audio.load import Audio, AudioSource, read_audio
-from whisperlite.audio.mel import Features
+from whisperlite.audio.load import AudioSource
 from whisperlite.batches import BATCH_SIZE
 from whisperlite.cancel import CancelToken, LinkedToken, Stop
 from whisperlite.checkpoints.checkpoint import GenerationConfig
@@ -33,7 +33,7 @@ from whisperlite.nn.network import Network
 from whisperlite.options import APPENDED, PREPENDED, Options, OptionsDict, as_arguments, make_options
 from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.tokenizer import Tokenizer
-from whisperlite.transcription.known_text import align_text, check_times
+from whisperlite.transcription.known_text import check_transcript
 from whisperlite.transcription.listening import detection_of, detection_places, finite
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
@@ -300,7 +300,7 @@ class Whisper:
         )
         self.check_options(chosen)
         stop = Stop.after(chosen.timeout_s, cancel)
-        features, _ = self._features(audio, sampling_rate, chosen, stop)
+        features, _ = self._runtime.features(audio, sampling_rate, chosen, stop)
         engine, found = self._runtime.engine(), detection_of(chosen)
         for seek in detection_places([(0, features.content_frames)], chosen):
             stop.check()
@@ -326,9 +326,9 @@ class Whisper:
     ) -> Transcription:
         """Find when each word of a transcript was said, for example after somebody corrected its text.
 
-        The words of a segment are looked for between its start and half a second after its end, so the segment's times
-        must be roughly right. Nothing is decoded: what is said but not written is left out, and what is written but not
-        said gets some time nevertheless, mostly with a low probability.
+        Nothing is decoded. The words of a segment are looked for from its start to half a second after its end, or to
+        the start of the next one. Words that were not said there get some time nevertheless, mostly with a low
+        probability.
 
         Args:
             audio: the recording, in any form that `transcribe` accepts.
@@ -338,19 +338,22 @@ class Whisper:
                 `transcribe`.
 
         Returns:
-            The transcript with `Segment.words`. As with `word_timestamps=True`, a segment's times agree with those of
-            its words. Segments whose text was changed have the tokens of the new text. Everything else stays as it was.
+            The transcript with `Segment.words`, and with `text` made from its segments, the recording's `duration`, and
+            further `warnings`. As with `word_timestamps=True`, a segment's times agree with those of its words, and
+            segments are in order. Segments whose text was changed have the tokens of the new text; their
+            probabilities, as all else, stay as they were.
 
         Raises:
-            OptionError: a segment with text lasts more than 30 s, is out of order or begins after the recording; or an
-                option has a wrong value.
-            LanguageError: the transcript says no language, or one that the model does not have.
+            OptionError: a segment with text lasts more than 30 s or has more than 440 tokens, is out of order or begins
+                after the recording; or an option has a wrong value.
+            LanguageError: a segment with text is in no language, or in one that the model does not have.
             AudioError: the audio cannot be read.
             CancelledError, TimeoutExceededError: `cancel` or `timeout_s` stopped the call; there is no partial result.
+            DecodingError: the probabilities of the words are not finite.
         """
         if not isinstance(transcript, Transcription):
             raise OptionError(f"{transcript!r} is no Transcription.", option="transcript")
-        check_times(transcript.segments)
+        check_transcript(transcript, self.tokenizer)
         chosen = Options(
             task=transcript.task,
             word_timestamps=True,
@@ -360,28 +363,7 @@ class Whisper:
             max_duration_s=max_duration_s,
         )
         stop = Stop.after(chosen.timeout_s, cancel)
-        features, sound = self._features(audio, sampling_rate, chosen, stop)
-        warnings = (*sound.warnings, *self._runtime.warnings(chosen))
-        asks = align_text(features, self.tokenizer, transcript, chosen, duration=sound.duration, warnings=warnings)
-        engine, answer = self._runtime.engine(), None
-        while True:
-            stop.check()
-            try:
-                ask = asks.send(answer)
-            except StopIteration as end:
-                aligned: Transcription = end.value
-                return aligned
-            (answer,) = engine.run([ask])
-
-    def _features(
-        self, audio: AudioSource, sampling_rate: int | None, options: Options, stop: Stop
-    ) -> tuple[Features, Audio]:
-        """Read a recording; returns its features, and what was read."""
-        stop.check()
-        sound = read_audio(audio, sampling_rate=sampling_rate, check=stop.check, max_duration_s=options.max_duration_s)
-        features = Features(sound.samples, self.dims.n_mels, check=stop.check)
-        features.find_floor()
-        return features, sound
+        return aligned(self._runtime, audio, transcript, chosen, sampling_rate, stop)
 
     def check_options(self, options: Options) -> None:
         """Raise an error if this model cannot follow the options; every method does so before it reads any audio.

@@ -28,7 +28,8 @@ def align(network: Network, tokenizer: Tokenizer, encoding: Encoding, ask: Align
     room = network.dims.n_text_ctx - len(ask.prompt) - 1
     text, rest = list(ask.tokens[:room]), len(ask.tokens) - room
     tokens = torch.tensor([[*ask.prompt, *text, tokenizer.eot]], device=network.device)
-    cache = Cache.empty(encoding.cross, rows=1, capacity=tokens.shape[1], dtype=network.dtype)
+    cross = encoding.cross if ask.part is None else encoding.cross.span(*ask.part)
+    cache = Cache.empty(cross, rows=1, capacity=tokens.shape[1], dtype=network.dtype)
     hidden, scores = network.decoder.aligned(tokens, cache, heads)
     # The position of <|notimestamps|>, the last of the prompt, predicts the first token of the text.
     before = slice(len(ask.prompt) - 1, len(ask.prompt) - 1 + len(text))

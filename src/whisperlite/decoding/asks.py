@@ -156,8 +156,9 @@ class Align:
         window: computes the window's features; not called if `encoding` is given.
         prompt: ids before the text, the last being <|notimestamps|>.
         tokens: ids of the text, without timestamps; at least one.
-        n_frames: length of the window's content, in frames of 10 ms.
+        n_frames: length of the window's content, or of that of `part`, in frames of 10 ms.
         encoding: the window's encoding from an earlier answer.
+        part: (first, end) of the part of the window in which the text was said, in positions of 20 ms; None: anywhere.
     """
 
     window: LazyMel
@@ -165,6 +166,7 @@ class Align:
     tokens: tuple[int, ...]
     n_frames: int
     encoding: Encoding | None = None
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,8 @@ class Aligned:
     """The answer to `Align`.
 
     Attributes:
-        times: the start of each token, and last the end of the text: seconds from the start of the window, ascending,
-            one more than there are tokens.
+        times: the start of each token, and last the end of the text: seconds from the start of the window, or of the
+            part that was asked about, ascending, one more than there are tokens.
         probabilities: the probability of each token among all text tokens, given the audio and the tokens before it.
         encoding: the window's encoding, for the next request about it.
         in_float32: as in `Decoded`.

@@ -7,8 +7,8 @@ checked against `F.linear`, before they are used. If one is missing, the next be
 A decoder step waits for weights to arrive from memory. The weights in OpenAI's checkpoints are float16 numbers: kept as
 such and widened inside the product, they are the same numbers in half the bytes.
 
-Integers are symmetric, with one scale for each output of a layer and one for each row of its input, so a row's result
-does not depend on the rows that it is computed with.
+Integers have one scale for each output of a layer and one for each row of its input, so a row's result does not depend
+on the rows that it is computed with. They are symmetric, except after a GELU.
 """
 
 from __future__ import annotations
@@ -221,9 +221,11 @@ _LEVELS = 127  # of each sign, in 8 bits
 
 @dataclass(frozen=True, slots=True)
 class _Rounding:
-    """How the rows of a layer's input become bytes: 0 becomes `zero`, and the row's largest number `zero + levels`.
+    """How the rows of a layer's input become bytes.
 
     Attributes:
+        zero: the byte that 0 becomes.
+        levels: how far from it the byte of the row's largest number is.
         least: a row's largest number counts as no less than this.
         has_signs: a row's largest number may be negative.
     """
@@ -240,7 +242,7 @@ class _Rounding:
 
 _SYMMETRIC = _Rounding(zero=128, levels=_LEVELS, least=_LEAST_SCALE, has_signs=True)
 # A GELU gives nothing below -0.17, which becomes a byte here whatever the largest number is. With most bytes for
-# positive numbers, rounding errors are little more than half of what they would be.
+# positive numbers, rounding errors are little more than half of what they would be, in rows that reach 1.2; most do.
 _AFTER_GELU = _Rounding(zero=32, levels=223, least=0.17 * 223 / 32, has_signs=False)
 
 

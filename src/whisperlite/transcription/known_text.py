@@ -2,84 +2,109 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features
 from whisperlite.decoding.asks import Align, Aligned
-from whisperlite.errors import LanguageError, OptionError
+from whisperlite.decoding.encoding import Encoding
+from whisperlite.errors import DecodingError, LanguageError, OptionError
+from whisperlite.languages import UNSPACED_LANGUAGES
+from whisperlite.nn.config import FRAMES_PER_POSITION
 from whisperlite.options import Options
 from whisperlite.results import Segment, Transcription
-from whisperlite.text.prompt import build_prompt
+from whisperlite.text.prompt import N_TEXT_CTX, build_prompt
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.bounds import Bounds, widened_to_words, words_inside
+from whisperlite.transcription.fallback import NOT_FINITE_ADVICE
 from whisperlite.transcription.outcome import Asks
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import Draft
 from whisperlite.transcription.words import add_words, timed_words
 
-_MARGIN_S = 0.5  # after the last segment of a window, whose end is not exact
-_WINDOW_S = WINDOW_FRAMES / FRAMES_PER_SECOND
+_MARGIN_S = 0.5  # after a segment, whose end is not exact
+_MOST_TOKENS = N_TEXT_CTX - 8  # of one segment; the prompt and the end take fewer than 8
 
 
 @dataclass(frozen=True, slots=True)
-class KnownWindow:
-    """A window and the segments that are said in it.
+class KnownSegment:
+    """A segment with text, and where its words are looked for.
 
     Attributes:
-        seek: its first frame, where the first segment begins.
-        n_frames: the frames up to a little after the end of the last segment.
-        segments: in one language, each with text.
+        segment: as given.
+        first, end: the span, in frames: from its start to half a second after its end, or to the next segment's start.
     """
 
-    seek: int
-    n_frames: int
-    segments: tuple[Segment, ...]
+    segment: Segment
+    first: int
+    end: int
 
 
-def check_times(segments: Sequence[Segment]) -> None:
-    """Check that segments with text follow each other and fit into a window each.
+def check_transcript(transcript: Transcription, tokenizer: Tokenizer) -> None:
+    """Check what can be checked before the recording is read.
 
     Raises:
-        OptionError: one does not.
+        OptionError: a segment with text is out of order or too long.
+        LanguageError: a segment with text is in no language, or in one that the model does not have.
     """
     before = 0.0
-    for each in _with_text(segments):
+    for each in _with_text(transcript.segments):
         name = f"The segment at {each.start:g} s, {each.text.strip()[:40]!r},"
-        if not before <= each.start <= each.end:
-            message = "begins before the one before it, or ends before it begins: segments are given in order."
+        if not (each.start >= 0 and math.isfinite(each.end)):
+            raise OptionError(f"{name} has impossible times: {each.start:g} to {each.end:g} s.", option="transcript")
+        if each.end < each.start:
+            raise OptionError(f"{name} ends before it begins, at {each.end:g} s.", option="transcript")
+        if each.start < before:
+            message = f"begins before the one before it, at {before:g} s: give segments in their order."
             raise OptionError(f"{name} {message}", option="transcript")
-        if each.end - each.start > _WINDOW_S:
-            message = f"lasts {each.end - each.start:g} s: a segment may last {_WINDOW_S:g} s. Divide it."
+        if _frames(each.end) - _frames(each.start) > WINDOW_FRAMES:
+            message = (
+                f"lasts {each.end - each.start:g} s, and may last {WINDOW_FRAMES / FRAMES_PER_SECOND:g} s: divide it."
+            )
             raise OptionError(f"{name} {message}", option="transcript")
+        if len(_draft(each, tokenizer).text_tokens) > _MOST_TOKENS:
+            message = f"has more than {_MOST_TOKENS} tokens of text: divide it."
+            raise OptionError(f"{name} {message}", option="transcript")
+        if tokenizer.is_multilingual:
+            language = each.language or transcript.language
+            if not language:
+                raise LanguageError(f"{name} has no language, and neither has the transcript.", option="transcript")
+            tokenizer.language_token(language)
         before = each.start
 
 
-def windows_of(segments: Sequence[Segment], bounds: Bounds) -> Iterator[KnownWindow]:
-    """Yield windows with as many segments as fit into each; segments without text are left out.
+def windows_of(segments: Sequence[Segment], bounds: Bounds) -> Iterator[tuple[int, list[KnownSegment]]]:
+    """Yield windows that are encoded together: the first frame, and as many segments as fit.
 
     Args:
-        segments: with times that `check_times` accepts.
+        segments: with times that `check_transcript` accepts; those without text are left out.
         bounds: of the recording, in which the segments begin.
     """
-    group: list[Segment] = []
-    for each in _with_text(segments):
-        if group and (each.end - group[0].start > _WINDOW_S or each.language != group[0].language):
-            yield _window(group, bounds)
+    group: list[KnownSegment] = []
+    for known in _spans(_with_text(segments), bounds):
+        if group and known.end - group[0].first > WINDOW_FRAMES:
+            yield group[0].first, group
             group = []
-        group.append(each)
+        group.append(known)
     if group:
-        yield _window(group, bounds)
+        yield group[0].first, group
+
+
+def _spans(segments: Sequence[Segment], bounds: Bounds) -> Iterator[KnownSegment]:
+    last_frame = max(bounds.content_frames - 1, 0)
+    starts = [min(_frames(each.start), last_frame) for each in segments]
+    for each, first, after in zip(segments, starts, [*starts, bounds.content_frames][1:], strict=True):
+        end = min(_frames(each.end + _MARGIN_S), max(_frames(each.end), after), first + WINDOW_FRAMES)
+        yield KnownSegment(each, first, max(min(end, bounds.content_frames), first + 1))
+
+
+def _frames(seconds: float) -> int:
+    return round(seconds * FRAMES_PER_SECOND)
 
 
 def _with_text(segments: Sequence[Segment]) -> list[Segment]:
     return [each for each in segments if each.text.strip()]
-
-
-def _window(group: Sequence[Segment], bounds: Bounds) -> KnownWindow:
-    seek = max(min(int(group[0].start * FRAMES_PER_SECOND), bounds.content_frames - 1), 0)
-    end = round((max(each.end for each in group) + _MARGIN_S) * FRAMES_PER_SECOND)
-    return KnownWindow(seek, max(min(end - seek, WINDOW_FRAMES, bounds.content_frames - seek), 1), tuple(group))
 
 
 def align_text(
@@ -93,68 +118,107 @@ def align_text(
 ) -> Asks[Transcription]:
     """Return the transcript with words in its segments, and times that agree with theirs.
 
+    Each segment is aligned on its own, with the part of the recording in which it was said, so that whatever lies
+    between segments has no influence. The window around several of them is encoded once.
+
     Args:
         features: of the recording.
-        transcript: with times that `check_times` accepts.
+        transcript: one that `check_transcript` accepts.
         options: the punctuation that is joined to words.
         duration: of the recording, in seconds.
-        warnings: about the recording.
+        warnings: about the recording and the options.
 
     Raises:
-        LanguageError: a segment is in no language, or in one that the model does not have.
         OptionError: a segment with text begins after the recording.
+        DecodingError: the probabilities of the words are not finite.
     """
     record = Record(Bounds(features.content_frames, duration), [*transcript.warnings, *warnings])
-    _compare_lengths(transcript, record)
+    _warn(transcript, tokenizer, record)
     timed: list[Segment] = []
-    for window in windows_of(transcript.segments, record.bounds):
-        language = _language_of(window.segments[0], transcript, tokenizer)
-        drafts = [_draft(each, tokenizer) for each in window.segments]
-        tokens = tuple(token for draft in drafts for token in draft.text_tokens)
-        prompt = build_prompt(tokenizer, language=language, task=transcript.task, without_timestamps=True).tokens
-        answer = yield Align(features.window(window.seek, window.n_frames), prompt, tokens, window.n_frames)
-        assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
-        record.ran_in_float32(answer)
-        with_words = add_words(
-            drafts,
-            timed_words(tokens, answer, tokenizer, "en" if transcript.task == "translate" else language),
-            offset_s=window.seek / FRAMES_PER_SECOND,
-            last_speech_end_s=timed[-1].end if timed else 0.0,
-            prepended=options.prepend_punctuations,
-            appended=options.append_punctuations,
-        )
-        extent = (window.seek, window.seek + window.n_frames)
-        for segment, draft in zip(window.segments, widened_to_words(with_words), strict=True):
-            start, end = record.bounds.clamped(draft.start, draft.end, extent, timed[-1].end if timed else 0.0)
-            words = words_inside(draft.words or (), start, end)
-            timed.append(replace(segment, start=start, end=end, tokens=draft.tokens, words=words))
-    waiting = iter(timed)
-    segments = tuple(next(waiting) if each.text.strip() else replace(each, words=()) for each in transcript.segments)
-    text = "".join(each.text for each in segments)
+    for seek, group in windows_of(transcript.segments, record.bounds):
+        window = features.window(seek, min(WINDOW_FRAMES, max(features.content_frames - seek, 1)))
+        encoding: Encoding | None = None
+        for known in group:
+            segment = known.segment
+            draft = _draft(segment, tokenizer)
+            language = (segment.language or transcript.language) if tokenizer.is_multilingual else "en"
+            prompt = build_prompt(tokenizer, language=language, task=transcript.task, without_timestamps=True).tokens
+            first = (known.first - seek) // FRAMES_PER_POSITION
+            end = max((known.end - seek) // FRAMES_PER_POSITION, first + 1)
+            n_frames = (end - first) * FRAMES_PER_POSITION
+            answer = yield Align(window, prompt, draft.text_tokens, n_frames, encoding, part=(first, end))
+            assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
+            if not all(map(math.isfinite, answer.probabilities)):
+                raise DecodingError(f"The probabilities of the words are not finite. {NOT_FINITE_ADVICE}")
+            encoding = answer.encoding
+            record.ran_in_float32(answer)
+            spoken_until = timed[-1].end if timed else 0.0
+            (with_words,) = widened_to_words(
+                add_words(
+                    [draft],
+                    timed_words(
+                        draft.text_tokens, answer, tokenizer, "en" if transcript.task == "translate" else language
+                    ),
+                    offset_s=seek / FRAMES_PER_SECOND + first * FRAMES_PER_POSITION / FRAMES_PER_SECOND,
+                    last_speech_end_s=spoken_until,
+                    prepended=options.prepend_punctuations,
+                    appended=options.append_punctuations,
+                )
+            )
+            start_s, end_s = record.bounds.clamped(
+                with_words.start, with_words.end, (known.first, known.end), spoken_until
+            )
+            words = words_inside(with_words.words or (), start_s, end_s)
+            timed.append(replace(segment, start=start_s, end=end_s, tokens=draft.tokens, words=words))
+    segments = _merged(transcript.segments, timed)
+    text = _joined(segments, transcript.language)
     return replace(transcript, text=text, segments=segments, duration=duration, warnings=tuple(record.warnings))
 
 
-def _compare_lengths(transcript: Transcription, record: Record) -> None:
+def _merged(segments: Sequence[Segment], timed: Sequence[Segment]) -> tuple[Segment, ...]:
+    """All segments in their order: those with text as they were timed, and between them those without."""
+    found: list[Segment] = []
+    waiting = list(timed)
+    for each in segments:
+        if each.text.strip():
+            found.append(waiting.pop(0))
+            continue
+        earliest = found[-1].end if found else 0.0
+        latest = waiting[0].start if waiting else max(each.end, earliest)
+        start = min(max(each.start, earliest), latest)
+        found.append(replace(each, start=start, end=min(max(each.end, start), latest), words=()))
+    return tuple(found)
+
+
+def _joined(segments: Sequence[Segment], language: str) -> str:
+    """The text of all segments, with a space between two that have none there, if the language has spaces."""
+    text = ""
+    for each in segments:
+        is_glued = text and each.text and not text[-1].isspace() and not each.text[0].isspace()
+        text += f" {each.text}" if is_glued and (each.language or language) not in UNSPACED_LANGUAGES else each.text
+    return text
+
+
+def _warn(transcript: Transcription, tokenizer: Tokenizer, record: Record) -> None:
     duration = record.bounds.duration
-    late = [each for each in _with_text(transcript.segments) if each.start >= duration]
-    if late:
-        message = f"A segment begins at {late[0].start:g} s, but the recording has {duration:g} s."
-        raise OptionError(message, option="transcript")
+    for each in _with_text(transcript.segments):
+        if each.start >= duration:
+            message = f"A segment begins at {each.start:g} s, but the recording has {duration:g} s."
+            raise OptionError(message, option="transcript")
     if abs(transcript.duration - duration) > _MARGIN_S:
         record.warn(f"The transcript is of a recording of {transcript.duration:g} s; this one has {duration:g} s.")
-
-
-def _language_of(segment: Segment, transcript: Transcription, tokenizer: Tokenizer) -> str:
-    language = segment.language or transcript.language
-    if not language and tokenizer.is_multilingual:
-        raise LanguageError("Neither the transcript nor its segment says which language it is in.", option="transcript")
-    return language or "en"
+    if not tokenizer.is_multilingual:
+        languages = {each.language or transcript.language for each in _with_text(transcript.segments)}
+        for language in sorted(languages - {"", "en"}):
+            record.warn(f"language={language!r} was not used: the model is English-only.")
+        if transcript.task == "translate":
+            record.warn("task='translate' was not used: the model is English-only.")
 
 
 def _draft(segment: Segment, tokenizer: Tokenizer) -> Draft:
     """The segment with the tokens that it was decoded as, or, if its text was changed, those that its text becomes."""
     tokens = segment.tokens
-    text_tokens = tuple(token for token in tokens if token < tokenizer.n_vocab and tokenizer.is_text(token))
+    text_tokens = tuple(token for token in tokens if 0 <= token < tokenizer.n_vocab and tokenizer.is_text(token))
     if tokenizer.decode(text_tokens) != segment.text:
         tokens = text_tokens = tuple(tokenizer.encode(segment.text))
     return Draft(segment.start, segment.end, segment.text, tokens, text_tokens, segment.truncated)
