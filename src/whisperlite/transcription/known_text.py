@@ -40,6 +40,15 @@ class KnownSegment:
     first: int
     end: int
 
+    def part_of_window(self, seek: int) -> tuple[int, int]:
+        """The span in the encoding of a window, (first, end) in positions of 20 ms; at least one.
+
+        Args:
+            seek: the first frame of the window.
+        """
+        first = (self.first - seek) // FRAMES_PER_POSITION
+        return first, max((self.end - seek) // FRAMES_PER_POSITION, first + 1)
+
 
 def check_transcript(transcript: Transcription, tokenizer: Tokenizer) -> None:
     """Check what can be checked before the recording is read.
@@ -139,12 +148,10 @@ def align_text(
         window = features.window(seek, min(WINDOW_FRAMES, max(features.content_frames - seek, 1)))
         encoding: Encoding | None = None
         for known in group:
-            segment = known.segment
-            draft = _draft(segment, tokenizer)
-            language = (segment.language or transcript.language) if tokenizer.is_multilingual else "en"
+            draft = _draft(known.segment, tokenizer)
+            language = (known.segment.language or transcript.language) if tokenizer.is_multilingual else "en"
             prompt = build_prompt(tokenizer, language=language, task=transcript.task, without_timestamps=True).tokens
-            first = (known.first - seek) // FRAMES_PER_POSITION
-            end = max((known.end - seek) // FRAMES_PER_POSITION, first + 1)
+            first, end = known.part_of_window(seek)
             n_frames = (end - first) * FRAMES_PER_POSITION
             answer = yield Align(window, prompt, draft.text_tokens, n_frames, encoding, part=(first, end))
             assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
@@ -152,27 +159,27 @@ def align_text(
                 raise DecodingError(f"The probabilities of the words are not finite. {NOT_FINITE_ADVICE}")
             encoding = answer.encoding
             record.ran_in_float32(answer)
-            spoken_until = timed[-1].end if timed else 0.0
-            (with_words,) = widened_to_words(
-                add_words(
-                    [draft],
-                    timed_words(
-                        draft.text_tokens, answer, tokenizer, "en" if transcript.task == "translate" else language
-                    ),
-                    offset_s=seek / FRAMES_PER_SECOND + first * FRAMES_PER_POSITION / FRAMES_PER_SECOND,
-                    last_speech_end_s=spoken_until,
-                    prepended=options.prepend_punctuations,
-                    appended=options.append_punctuations,
-                )
+            written = "en" if transcript.task == "translate" else language
+            (with_words,) = add_words(
+                [draft],
+                timed_words(draft.text_tokens, answer, tokenizer, written),
+                offset_s=(seek + first * FRAMES_PER_POSITION) / FRAMES_PER_SECOND,
+                last_speech_end_s=timed[-1].end if timed else 0.0,
+                prepended=options.prepend_punctuations,
+                appended=options.append_punctuations,
             )
-            start_s, end_s = record.bounds.clamped(
-                with_words.start, with_words.end, (known.first, known.end), spoken_until
-            )
-            words = words_inside(with_words.words or (), start_s, end_s)
-            timed.append(replace(segment, start=start_s, end=end_s, tokens=draft.tokens, words=words))
+            timed.append(_placed(known, with_words, record.bounds, not_before=timed[-1].end if timed else 0.0))
     segments = _merged(transcript.segments, timed)
     text = _joined(segments, transcript.language)
     return replace(transcript, text=text, segments=segments, duration=duration, warnings=tuple(record.warnings))
+
+
+def _placed(known: KnownSegment, draft: Draft, bounds: Bounds, *, not_before: float) -> Segment:
+    """The segment with the words of its draft, within the span in which they were looked for."""
+    (draft,) = widened_to_words([draft])
+    start, end = bounds.clamped(draft.start, draft.end, (known.first, known.end), not_before)
+    words = words_inside(draft.words or (), start, end)
+    return replace(known.segment, start=start, end=end, tokens=draft.tokens, words=words)
 
 
 def _merged(segments: Sequence[Segment], timed: Sequence[Segment]) -> tuple[Segment, ...]:
