@@ -197,6 +197,14 @@ def test_a_language_is_detected_as_on_the_cpu(model: whisperlite.Whisper, on_cpu
     assert found.probability == pytest.approx(expected.probability, abs=1e-3)
 
 
+def test_a_transcript_is_aligned_as_on_the_cpu(model: whisperlite.Whisper, on_cpu: whisperlite.Whisper) -> None:
+    transcript = on_cpu.transcribe(RECORDING, language="en", beam_size=1)
+    found, expected = (each.align(RECORDING, transcript).words for each in (model, on_cpu))
+    assert [word.word for word in found] == [word.word for word in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.start, ours.end) == pytest.approx((theirs.start, theirs.end), abs=0.1)
+
+
 @pytest.fixture
 def allocated() -> int:
     need_cuda()
