@@ -28,7 +28,7 @@ def aligned(
     while True:
         stop.check()
         try:
-            ask = next(asks) if answer is None else asks.send(answer)
+            ask = asks.send(answer)  # None at first
         except StopIteration as end:
             found: Transcription = end.value
             return found

@@ -21,7 +21,7 @@ from whisperlite.transcription.fallback import NOT_FINITE_ADVICE
 from whisperlite.transcription.outcome import Asks
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import Draft
-from whisperlite.transcription.words import add_words, timed_words
+from whisperlite.transcription.words import add_words, timed_words, written_language
 
 _MARGIN_S = 0.5  # after a segment, whose end is not exact
 _MOST_TOKENS = N_TEXT_CTX - 8  # of one segment; the prompt and the end take fewer than 8
@@ -60,27 +60,30 @@ def check_transcript(transcript: Transcription, tokenizer: Tokenizer) -> None:
     before = 0.0
     for each in _with_text(transcript.segments):
         name = f"The segment at {each.start:g} s, {each.text.strip()[:40]!r},"
-        if not (each.start >= 0 and math.isfinite(each.end)):
-            raise OptionError(f"{name} has impossible times: {each.start:g} to {each.end:g} s.", option="transcript")
-        if each.end < each.start:
-            raise OptionError(f"{name} ends before it begins, at {each.end:g} s.", option="transcript")
-        if each.start < before:
-            message = f"begins before the one before it, at {before:g} s: give segments in their order."
-            raise OptionError(f"{name} {message}", option="transcript")
-        if _frames(each.end) - _frames(each.start) > WINDOW_FRAMES:
-            message = (
-                f"lasts {each.end - each.start:g} s, and may last {WINDOW_FRAMES / FRAMES_PER_SECOND:g} s: divide it."
-            )
-            raise OptionError(f"{name} {message}", option="transcript")
-        if len(_draft(each, tokenizer).text_tokens) > _MOST_TOKENS:
-            message = f"has more than {_MOST_TOKENS} tokens of text: divide it."
-            raise OptionError(f"{name} {message}", option="transcript")
+        if fault := _fault(each, before, tokenizer):
+            raise OptionError(f"{name} {fault}", option="transcript")
         if tokenizer.is_multilingual:
             language = each.language or transcript.language
             if not language:
                 raise LanguageError(f"{name} has no language, and neither has the transcript.", option="transcript")
             tokenizer.language_token(language)
         before = each.start
+
+
+def _fault(segment: Segment, before: float, tokenizer: Tokenizer) -> str | None:
+    """What is wrong with the times or the length of a segment, if anything; the one before it begins at `before`."""
+    start, end = segment.start, segment.end
+    if not (start >= 0 and math.isfinite(end)):
+        return f"has impossible times: {start:g} to {end:g} s."
+    if end < start:
+        return f"ends before it begins, at {end:g} s."
+    if start < before:
+        return f"begins before the one before it, at {before:g} s: give segments in their order."
+    if _frames(end) - _frames(start) > WINDOW_FRAMES:
+        return f"lasts {end - start:g} s, and may last {WINDOW_FRAMES / FRAMES_PER_SECOND:g} s: divide it."
+    if len(_draft(segment, tokenizer).text_tokens) > _MOST_TOKENS:
+        return f"has more than {_MOST_TOKENS} tokens of text: divide it."
+    return None
 
 
 def windows_of(segments: Sequence[Segment], bounds: Bounds) -> Iterator[tuple[int, list[KnownSegment]]]:
@@ -142,8 +145,11 @@ def align_text(
         DecodingError: the probabilities of the words are not finite.
     """
     record = Record(Bounds(features.content_frames, duration), [*transcript.warnings, *warnings])
-    _warn(transcript, tokenizer, record)
+    _compare_with_recording(transcript, record)
+    if not tokenizer.is_multilingual:
+        _warn_of_english(transcript, record)
     timed: list[Segment] = []
+    spoken_until = 0.0
     for seek, group in windows_of(transcript.segments, record.bounds):
         window = features.window(seek, min(WINDOW_FRAMES, max(features.content_frames - seek, 1)))
         encoding: Encoding | None = None
@@ -159,16 +165,17 @@ def align_text(
                 raise DecodingError(f"The probabilities of the words are not finite. {NOT_FINITE_ADVICE}")
             encoding = answer.encoding
             record.ran_in_float32(answer)
-            written = "en" if transcript.task == "translate" else language
+            written = written_language(transcript.task, language)
             (with_words,) = add_words(
                 [draft],
                 timed_words(draft.text_tokens, answer, tokenizer, written),
                 offset_s=(seek + first * FRAMES_PER_POSITION) / FRAMES_PER_SECOND,
-                last_speech_end_s=timed[-1].end if timed else 0.0,
+                last_speech_end_s=spoken_until,
                 prepended=options.prepend_punctuations,
                 appended=options.append_punctuations,
             )
-            timed.append(_placed(known, with_words, record.bounds, not_before=timed[-1].end if timed else 0.0))
+            timed.append(_placed(known, with_words, record.bounds, not_before=spoken_until))
+            spoken_until = timed[-1].end
     segments = _merged(transcript.segments, timed)
     text = _joined(segments, transcript.language)
     return replace(transcript, text=text, segments=segments, duration=duration, warnings=tuple(record.warnings))
@@ -206,7 +213,8 @@ def _joined(segments: Sequence[Segment], language: str) -> str:
     return text
 
 
-def _warn(transcript: Transcription, tokenizer: Tokenizer, record: Record) -> None:
+def _compare_with_recording(transcript: Transcription, record: Record) -> None:
+    """Refuse segments after the recording, and warn of another length."""
     duration = record.bounds.duration
     for each in _with_text(transcript.segments):
         if each.start >= duration:
@@ -214,12 +222,12 @@ def _warn(transcript: Transcription, tokenizer: Tokenizer, record: Record) -> No
             raise OptionError(message, option="transcript")
     if abs(transcript.duration - duration) > _MARGIN_S:
         record.warn(f"The transcript is of a recording of {transcript.duration:g} s; this one has {duration:g} s.")
-    if not tokenizer.is_multilingual:
-        languages = {each.language or transcript.language for each in _with_text(transcript.segments)}
-        for language in sorted(languages - {"", "en"}):
-            record.warn(f"language={language!r} was not used: the model is English-only.")
-        if transcript.task == "translate":
-            record.warn("task='translate' was not used: the model is English-only.")
+
+
+def _warn_of_english(transcript: Transcription, record: Record) -> None:
+    languages = {each.language or transcript.language for each in _with_text(transcript.segments)}
+    unused = [f"language={language!r}" for language in sorted(languages - {"", "en"})]
+    record.warn_of_english(unused + (["task='translate'"] if transcript.task == "translate" else []))
 
 
 def _draft(segment: Segment, tokenizer: Tokenizer) -> Draft:

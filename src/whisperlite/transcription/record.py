@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -74,6 +74,11 @@ class Record:
         """Add a warning, unless it has been given before."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def warn_of_english(self, unused: Iterable[str]) -> None:
+        """Warn of options and values that an English-only model does not use."""
+        for name in unused:
+            self.warn(f"{name} was not used: the model is English-only.")
 
     def skip(self, start: float, end: float, reason: SkipReason) -> None:
         """Record a span without text, in seconds; any part before the end of the last text is cut off."""

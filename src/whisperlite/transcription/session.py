@@ -182,9 +182,7 @@ class _Session:
             f"allowed_languages={options.allowed_languages!r}": options.allowed_languages not in (None, ("en",)),
             "language_detection_segments": options.language_detection_segments > 1,
         }
-        self.record.warnings += [
-            f"{name} was not used: the model is English-only." for name, given in unused.items() if given
-        ]
+        self.record.warn_of_english(name for name, given in unused.items() if given)
 
     # One window
 

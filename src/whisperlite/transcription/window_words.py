@@ -14,7 +14,7 @@ from whisperlite.transcription.hallucination import WindowTimes, without_halluci
 from whisperlite.transcription.outcome import Asks, Outcome
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import Draft
-from whisperlite.transcription.words import TimedWord, add_words, speech_end, timed_words
+from whisperlite.transcription.words import TimedWord, add_words, speech_end, timed_words, written_language
 
 # A "word" of these alone is ignored when hallucinations are looked for, as in the reference.
 _PUNCTUATION = PREPENDED + APPENDED
@@ -80,9 +80,7 @@ class WordTimer:
         answer = yield Align(window, prompt, tokens, outcome.said_frames, outcome.encoding)
         assert isinstance(answer, Aligned), "an Align is answered by an Aligned"
         self.record.ran_in_float32(answer)
-        # Differs: the reference uses the spoken language (correction 32).
-        written = "en" if self.options.task == "translate" else span.language
-        return timed_words(tokens, answer, self.tokenizer, written)
+        return timed_words(tokens, answer, self.tokenizer, written_language(self.options.task, span.language))
 
     def _without_hallucinations(self, found: WindowWords, outcome: Outcome, threshold_s: float) -> WindowWords:
         span, moved = outcome.span, found.moved

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import median
 
 from whisperlite.decoding.asks import Aligned
+from whisperlite.options import Task
 from whisperlite.results import Word
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.segments import Draft
@@ -71,6 +72,14 @@ def add_words(
             last_speech_end_s = draft.end
         found.append(draft if timed else replace(draft, words=()))
     return found
+
+
+def written_language(task: Task, spoken: str) -> str:
+    """Return the language of the text, by whose rules it is split into words.
+
+    Differs: the reference uses the spoken language (correction 32).
+    """
+    return "en" if task == "translate" else spoken
 
 
 def timed_words(tokens: Sequence[int], aligned: Aligned, tokenizer: Tokenizer, language: str) -> list[TimedWord]:
