@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -20,11 +21,13 @@ from whisperlite import DecodingError, LanguageError, OptionError, Segment, Tran
 from whisperlite.audio.mel import Features
 from whisperlite.decoding.asks import Align, Aligned
 from whisperlite.decoding.encoding import Encoding
-from whisperlite.decoding.engine import Engine
+from whisperlite.decoding.engine import Engine, compression_ratio
 from whisperlite.options import Options
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.bounds import Bounds
-from whisperlite.transcription.known_text import align_text, check_transcript, windows_of
+from whisperlite.transcription.known_text import align_text, check_transcript, compare_with_recording
+from whisperlite.transcription.passages import passages_of, windows_of
+from whisperlite.transcription.record import Record
 
 RECORDING = DATA / "librivox.wav"
 
@@ -45,7 +48,10 @@ def aligned(
     warnings: Sequence[str] = (),
 ) -> tuple[Transcription, list[Align]]:
     features = Features(np.zeros(round(duration * 16000), np.float32), 80)
-    steps = align_text(features, tokenizer, transcript, Options(), duration=duration, warnings=warnings)
+    record = Record(Bounds(features.content_frames, duration), [*transcript.warnings, *warnings])
+    compare_with_recording(transcript, record)
+    passages = passages_of(transcript.segments, record.bounds)
+    steps = align_text(features, tokenizer, transcript, passages, Options(), record=record)
     asks: list[Align] = []
     sent: Aligned | None = None
     while True:
@@ -66,7 +72,7 @@ def words_of(result: Transcription) -> list[str]:
 
 
 def windows(parts: Sequence[Segment], duration: float) -> list[tuple[int, list[tuple[int, int]]]]:
-    found = windows_of(parts, Bounds(round(duration * 100), duration))
+    found = windows_of(passages_of(parts, Bounds(round(duration * 100), duration)))
     return [(seek, [(known.first, known.end) for known in group]) for seek, group in found]
 
 
@@ -93,13 +99,13 @@ def test_every_segment_lies_in_its_window(steps: list[tuple[float, float]]) -> N
         start += gap
     check_transcript(spoken(*parts), MULTILINGUAL)
     end = max((each.end for each in parts), default=0.0) + 1
-    found = list(windows_of(parts, Bounds(round(end * 100), end)))
-    assert [known.segment for _, group in found for known in group] == parts
+    found = list(windows_of(passages_of(parts, Bounds(round(end * 100), end))))
+    assert [each for _, group in found for known in group for each in known.segments] == parts
     for seek, group in found:
         for known in group:
             assert seek <= known.first < known.end <= seek + 3000
-            assert known.first == pytest.approx(known.segment.start * 100, abs=0.51)
-            assert known.end + 0.51 >= known.segment.end * 100
+            assert known.first == pytest.approx(known.segments[0].start * 100, abs=0.51)
+            assert known.end + 0.51 >= known.segments[0].end * 100
 
 
 @pytest.mark.parametrize(
@@ -159,12 +165,16 @@ def test_the_tokens_of_a_text_that_was_not_changed_are_kept() -> None:
     kept = replace(segment(0.0, 2.0, " Hello"), tokens=unusual)
     result, (ask,) = aligned(spoken(kept))
     assert (result.segments[0].tokens, ask.tokens) == (unusual, unusual[1:-1])
+    assert (result.segments[0].avg_logprob, result.segments[0].compression_ratio) == (-0.2, 1.0)
 
 
 @pytest.mark.parametrize("tokens", [(50364, 2425, 50464), (10**9,), ()])
 def test_a_text_that_was_changed_has_its_own_tokens(tokens: tuple[int, ...]) -> None:
     result, (ask,) = aligned(spoken(replace(segment(0.0, 2.0, " Hallo"), tokens=tokens)))
-    assert ask.tokens == result.segments[0].tokens == tuple(MULTILINGUAL.encode(" Hallo"))
+    (own,) = result.segments
+    assert ask.tokens == own.tokens == tuple(MULTILINGUAL.encode(" Hallo"))
+    assert own.avg_logprob == pytest.approx(math.log(0.9))
+    assert own.compression_ratio == compression_ratio("Hallo")
 
 
 def test_segments_without_text_stay_and_have_no_words() -> None:
@@ -357,6 +367,6 @@ def test_it_can_be_stopped(tiny_en: whisperlite.Whisper, heard: Transcription) -
 
 
 def test_what_is_no_transcript_is_refused(tiny_en: whisperlite.Whisper) -> None:
-    wrong: Any = "And Mr. John Dashwood"
-    with pytest.raises(OptionError, match="is no Transcription"):
+    wrong: Any = {"text": "And Mr. John Dashwood"}
+    with pytest.raises(OptionError, match="is neither a Transcription nor a text"):
         tiny_en.align(RECORDING, wrong)

@@ -1,4 +1,4 @@
-"""Finds a phrase in a transcript, whatever its case, spaces and punctuation. Strings only."""
+"""Compares transcripts as texts, whatever their case, spaces and punctuation. Strings only."""
 
 from __future__ import annotations
 
@@ -24,15 +24,36 @@ def occurrences(phrase: str, pieces: Sequence[str]) -> Iterator[tuple[int, int]]
     wanted = " ".join(_folded(phrase, with_signs).split())
     if not wanted:
         return
+    letters, owners = _letters(pieces, with_signs)
+    for found in re.finditer(re.escape(wanted), letters):
+        yield owners[found.start()], owners[found.end() - 1]
+
+
+def compared_words(pieces: Sequence[str], *, by_letter: bool) -> list[tuple[str, int, int]]:
+    """The words of the text that pieces form together, as they are compared: without case and punctuation.
+
+    Args:
+        pieces: the words or lines of a transcript.
+        by_letter: whether each letter is a word, for languages that are written without spaces.
+
+    Returns:
+        For each word, the word and the indices of the first and the last piece that it touches.
+    """
+    letters, owners = _letters(pieces, with_signs=False)
+    pattern = r"\S" if by_letter else r"\S+"
+    return [(found.group(), owners[found.start()], owners[found.end() - 1]) for found in re.finditer(pattern, letters)]
+
+
+def _letters(pieces: Sequence[str], with_signs: bool) -> tuple[str, list[int]]:
+    """The text that pieces form together, as it is compared, and for each letter the index of its piece."""
     letters: list[str] = []
-    owners: list[int] = []  # for each letter, the index of its piece
+    owners: list[int] = []
     for index, piece in enumerate(pieces):
         for letter in _folded(piece, with_signs):
             if letter != " " or letters[-1:] != [" "]:
                 letters.append(letter)
                 owners.append(index)
-    for found in re.finditer(re.escape(wanted), "".join(letters)):
-        yield owners[found.start()], owners[found.end() - 1]
+    return "".join(letters), owners
 
 
 def _folded(text: str, with_signs: bool) -> str:

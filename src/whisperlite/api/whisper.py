@@ -35,6 +35,7 @@ from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.known_text import check_transcript
 from whisperlite.transcription.listening import detection_of, detection_places, finite
+from whisperlite.transcription.written_text import check_text
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
 
@@ -315,8 +316,9 @@ class Whisper:
     def align(
         self,
         audio: AudioSource,
-        transcript: Transcription,
+        transcript: Transcription | str,
         *,
+        language: str | None = None,
         sampling_rate: int | None = None,
         cancel: CancelToken | None = None,
         prepend_punctuations: str = PREPENDED,
@@ -324,44 +326,57 @@ class Whisper:
         timeout_s: float | None = None,
         max_duration_s: float | None = None,
     ) -> Transcription:
-        """Find when each word of a transcript was said, for example after somebody corrected its text.
+        """Find when each word of a transcript or of a plain text was said.
 
-        Nothing is decoded. The words of a segment are looked for from its start to half a second after its end, or to
-        the start of the next one. Words that were not said there get some time nevertheless, mostly with a low
-        probability.
+        The words of a segment are looked for from its start to half a second after its end, or to the start of the next
+        one. Words that were not said there get some time nevertheless, mostly with a low probability.
+
+        A plain text has no times, so the recording is transcribed first. Where the words heard are the words written,
+        the times are known, and between those places the rest of the text is looked for. The text may leave out what is
+        said, and contain what is not.
 
         Args:
             audio: the recording, in any form that `transcribe` accepts.
-            transcript: what was said, and roughly when: the text, times and language of its segments, and whether it is
-                a translation (`task`). To change a text, use `dataclasses.replace`.
+            transcript: a `Transcription`, of which the text, times and language of the segments count, and whether it
+                is a translation (`task`); to change a text, use `dataclasses.replace`. Or a text in the language that
+                is spoken: each line becomes a segment, and a line that takes more than 25 s is cut into sentences.
+            language: the language of a plain text; None: it is detected. A `Transcription` has its own.
             sampling_rate, cancel, prepend_punctuations, append_punctuations, timeout_s, max_duration_s: as in
                 `transcribe`.
 
         Returns:
             The transcript with `Segment.words`, and with `text` made from its segments, the recording's `duration`, and
             further `warnings`. As with `word_timestamps=True`, a segment's times agree with those of its words, and
-            segments are in order. Segments whose text was changed have the tokens of the new text; their
-            probabilities, as all else, stay as they were.
+            segments are in order. Segments with new text have its tokens, `avg_logprob` and `compression_ratio`; all
+            else stays as it was. For a plain text, a warning tells how many segments were not heard; `usage` is of the
+            transcription that was made first.
 
         Raises:
             OptionError: a segment with text lasts more than 30 s or has more than 440 tokens, is out of order or begins
-                after the recording; or an option has a wrong value.
+                after the recording; a plain text is blank; or an option has a wrong value.
             LanguageError: a segment with text is in no language, or in one that the model does not have.
             AudioError: the audio cannot be read.
             CancelledError, TimeoutExceededError: `cancel` or `timeout_s` stopped the call; there is no partial result.
-            DecodingError: the probabilities of the words are not finite.
+            DecodingError: the network gave no usable answer.
         """
-        if not isinstance(transcript, Transcription):
-            raise OptionError(f"{transcript!r} is no Transcription.", option="transcript")
-        check_transcript(transcript, self.tokenizer)
+        if isinstance(transcript, str):
+            check_text(transcript)
+        elif not isinstance(transcript, Transcription):
+            raise OptionError(f"{transcript!r} is neither a Transcription nor a text.", option="transcript")
+        elif language is not None:
+            raise OptionError("A Transcription says its language itself; change it there.", option="language")
+        else:
+            check_transcript(transcript, self.tokenizer)
         chosen = Options(
-            task=transcript.task,
+            task="transcribe" if isinstance(transcript, str) else transcript.task,
+            language=language,
             word_timestamps=True,
             prepend_punctuations=prepend_punctuations,
             append_punctuations=append_punctuations,
             timeout_s=timeout_s,
             max_duration_s=max_duration_s,
         )
+        self.check_options(chosen)
         stop = Stop.after(chosen.timeout_s, cancel)
         return aligned(self._runtime, audio, transcript, chosen, sampling_rate, stop)
 
