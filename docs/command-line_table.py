@@ -64,6 +64,8 @@ def tables() -> dict[str, str]:
     found = {"General": table([action for name, action in flags.items() if name not in named], Options)}
     for title, names in groups.items():
         found[title] = table([flags[name] for name in names], SubtitleOptions if title == "Subtitles" else Options)
+    subtitles = groups["Subtitles"]
+    found["align"] = table([flag for name, flag in actions("align").items() if name not in subtitles], Options)
     for command, options in (("models", None), ("convert", None), ("serve", Settings), ("token", None)):
         found[command] = table(actions(command).values(), options)
     return found

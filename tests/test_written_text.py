@@ -262,3 +262,18 @@ def test_a_text_that_was_stopped_has_no_partial_result(
     with pytest.raises(whisperlite.CancelledError) as error:
         tiny_en.align(RECORDING, "And Mr. John Dashwood", cancel=token)
     assert error.value.partial is None
+
+
+def test_progress_reaches_the_end_in_two_passes(tiny_en: whisperlite.Whisper, spoken_words: Transcription) -> None:
+    done: list[tuple[float, float]] = []
+    tiny_en.align(RECORDING, spoken_words.text, on_progress=lambda *seconds: done.append(seconds))
+    duration = spoken_words.duration
+    assert [seconds for seconds, _ in done] == sorted(seconds for seconds, _ in done)
+    assert {total for _, total in done} == {2 * duration}
+    assert done[0][0] <= duration < done[-1][0] == 2 * duration
+    done.clear()
+    tiny_en.align(RECORDING, spoken_words, on_progress=lambda *seconds: done.append(seconds))
+    assert len(done) > len(spoken_words.segments)
+    assert done[-1] == (duration, duration)
+    with pytest.raises(OptionError, match="on_progress"):
+        tiny_en.align(RECORDING, spoken_words, on_progress=5)  # type: ignore[arg-type]

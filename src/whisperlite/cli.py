@@ -1,4 +1,4 @@
-"""The command line: `whisperlite FILE...`, and the commands `models`, `convert`, `serve` and `token`."""
+"""The command line: `whisperlite FILE...`, and the commands `align`, `models`, `convert`, `serve` and `token`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 
+from whisperlite.commands.align import align
 from whisperlite.commands.convert import convert
 from whisperlite.commands.models import models
 from whisperlite.commands.terminal import say
@@ -47,6 +48,7 @@ def _token(arguments: list[str]) -> int:
 
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "align": align,
     "models": models,
     "convert": convert,
     "serve": _serve,

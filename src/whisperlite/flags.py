@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
-from dataclasses import Field
+from collections.abc import Callable, Collection
+from dataclasses import Field, fields
 from typing import Any, NoReturn
 
 from whisperlite.errors import LanguageError, OptionError
@@ -26,6 +26,13 @@ class Parser(argparse.ArgumentParser):
         names = [known[2:] for known in self._option_string_actions if known.startswith("--")]
         near = nearest(flag[2:].replace("-", "_"), names)
         return f"There is no {flag}. Did you mean --{near}?\n" if near else ""
+
+
+def add_options(group: argparse._ActionsContainer, options: type[Any], names: Collection[str] | None = None) -> None:
+    """Add a flag for each field of a class of options, or for those that are named."""
+    for definition in fields(options):
+        if names is None or definition.name in names:
+            group.add_argument(f"--{definition.name}", **argument_of(definition))
 
 
 def argument_of(definition: Field[Any]) -> dict[str, Any]:

@@ -320,6 +320,7 @@ class Whisper:
         *,
         language: str | None = None,
         sampling_rate: int | None = None,
+        on_progress: Callable[[float, float], None] | None = None,
         cancel: CancelToken | None = None,
         prepend_punctuations: str = PREPENDED,
         append_punctuations: str = APPENDED,
@@ -341,6 +342,8 @@ class Whisper:
                 is a translation (`task`); to change a text, use `dataclasses.replace`. Or a text in the language that
                 is spoken: each line becomes a segment, and a line that takes more than 25 s is cut into sentences.
             language: the language of a plain text; None: it is detected. A `Transcription` has its own.
+            on_progress: as in `transcribe`; with a plain text there are twice as many seconds in all, since the
+                recording is gone through twice.
             sampling_rate, cancel, prepend_punctuations, append_punctuations, timeout_s, max_duration_s: as in
                 `transcribe`.
 
@@ -359,6 +362,7 @@ class Whisper:
             CancelledError, TimeoutExceededError: `cancel` or `timeout_s` stopped the call; there is no partial result.
             DecodingError: the network gave no usable answer.
         """
+        check_callable("on_progress", on_progress)
         if isinstance(transcript, str):
             check_text(transcript)
         elif not isinstance(transcript, Transcription):
@@ -378,7 +382,9 @@ class Whisper:
         )
         self.check_options(chosen)
         stop = Stop.after(chosen.timeout_s, cancel)
-        return aligned(self._runtime, audio, transcript, chosen, sampling_rate, stop)
+        return aligned(
+            self._runtime, audio, transcript, chosen, sampling_rate, on_progress or (lambda _, __: None), stop
+        )
 
     def check_options(self, options: Options) -> None:
         """Raise an error if this model cannot follow the options; every method does so before it reads any audio.

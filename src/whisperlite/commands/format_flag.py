@@ -1,10 +1,10 @@
-"""The flag `--output_format`: one or more names of formats."""
+"""The flags that say what is written and where: `--output_format`, one or more names of formats, and others."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whisperlite.formats import WRITERS
@@ -12,21 +12,26 @@ from whisperlite.formats import WRITERS
 FORMATS = (*WRITERS, "all")
 
 
-def parse_formats(text: str) -> list[str]:
-    """Parse text such as `srt` or `srt,vtt`."""
-    names = [name for name in text.split(",") if name]
-    for name in names or [text]:
-        if name not in FORMATS:
-            raise argparse.ArgumentTypeError(f"{name!r} is not a known format; choose from {', '.join(FORMATS)}")
-    return names
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--output_dir` and `--output_format`."""
+    parser.add_argument(
+        "--output_dir", "-o", default=".", metavar="DIR", help="Folder for the output files. (default: .)"
+    )
+    parser.add_argument(
+        "--output_format",
+        "-f",
+        type=_parse_formats,
+        action=_AddFormats,
+        default=["all"],
+        metavar="FORMAT",
+        help=f"Output formats: one or more of {', '.join(FORMATS)}, separated by spaces or commas, or with a flag "
+        "each. (default: all)",
+    )
 
 
-class AddFormats(argparse.Action):
-    """Join the values of a repeated flag; the first one replaces the default."""
-
-    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, __: object = None) -> None:
-        before = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, values if before is self.default else [*before, *values])
+def formats_of(values: Mapping[str, Any]) -> list[str]:
+    """The formats to write, from the values of the flags."""
+    return list(WRITERS) if "all" in values["output_format"] else values["output_format"]
 
 
 def with_formats_joined(arguments: Sequence[str]) -> list[str]:
@@ -45,3 +50,20 @@ def with_formats_joined(arguments: Sequence[str]) -> list[str]:
         while flag and words and {*words[0].split(",")} - {""} <= {*FORMATS} and words[0]:
             joined[-1] += f",{words.pop(0)}"
     return joined + words
+
+
+def _parse_formats(text: str) -> list[str]:
+    """Parse text such as `srt` or `srt,vtt`."""
+    names = [name for name in text.split(",") if name]
+    for name in names or [text]:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a known format; choose from {', '.join(FORMATS)}")
+    return names
+
+
+class _AddFormats(argparse.Action):
+    """Join the values of a repeated flag; the first one replaces the default."""
+
+    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, __: object = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is self.default else [*before, *values])

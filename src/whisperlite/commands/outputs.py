@@ -18,15 +18,23 @@ from whisperlite.results import Transcription
 STDIN = "-"
 
 
-def outputs_of(files: Sequence[str], folder: Path, formats: Sequence[str]) -> dict[str, dict[str, Path]]:
+def outputs_of(
+    files: Sequence[str], folder: Path, formats: Sequence[str], besides: Sequence[str] = ()
+) -> dict[str, dict[str, Path]]:
     """Choose the paths of the outputs: file → format → path.
+
+    Args:
+        files: the recordings.
+        folder: where outputs are written.
+        formats: of the outputs.
+        besides: other files that are read, which no output may replace either.
 
     Raises:
         OptionError: two outputs would have the same path (correction 17), or an output would replace a recording.
     """
     outputs: dict[str, dict[str, Path]] = {}
     owners: dict[Path, str] = {}
-    inputs = {each for file in files for each in _identities(Path(file))}
+    inputs = {each for file in (*files, *besides) for each in _identities(Path(file))}
     for file in dict.fromkeys(files):
         stem = "stdin" if file == STDIN else Path(file).stem
         outputs[file] = {name: folder / f"{stem}.{name}" for name in formats}

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from whisperlite.cancel import CancelToken
+from whisperlite.errors import CancelledError, TimeoutExceededError
 from whisperlite.exit_status import INTERRUPTED, TERMINATED
+from whisperlite.results import Transcription
 
 
 def print_line(text: str) -> None:
@@ -38,6 +40,19 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
+
+
+def print_warnings(result: Transcription, file: str) -> None:
+    """Print the warnings of a recording's result on standard error."""
+    for warning in result.warnings:
+        say(f"whisperlite: {file}: {warning}")
+
+
+def reason_of(error: Exception) -> str:
+    """An error message for users of the command line, without what only programs can use."""
+    if isinstance(error, TimeoutExceededError):
+        return "it took longer than --timeout_s."
+    return "interrupted." if isinstance(error, CancelledError) else str(error)
 
 
 def _discard(stream: TextIO) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import whisperlite
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
-from whisperlite.commands.format_flag import FORMATS, AddFormats, parse_formats, with_formats_joined
+from whisperlite.commands.format_flag import add_output_flags, formats_of, with_formats_joined
 from whisperlite.commands.outputs import STDIN, make_folder, outputs_of, write
-from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, say
-from whisperlite.errors import CancelledError, DecodingError, TimeoutExceededError, WhisperliteError
+from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, print_warnings, reason_of, say
+from whisperlite.errors import CancelledError, DecodingError, WhisperliteError
 from whisperlite.exit_status import FAILED, WRONG_ARGUMENTS
-from whisperlite.flags import Parser, argument_of, parser_of
-from whisperlite.formats import WRITERS, SubtitleOptions, refuse_inapplicable
+from whisperlite.flags import Parser, add_options, parser_of
+from whisperlite.formats import SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
 from whisperlite.kinds import FLAG
 from whisperlite.model_flags import add_model_flags, load_arguments
@@ -33,7 +33,7 @@ def transcribe(arguments: list[str]) -> int:
     parser = _parser()
     values = vars(parser.parse_args(with_formats_joined(arguments)))
     options = {definition.name: values[definition.name] for definition in fields(Options)}
-    formats = list(WRITERS) if "all" in values["output_format"] else values["output_format"]
+    formats = formats_of(values)
     try:
         chosen = make_options(options)  # contradictions are refused before the model is loaded
         slots_for(chosen, values["batch_size"])
@@ -130,33 +130,21 @@ class _Run:
             write(result, self.subtitles, targets)
         except (WhisperliteError, OSError) as error:
             bar.clear()
-            say(f"whisperlite: {file}: {_reason(error)}")
+            say(f"whisperlite: {file}: {reason_of(error)}")
             partial = error.partial if isinstance(error, (CancelledError, DecodingError)) else None
             if self.writes_partial and partial is not None and partial.segments:
                 self._write_partial(partial, file, targets)
             return FAILED
-        _print_warnings(result, file)
+        print_warnings(result, file)
         return 0
 
     def _write_partial(self, partial: Transcription, file: str, targets: dict[str, Path]) -> None:
         try:
             write(partial, self.subtitles, targets)
-            _print_warnings(partial, file)
+            print_warnings(partial, file)
             say(f"whisperlite: {file}: the partial transcript was written.")
         except OSError as error:
             say(f"whisperlite: {file}: {error}")
-
-
-def _reason(error: Exception) -> str:
-    """An error message for users of the command line, without what only programs can use."""
-    if isinstance(error, TimeoutExceededError):
-        return "it took longer than --timeout_s."
-    return "interrupted." if isinstance(error, CancelledError) else str(error)
-
-
-def _print_warnings(result: Transcription, file: str) -> None:
-    for warning in result.warnings:
-        say(f"whisperlite: {file}: {warning}")
 
 
 def _standard_input() -> bytes:
@@ -170,7 +158,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Transcribe recordings, or translate them into English, with OpenAI's Whisper models.",
         epilog="Other commands: `whisperlite models` lists the models, `whisperlite convert` writes one as "
         "safetensors, `whisperlite serve` serves one over HTTP, `whisperlite token` creates a token for the service. "
-        "Each has its own --help. To transcribe a file of such a name, write ./models, ./convert, ./serve or ./token.",
+        "`whisperlite align` finds when the words of a text are said. Each has its own --help. To transcribe a file of "
+        "such a name, write ./models and so on.",
     )
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {whisperlite.__version__}", help="Print the version."
@@ -185,19 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch_size", type=int, default=None, help="Chunks decoded together with --chunking vad. (default: 8)"
     )
-    parser.add_argument(
-        "--output_dir", "-o", default=".", metavar="DIR", help="Folder for the output files. (default: .)"
-    )
-    parser.add_argument(
-        "--output_format",
-        "-f",
-        type=parse_formats,
-        action=AddFormats,
-        default=["all"],
-        metavar="FORMAT",
-        help=f"Output formats: one or more of {', '.join(FORMATS)}, separated by spaces or commas, or with a flag "
-        "each. (default: all)",
-    )
+    add_output_flags(parser)
     parser.add_argument(
         "--skip_existing",
         action="store_true",
@@ -210,11 +187,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="{True,False}",
         help="Print each segment as soon as it is accepted. (default: True)",
     )
-    _add_options(parser.add_argument_group("transcription"), Options)
-    _add_options(parser.add_argument_group("subtitles", "All of these need --word_timestamps True."), SubtitleOptions)
+    add_options(parser.add_argument_group("transcription"), Options)
+    add_options(parser.add_argument_group("subtitles", "All of these need --word_timestamps True."), SubtitleOptions)
     return parser
-
-
-def _add_options(group: argparse._ArgumentGroup, options: type[Options | SubtitleOptions]) -> None:
-    for definition in fields(options):
-        group.add_argument(f"--{definition.name}", **argument_of(definition))
