@@ -86,3 +86,19 @@ def test_what_was_not_written_lies_between_pairs() -> None:
     unwritten = [f"word{number}" for number in range(20)]
     pairs = matched(before + after, before + unwritten + after)
     assert pairs == [(index, index if index < len(before) else index + 20) for index in range(9)]
+
+
+@pytest.mark.parametrize("count", [109, 110, 111, 2450])
+def test_rows_are_computed_about_twice(count: int) -> None:
+    words = [str(number * number % 997) for number in range(3000)]
+    looks: list[None] = []
+    matched(words[:count], words, lambda: looks.append(None))
+    assert len(looks) <= 2 * (math.isqrt(count) + 2) + count / 100
+
+
+def test_it_can_be_stopped() -> None:
+    def stop() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        matched(["one"], ["one"], stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -126,11 +127,12 @@ def test_nothing_heard_at_all_is_told() -> None:
 
 def test_without_spaces_letters_are_matched() -> None:
     said = replace(evenly(list("我今天去看了朋友"), 1.0, 0.5))
-    result, _, warnings = placed("我今天去\n看了，朋友。", said, language="zh")
+    result, passages, warnings = placed("我今天去\n看了，朋友。", said, language="zh")
     assert [(each.text, each.start, each.end) for each in result.segments] == [
         ("我今天去", 1.0, 3.0),
-        ("看了，朋友。", 3.0, 5.0 + 0.5),
+        ("看了，朋友。", 3.0, 5.0),
     ]
+    assert spans(passages) == [(1, 1.0, 3.0), (1, 3.0, 5.5)]
     assert warnings == []
 
 
@@ -153,6 +155,76 @@ def test_what_is_known_of_the_recording_is_kept() -> None:
     result, _ = place_text("one two three", known, MULTILINGUAL, Record(Bounds(6000, 60.0), []))
     assert (result.language_probability, result.usage, result.attempts) == (0.5, known.usage, ())
     assert result.segments[0].no_speech_prob == 0.25
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "span"),
+    [
+        # Thirty words that nobody said, before and after a line that was heard.
+        ("no " * 30 + "\none two three four", heard("one two three four", 60.0), (32.5, 62.5)),
+        ("one two three four\n" + "no " * 30, heard("one two three four", 2.0), (2.0, 32.0)),
+        ("no " * 25 + "one two three four", heard("one two three four", 60.0), (32.5, 62.5)),
+        # Each side has a half of what a window leaves.
+        ("no " * 30 + "one two three four" + " no" * 30, heard("one two three four", 60.0), (46.0, 76.0)),
+    ],
+)
+def test_words_that_were_heard_lie_in_the_middle_of_those_that_were_not(
+    text: str, said: Segment, span: tuple[float, float]
+) -> None:
+    _, passages, _ = placed(text, said, duration=120.0)
+    (passage,) = passages
+    assert (passage.first / 100, passage.end / 100) == span
+
+
+def test_a_first_line_that_was_misheard_is_close_to_the_second() -> None:
+    result, passages, _ = placed(
+        "Jansky's xylophone\none two three four",
+        heard("so much else was said before"),
+        heard("yon skis sill a phone one two three four", 40.0),
+    )
+    assert result.segments[0].start >= 39.0
+    assert passages[0].first >= 3900
+
+
+@pytest.mark.parametrize("text", ["lobster a la newberg", "newberg lobsters", "Good morning", "surpassed"])
+def test_few_words_are_found_if_they_are_long_enough(text: str) -> None:
+    said = "and so it was that nobody knew what else to say of it"
+    result, _, (warning,) = placed(
+        f"unheard beginning\n{text}\nunheard end",
+        *(heard(said), heard(f"{text.replace('a la', 'ala')} {said}", 20.0), heard(said, 40.0)),
+    )
+    assert result.segments[1].start == 20.0
+    assert "2 of 3 segments" in warning
+
+
+def test_decomposed_letters_and_unseen_characters_are_compared_without_them() -> None:
+    said = evenly(list("がぎぐげご"), 20.0, 0.5)
+    _, passages, warnings = placed(unicodedata.normalize("NFD", "がぎぐげご"), said, language="ja")
+    assert (passages[0].first, warnings) == (2000, [])
+    _, passages, warnings = placed("\ufeffsur\u00adpassed\u200b", heard("surpassed", 20.0))
+    assert (passages[0].first, warnings) == (2000, [])
+
+
+def test_a_latin_word_is_not_cut_in_a_language_without_spaces() -> None:
+    text = "Python" * 3 + "朋友" * 8 + "iPhone"
+    said = evenly(list(text), 1.0, 1.2)
+    result, _, _ = placed(text, said, language="zh")
+    assert len(result.segments) > 1
+    assert all(
+        each.text.count("P") * 5 == sum(each.text.count(letter) for letter in "ython") for each in result.segments[:-1]
+    )
+
+
+def test_lines_of_marks_are_no_warning_and_lie_where_speech_is() -> None:
+    result, _, warnings = placed("♪♪\none two three four\n***", heard("one two three four", 40.0))
+    assert warnings == []
+    assert [each.start for each in result.segments] == [40.0, 40.0, 42.0]
+
+
+def test_many_short_lines_are_no_more_tokens_than_a_passage_may_have() -> None:
+    _, passages, _ = placed("\n".join(["=", "==="] * 300), language="zh")
+    for passage in passages:
+        assert sum(len(MULTILINGUAL.encode(each.text)) for each in passage.segments) <= MOST_TOKENS
 
 
 TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d", "e.", "—", "f-g"]), max_size=9), max_size=12)
@@ -181,9 +253,11 @@ def test_passages_hold_the_whole_text_in_order_and_fit(
         assert all(seek <= each.first < each.end <= seek + 3000 for each in group)
 
 
-@pytest.mark.parametrize("text", ["", " \n\t\n"])
-def test_a_blank_text_is_refused(text: str) -> None:
-    with pytest.raises(OptionError, match="no text to align") as error:
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "no text to align"), (" \n\t\n", "no text to align"), ("a \ud800 b", "surrogate")]
+)
+def test_what_is_no_text_is_refused(text: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message) as error:
         check_text(text)
     assert error.value.option == "transcript"
 
@@ -236,6 +310,14 @@ def test_a_text_may_come_in_one_line_without_punctuation(
     found = tiny_en.align(RECORDING, bare)
     apart = [abs(one.start - other.start) for one, other in zip(found.words, spoken_words.words, strict=True)]
     assert np.quantile(apart, 0.9) <= 0.3
+
+
+def test_the_words_of_a_line_stay_in_it(tiny_en: whisperlite.Whisper) -> None:
+    lines = ["He was not -", "a cold hearted", '("young man', '",', "x" * 150 + " unless to be rather cold", "(hearted"]
+    found = tiny_en.align(RECORDING, "\n".join(lines))
+    assert found.text == "".join(each.text for each in found.segments) == "".join(f" {line}" for line in lines)
+    for each in found.segments:
+        assert "".join(word.word for word in each.words or ()) == each.text
 
 
 def test_its_language_is_given_detected_or_its_own(tiny_en: whisperlite.Whisper, spoken_words: Transcription) -> None:

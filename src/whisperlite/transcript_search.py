@@ -57,11 +57,11 @@ def _letters(pieces: Sequence[str], with_signs: bool) -> tuple[str, list[int]]:
 
 
 def _folded(text: str, with_signs: bool) -> str:
-    """The text as it is compared: any whitespace is " ", and so is a dash unless signs count."""
+    """The text as it is compared: any whitespace is " ", so is a dash unless signs count, and what is unseen is not."""
     return "".join(
         " " if letter.isspace() or (_is_dash(letter) and not with_signs) else letter
         for letter in unicodedata.normalize("NFC", text).casefold().translate(_ONE_APOSTROPHE)
-        if with_signs or _is_dash(letter) or not _is_sign(letter)
+        if unicodedata.category(letter) != "Cf" and (with_signs or _is_dash(letter) or not _is_sign(letter))
     )
 
 

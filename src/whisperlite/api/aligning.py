@@ -45,7 +45,7 @@ def aligned(
         heard_s = sound.duration
         heard = _heard(runtime, sound, options, on_progress, stop)
         record = Record(bounds, [*sound.warnings, *heard.warnings])
-        transcript, passages = place_text(transcript, heard, runtime.tokenizer, record)
+        transcript, passages = place_text(transcript, heard, runtime.tokenizer, record, stop.check)
     total_s = heard_s + sound.duration
     asks = align_text(features, runtime.tokenizer, transcript, passages, options, record=record)
     engine = runtime.engine()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from statistics import fmean
 
 from whisperlite.audio.mel import FRAMES_PER_SECOND, WINDOW_FRAMES, Features
@@ -20,10 +19,19 @@ from whisperlite.options import Options
 from whisperlite.results import Segment, Transcription
 from whisperlite.text.prompt import build_prompt
 from whisperlite.text.tokenizer import Tokenizer
-from whisperlite.transcription.bounds import Bounds, widened_to_words, words_inside
+from whisperlite.transcription.bounds import Bounds, Clip, widened_to_words, words_inside
 from whisperlite.transcription.fallback import NOT_FINITE_ADVICE
 from whisperlite.transcription.outcome import Asks
-from whisperlite.transcription.passages import MARGIN_S, MOST_TOKENS, Passage, frames, windows_of, with_text
+from whisperlite.transcription.passages import (
+    LONGEST_S,
+    MARGIN_S,
+    MOST_TOKENS,
+    Passage,
+    frames,
+    is_unicode,
+    windows_of,
+    with_text,
+)
 from whisperlite.transcription.record import Record
 from whisperlite.transcription.segments import Draft
 from whisperlite.transcription.words import add_words, timed_words, written_language
@@ -59,8 +67,10 @@ def _fault(segment: Segment, before: float, tokenizer: Tokenizer) -> str | None:
     if start < before:
         return f"begins before the one before it, at {before:g} s: give segments in their order."
     if frames(end) - frames(start) > WINDOW_FRAMES:
-        return f"lasts {end - start:g} s, and may last {WINDOW_FRAMES / FRAMES_PER_SECOND:g} s: divide it."
-    if len(draft_of(segment, tokenizer).text_tokens) > MOST_TOKENS:
+        return f"lasts {end - start:g} s, and may last {LONGEST_S:g} s: divide it."
+    if not is_unicode(segment.text):
+        return "has half a surrogate pair, which is no character."
+    if len(_draft(segment, tokenizer).text_tokens) > MOST_TOKENS:
         return f"has more than {MOST_TOKENS} tokens of text: divide it."
     return None
 
@@ -97,7 +107,7 @@ def align_text(
         window = features.window(seek, min(WINDOW_FRAMES, max(features.content_frames - seek, 1)))
         encoding: Encoding | None = None
         for passage in group:
-            drafts = [draft_of(each, tokenizer) for each in passage.segments]
+            drafts = [_draft(each, tokenizer) for each in passage.segments]
             tokens = tuple(token for draft in drafts for token in draft.text_tokens)
             spoken = passage.segments[0].language or transcript.language
             language = spoken if tokenizer.is_multilingual else "en"
@@ -110,38 +120,44 @@ def align_text(
                 raise DecodingError(f"The probabilities of the words are not finite. {NOT_FINITE_ADVICE}")
             encoding = answer.encoding
             record.ran_in_float32(answer)
-            with_words = add_words(
-                drafts,
-                timed_words(tokens, answer, tokenizer, written_language(transcript.task, language)),
-                offset_s=(seek + first * FRAMES_PER_POSITION) / FRAMES_PER_SECOND,
-                last_speech_end_s=spoken_until,
-                prepended=options.prepend_punctuations,
-                appended=options.append_punctuations,
-            )
-            for segment in _placed(passage, with_words, answer, record.bounds, not_before=spoken_until):
-                timed.append(segment)
-                spoken_until = segment.end
+            at = 0
+            for segment, draft in zip(passage.segments, drafts, strict=True):
+                n_tokens = len(draft.text_tokens)
+                own = _part_of(answer, at, at + n_tokens)
+                (with_words,) = add_words(
+                    [draft],
+                    timed_words(draft.text_tokens, own, tokenizer, written_language(transcript.task, language)),
+                    offset_s=(seek + first * FRAMES_PER_POSITION) / FRAMES_PER_SECOND,
+                    last_speech_end_s=spoken_until,
+                    prepended=options.prepend_punctuations,
+                    appended=options.append_punctuations,
+                )
+                span = (passage.first, passage.end)
+                timed.append(_placed(segment, with_words, own, record.bounds, span, not_before=spoken_until))
+                spoken_until = timed[-1].end
+                at += n_tokens
     segments = _merged(transcript.segments, timed)
     text = _joined(segments, transcript.language)
     duration = record.bounds.duration
     return replace(transcript, text=text, segments=segments, duration=duration, warnings=tuple(record.warnings))
 
 
+def _part_of(answer: Aligned, first: int, end: int) -> Aligned:
+    """The answer for a part of the tokens."""
+    return replace(answer, times=answer.times[first : end + 1], probabilities=answer.probabilities[first:end])
+
+
 def _placed(
-    passage: Passage, drafts: Sequence[Draft], answer: Aligned, bounds: Bounds, *, not_before: float
-) -> Iterator[Segment]:
-    """The segments of a passage with the words of their drafts, within the span in which they were looked for."""
-    probabilities = iter(answer.probabilities)
-    for segment, draft in zip(passage.segments, widened_to_words(drafts), strict=True):
-        own = list(islice(probabilities, len(draft.text_tokens)))
-        start, end = bounds.clamped(draft.start, draft.end, (passage.first, passage.end), not_before)
-        words = words_inside(draft.words or (), start, end)
-        if draft.tokens != segment.tokens:  # the text was changed, and what is said of it describes the old one
-            segment = replace(
-                segment, avg_logprob=_mean_log(own), compression_ratio=compression_ratio(segment.text.strip())
-            )
-        yield replace(segment, start=start, end=end, tokens=draft.tokens, words=words)
-        not_before = end
+    segment: Segment, draft: Draft, answer: Aligned, bounds: Bounds, span: Clip, *, not_before: float
+) -> Segment:
+    """The segment with the words of its draft, within the span in which they were looked for."""
+    (draft,) = widened_to_words([draft])
+    start, end = bounds.clamped(draft.start, draft.end, span, not_before)
+    words = words_inside(draft.words or (), start, end)
+    if draft.tokens != segment.tokens:  # the text was changed, and what is said of it describes the old one
+        ratio = compression_ratio(segment.text.strip())
+        segment = replace(segment, avg_logprob=_mean_log(answer.probabilities), compression_ratio=ratio)
+    return replace(segment, start=start, end=end, tokens=draft.tokens, words=words)
 
 
 def _mean_log(probabilities: Sequence[float]) -> float:
@@ -193,7 +209,7 @@ def _warn_of_english(transcript: Transcription, record: Record) -> None:
     record.warn_of_english(unused + (["task='translate'"] if transcript.task == "translate" else []))
 
 
-def draft_of(segment: Segment, tokenizer: Tokenizer) -> Draft:
+def _draft(segment: Segment, tokenizer: Tokenizer) -> Draft:
     """The segment with the tokens that it was decoded as, or, if its text was changed, those that its text becomes."""
     tokens = segment.tokens
     text_tokens = tuple(token for token in tokens if 0 <= token < tokenizer.n_vocab and tokenizer.is_text(token))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,27 +13,36 @@ from numpy.typing import NDArray
 _BONUS = 2  # for a pair that directly follows another one: words that stand together belong together
 _MOST_BITS = 8
 _NEAR = 3  # pairs that are at most this many words apart, in both sequences, support each other
-_TRUSTED_PAIRS = 3
+_TRUSTED_WORDS, _TRUSTED_LETTERS = 3, 8  # of pairs that support each other; one of the two is enough
+_AT_A_TIME = 256  # rows between two looks at whether to stop
 _NEVER = np.iinfo(np.int32).min // 2
 
 _Row = tuple[NDArray[np.int32], NDArray[np.int32]]
 """For each number of words heard, the best score whose last pair is the last word of both, and of anything else."""
 
 
-def matched(written: Sequence[str], heard: Sequence[str]) -> list[tuple[int, int]]:
+def matched(
+    written: Sequence[str], heard: Sequence[str], check: Callable[[], None] = lambda: None
+) -> list[tuple[int, int]]:
     """Pair equal words of two sequences, in order.
 
     The pairs are those of the longest common subsequence, in which rare words count more than frequent ones, and words
-    in a row more than the same words scattered. Pairs that stand alone are left out, since a few frequent words are
+    in a row more than the same words scattered. Short words that stand alone are left out, since a few of them are
     found in any two texts.
+
+    Args:
+        check: is called now and then, and may raise an error to stop.
 
     Returns:
         Pairs of indices, ascending in both.
     """
-    pairs = common_subsequence(written, heard)
-    return [
-        pair for cluster in _clusters(pairs) if len(cluster) >= min(_TRUSTED_PAIRS, len(written)) for pair in cluster
-    ]
+
+    def is_trusted(cluster: Sequence[tuple[int, int]]) -> bool:
+        n_letters = sum(len(written[index]) for index, _ in cluster)
+        return len(cluster) >= min(_TRUSTED_WORDS, len(written)) or n_letters >= _TRUSTED_LETTERS
+
+    clusters = _clusters(common_subsequence(written, heard, check))
+    return [pair for cluster in clusters if is_trusted(cluster) for pair in cluster]
 
 
 def _clusters(pairs: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
@@ -47,20 +56,23 @@ def _clusters(pairs: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]
         yield cluster
 
 
-def common_subsequence(written: Sequence[str], heard: Sequence[str]) -> list[tuple[int, int]]:
-    """The common subsequence with the highest score."""
-    table = _Table(written, heard)
+def common_subsequence(
+    written: Sequence[str], heard: Sequence[str], check: Callable[[], None] = lambda: None
+) -> list[tuple[int, int]]:
+    """Return the common subsequence with the highest score; see `matched`."""
+    table = _Table(written, heard, check)
     pairs: list[tuple[int, int]] = []
     i, j, bonus = len(written), len(heard), 0
     while i and j:
-        pair, other = table.row(i)
-        if pair[j] + bonus >= other[j]:
-            i, j, bonus = i - 1, j - 1, _BONUS
-            pairs.append((i, j))
-        elif other[j] == max(above[j] for above in table.row(i - 1)):
-            i, bonus = i - 1, 0
-        else:
+        (pair, other), without = table.row(i), np.maximum(*table.row(i - 1))
+        while j and pair[j] + bonus < other[j] != without[j]:
             j, bonus = j - 1, 0
+        if j and pair[j] + bonus >= other[j]:
+            j, bonus = j - 1, _BONUS
+            pairs.append((i - 1, j))
+        else:
+            bonus = 0
+        i -= 1
     return pairs[::-1]
 
 
@@ -71,7 +83,8 @@ class _Table:
     so the memory it needs grows with the square root of one length, times the other.
     """
 
-    def __init__(self, written: Sequence[str], heard: Sequence[str]) -> None:
+    def __init__(self, written: Sequence[str], heard: Sequence[str], check: Callable[[], None]) -> None:
+        self._check = check
         counts = Counter(heard)
         numbers = {word: number for number, word in enumerate(counts)}
         self._heard = np.array([numbers[word] for word in heard], np.int32)
@@ -90,14 +103,16 @@ class _Table:
     def row(self, i: int) -> _Row:
         """The scores with the first `i` words written."""
         if not self._first <= i < self._first + len(self._block):
-            kept = i // self._step
+            kept = max(i - 1, 0) // self._step  # so that the row before `i` is in the same block
             self._first = kept * self._step
-            self._block = [self._kept[kept], *self._rows(self._first, self._first + self._step - 1)]
+            self._block = [self._kept[kept], *self._rows(self._first, self._first + self._step)]
         return self._block[i - self._first]
 
     def _rows(self, first: int, end: int) -> Iterator[_Row]:
         row = self._kept[first // self._step]
-        for number, bits in self._words[first:end]:
+        for index, (number, bits) in enumerate(self._words[first:end]):
+            if index % _AT_A_TIME == 0:
+                self._check()
             row = _next_row(row, self._heard == number, bits)
             yield row
 

@@ -11,7 +11,8 @@ from whisperlite.results import Segment
 from whisperlite.text.prompt import N_TEXT_CTX
 from whisperlite.transcription.bounds import Bounds
 
-MARGIN_S = 0.5  # around a segment, whose times are not exact
+LONGEST_S = WINDOW_FRAMES / FRAMES_PER_SECOND  # of a passage
+MARGIN_S = 0.5  # after a segment, whose end is not exact
 MOST_TOKENS = N_TEXT_CTX - 8  # of a passage; the prompt and the end take fewer than 8
 
 
@@ -72,6 +73,15 @@ def windows_of(passages: Iterable[Passage]) -> Iterator[tuple[int, list[Passage]
         group.append(passage)
     if group:
         yield group[0].first, group
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; half a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def frames(seconds: float) -> int:
