@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 _BONUS = 2  # for a pair that directly follows another one: words that stand together belong together
 _MOST_BITS = 8
 _NEAR = 3  # pairs that are at most this many words apart, in both sequences, support each other
-_TRUSTED_WORDS, _TRUSTED_LETTERS = 3, 8  # of pairs that support each other; one of the two is enough
+_FEW_LETTERS, _MANY_LETTERS = 5, 8  # of pairs that support each other: the first are enough for three or more of them
 _AT_A_TIME = 256  # rows between two looks at whether to stop
 _NEVER = np.iinfo(np.int32).min // 2
 
@@ -38,8 +38,10 @@ def matched(
     """
 
     def is_trusted(cluster: Sequence[tuple[int, int]]) -> bool:
+        if len(cluster) == len(written):
+            return True
         n_letters = sum(len(written[index]) for index, _ in cluster)
-        return len(cluster) >= min(_TRUSTED_WORDS, len(written)) or n_letters >= _TRUSTED_LETTERS
+        return n_letters >= (_FEW_LETTERS if len(cluster) >= 3 else _MANY_LETTERS)
 
     clusters = _clusters(common_subsequence(written, heard, check))
     return [pair for cluster in clusters if is_trusted(cluster) for pair in cluster]
