@@ -340,7 +340,7 @@ class Whisper:
             audio: the recording, in any form that `transcribe` accepts.
             transcript: a `Transcription`, of which the text, times and language of the segments count, and whether it
                 is a translation (`task`); to change a text, use `dataclasses.replace`. Or a text in the language that
-                is spoken: each line becomes a segment, and a line of more than 25 s or 440 tokens is cut at its sentences.
+                is spoken: each line becomes a segment, and one of more than 25 s or 440 tokens is cut into sentences.
             language: the language of a plain text; None: it is detected. A `Transcription` has its own.
             on_progress: as in `transcribe`; with a plain text there are twice as many seconds in all, since the
                 recording is gone through twice.
