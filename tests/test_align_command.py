@@ -67,6 +67,7 @@ def test_an_output_never_replaces_the_text(folder: Path, capsys: pytest.CaptureF
         ("latin.txt", "Schöne Grüße".encode("latin-1"), "is not UTF-8"),
         ("broken.json", b"{", "is not the JSON of a transcript"),
         ("other.json", b"[]", "is not the JSON of a transcript"),
+        ("talk.srt", b"1\n00:00:00,000 --> 00:00:01,000\nAnd\n", "is a file of subtitles"),
     ],
 )
 def test_what_is_no_transcript_is_refused_before_a_model_is_loaded(
@@ -114,3 +115,27 @@ def test_a_warning_names_what_was_not_heard(folder: Path, capsys: pytest.Capture
         file.write("\nNobody ever said this line.")
     assert aligned(folder, "-f", "lrc") == 0
     assert "'Nobody ever said this line.'" in capsys.readouterr().err
+
+
+def test_a_blank_text_is_a_wrong_argument(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "talk.txt").write_bytes(b"\xef\xbb\xbf \n")
+    assert aligned(folder) == 2
+    error = capsys.readouterr().err
+    assert "talk.txt: There is no text" in error
+    assert "talk.wav" not in error
+
+
+def test_a_text_with_another_name_is_not_replaced_either(folder: Path) -> None:
+    (folder / "name.lyrics").hardlink_to(folder / "talk.txt")
+    text = (folder / "talk.txt").read_bytes()
+    assert aligned(folder, "--verbose", "False", text="name.lyrics") == 0
+    assert (folder / "talk.txt").read_bytes() == text
+    assert (folder / "talk.srt").is_file()
+
+
+def test_a_folder_is_no_recording(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(["align", ".", "talk.txt", "-o", "out", *QUICK]) == 1
+    assert "Traceback" not in capsys.readouterr().err

@@ -20,7 +20,7 @@ from whisperlite.decoding.engine import Engine
 from whisperlite.transcription.bounds import Bounds
 from whisperlite.transcription.passages import MOST_TOKENS, Passage, windows_of
 from whisperlite.transcription.record import Record
-from whisperlite.transcription.written_text import check_text, place_text
+from whisperlite.transcription.written_text import checked_text, place_text
 
 RECORDING = DATA / "librivox.wav"
 
@@ -139,7 +139,22 @@ def test_without_spaces_letters_are_matched() -> None:
 def test_a_line_of_punctuation_stays_with_what_comes_before_it() -> None:
     result, passages, _ = placed("***\none two three\n— —\nfour five six", heard("one two three four five six", 1.0))
     assert [each.text for each in result.segments] == [" ***", " one two three", " — —", " four five six"]
-    assert sum(len(each.segments) for each in passages) == 4
+    assert spans(passages) == [(3, 1.0, 2.5), (1, 2.5, 4.5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("one two three four", heard("one two three four", 2.0)),
+        ("one two three four\nla la la la", heard("one two three four", 2.0)),
+        ("Jansky's xylophone\none two three four", heard("one two three four", 40.0)),
+    ],
+)
+def test_a_line_of_punctuation_moves_nothing(text: str, said: Segment) -> None:
+    _, without, _ = placed(text, said)
+    for marked in (f"♪\n{text}", f"{text}\n***"):
+        _, passages, _ = placed(marked, said)
+        assert [each[1:] for each in spans(passages)] == [each[1:] for each in spans(without)]
 
 
 def test_a_word_longer_than_any_is_divided() -> None:
@@ -201,7 +216,7 @@ def test_decomposed_letters_and_unseen_characters_are_compared_without_them() ->
     said = evenly(list("がぎぐげご"), 20.0, 0.5)
     _, passages, warnings = placed(unicodedata.normalize("NFD", "がぎぐげご"), said, language="ja")
     assert (passages[0].first, warnings) == (2000, [])
-    _, passages, warnings = placed("\ufeffsur\u00adpassed\u200b", heard("surpassed", 20.0))
+    _, passages, warnings = placed(checked_text("\ufeffsur\u00adpassed\u200b"), heard("surpassed", 20.0))
     assert (passages[0].first, warnings) == (2000, [])
 
 
@@ -227,7 +242,9 @@ def test_many_short_lines_are_no_more_tokens_than_a_passage_may_have() -> None:
         assert sum(len(MULTILINGUAL.encode(each.text)) for each in passage.segments) <= MOST_TOKENS
 
 
-TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d", "e.", "—", "f-g"]), max_size=9), max_size=12)
+TEXTS = st.lists(
+    st.lists(st.sampled_from(["a", "b", "c", "d", "e.", "—", "f-g", "la " * 150]), max_size=9), max_size=12
+)
 
 
 @given(TEXTS, st.lists(st.sampled_from("abcdefg"), max_size=60), st.floats(0.05, 3.0), st.sampled_from(["en", "zh"]))
@@ -254,11 +271,11 @@ def test_passages_hold_the_whole_text_in_order_and_fit(
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("", "no text to align"), (" \n\t\n", "no text to align"), ("a \ud800 b", "surrogate")]
+    ("text", "message"), [("", "no text to align"), ("\ufeff \n\t\n", "no text to align"), ("a \ud800 b", "surrogate")]
 )
 def test_what_is_no_text_is_refused(text: str, message: str) -> None:
     with pytest.raises(OptionError, match=message) as error:
-        check_text(text)
+        checked_text(text)
     assert error.value.option == "transcript"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
@@ -28,21 +28,27 @@ class Parser(argparse.ArgumentParser):
         return f"There is no {flag}. Did you mean --{near}?\n" if near else ""
 
 
-def add_options(group: argparse._ActionsContainer, options: type[Any], names: Collection[str] | None = None) -> None:
-    """Add a flag for each field of a class of options, or for those that are named."""
+def add_options(group: argparse._ActionsContainer, options: type[Any], helps: Mapping[str, str] | None = None) -> None:
+    """Add flags for fields of a class of options.
+
+    Args:
+        helps: the names of the fields, with what else they mean here; None: all fields.
+    """
     for definition in fields(options):
-        if names is None or definition.name in names:
+        if helps is None:
             group.add_argument(f"--{definition.name}", **argument_of(definition))
+        elif definition.name in helps:
+            group.add_argument(f"--{definition.name}", **argument_of(definition, helps[definition.name]))
 
 
-def argument_of(definition: Field[Any]) -> dict[str, Any]:
+def argument_of(definition: Field[Any], help: str | None = None) -> dict[str, Any]:
     """The keyword arguments of `add_argument` for a field of options: type, default, metavar and help."""
     kind: Kind = definition.metadata["kind"]
     return {
         "type": parser_of(kind),
         "default": definition.default,
         "metavar": "{" + ",".join(kind.choices) + "}" if kind.choices else "VALUE",
-        "help": f"{definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
+        "help": f"{help or definition.metadata['help']} (default: {definition.default!r})".replace("%", "%%"),
     }
 
 

@@ -35,7 +35,7 @@ from whisperlite.results import LanguageDetection, Segment, Transcription
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcription.known_text import check_transcript
 from whisperlite.transcription.listening import detection_of, detection_places, finite
-from whisperlite.transcription.written_text import check_text
+from whisperlite.transcription.written_text import checked_text
 
 _MOST_SLOTS = 16  # windows of one `decode` that are decoded together
 
@@ -364,7 +364,7 @@ class Whisper:
         """
         check_callable("on_progress", on_progress)
         if isinstance(transcript, str):
-            check_text(transcript)
+            transcript = checked_text(transcript)
         elif not isinstance(transcript, Transcription):
             raise OptionError(f"{transcript!r} is neither a Transcription nor a text.", option="transcript")
         elif language is not None:

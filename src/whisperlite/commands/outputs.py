@@ -36,8 +36,7 @@ def outputs_of(
     owners: dict[Path, str] = {}
     inputs = {each for file in (*files, *besides) for each in _identities(Path(file))}
     for file in dict.fromkeys(files):
-        stem = "stdin" if file == STDIN else Path(file).stem
-        outputs[file] = {name: folder / f"{stem}.{name}" for name in formats}
+        outputs[file] = {name: _output(file, folder, name) for name in formats}
         for path in outputs[file].values():
             if path in owners:
                 raise OptionError(
@@ -48,6 +47,17 @@ def outputs_of(
                 raise OptionError(f"{path} is one of the inputs and would be overwritten; give another --output_dir.")
             owners[path] = file
     return outputs
+
+
+def formats_beside(text: str, file: str, folder: Path, formats: Sequence[str]) -> list[str]:
+    """Return the formats whose output for a recording would not replace a text that is read."""
+    own = set(_identities(Path(text)))
+    return [name for name in formats if own.isdisjoint(_identities(_output(file, folder, name)))]
+
+
+def _output(file: str, folder: Path, name: str) -> Path:
+    stem = "stdin" if file == STDIN else Path(file).stem
+    return folder / f"{stem}.{name}"
 
 
 def make_folder(folder: Path) -> None:

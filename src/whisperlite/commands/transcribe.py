@@ -14,7 +14,7 @@ from typing import Any
 import whisperlite
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
-from whisperlite.commands.format_flag import add_output_flags, formats_of, with_formats_joined
+from whisperlite.commands.output_flags import add_output_flags, formats_of, subtitles_of, with_formats_joined
 from whisperlite.commands.outputs import STDIN, make_folder, outputs_of, write
 from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, print_warnings, reason_of, say
 from whisperlite.errors import CancelledError, DecodingError, WhisperliteError
@@ -37,7 +37,7 @@ def transcribe(arguments: list[str]) -> int:
     try:
         chosen = make_options(options)  # contradictions are refused before the model is loaded
         slots_for(chosen, values["batch_size"])
-        subtitles = SubtitleOptions(**{each.name: values[each.name] for each in fields(SubtitleOptions)})
+        subtitles = subtitles_of(values)
         refuse_inapplicable(subtitles, formats)
         for name in subtitles.given:
             if not options["word_timestamps"]:

@@ -91,7 +91,7 @@ def align_text(
 
     Args:
         features: of the recording.
-        transcript: one that `check_transcript` accepts.
+        transcript: whose segments are in order.
         passages: its segments with text, in their order.
         options: the punctuation that is joined to words.
         record: gets the warnings of the result, and knows the bounds of the recording.
@@ -154,7 +154,7 @@ def _placed(
     (draft,) = widened_to_words([draft])
     start, end = bounds.clamped(draft.start, draft.end, span, not_before)
     words = words_inside(draft.words or (), start, end)
-    if draft.tokens != segment.tokens:  # the text was changed, and what is said of it describes the old one
+    if draft.tokens != segment.tokens:  # the text is new: what the segment says of its text does not describe it
         ratio = compression_ratio(segment.text.strip())
         segment = replace(segment, avg_logprob=_mean_log(answer.probabilities), compression_ratio=ratio)
     return replace(segment, start=start, end=end, tokens=draft.tokens, words=words)

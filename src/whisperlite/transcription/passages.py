@@ -67,6 +67,7 @@ def windows_of(passages: Iterable[Passage]) -> Iterator[tuple[int, list[Passage]
     """
     group: list[Passage] = []
     for passage in passages:
+        assert not group or group[-1].first <= passage.first, "passages are in order"
         if group and passage.end - group[0].first > WINDOW_FRAMES:
             yield group[0].first, group
             group = []

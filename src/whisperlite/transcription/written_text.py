@@ -26,16 +26,18 @@ _UNHEARD_WORD_S = 0.3
 _LONGEST_WORD_S = 1.0  # words that were not heard are looked for this far around where they are supposed, for each
 
 
-def check_text(text: str) -> None:
-    """Check what can be checked before the recording is read.
+def checked_text(text: str) -> str:
+    """Check what can be checked before the recording is read, and return the text without a byte order mark.
 
     Raises:
         OptionError: there is no text, or it is not Unicode.
     """
+    text = text.lstrip("\ufeff")
     if not text.strip():
         raise OptionError("There is no text to align: give what is said in the recording.", option="transcript")
     if not is_unicode(text):
         raise OptionError("The text has half a surrogate pair, which is no character.", option="transcript")
+    return text
 
 
 def place_text(
@@ -47,24 +49,27 @@ def place_text(
     clauses. Segments are joined into one passage where it is not known where the one ends and the other begins.
 
     Args:
-        text: one that `check_text` accepts.
+        text: as `checked_text` returns it.
         heard: the transcription of the recording, with words.
         record: gets a warning if segments were not heard.
         check: is called now and then, and may raise an error to stop.
     """
-    lines = _lines(text.removeprefix("\ufeff"), heard, record.bounds.duration, check)
+    lines = _lines(text, heard, record.bounds.duration, check)
     parts = [part for line in lines for part in _divided(line, tokenizer)]
     segments = [_segment(number, part, heard) for number, part in enumerate(parts)]
-    unheard = [segment for segment, part in zip(segments, parts, strict=True) if _is_unheard(part)]
+    unheard = [part for part in parts if not _is_mark(part) and all(each.place.kind != "heard" for each in part)]
     if unheard:
+        first = "".join(each.text for each in unheard[0]).strip()
         record.warn(
             f"Nothing of {len(unheard)} of {len(segments)} segments was heard as it is written, so their times may be "
-            f"wrong. The first of them is {unheard[0].text.strip()[:40]!r}, at about {unheard[0].start:.0f} s."
+            f"wrong. The first of them is {first[:40]!r}, at about {unheard[0][0].place.start:.0f} s."
         )
-    passages, waiting = [], iter(segments)
+    passages: list[Passage] = []
+    waiting, earliest = iter(segments), 0.0
     for group in _groups(parts, tokenizer):
-        own = list(islice(waiting, len(group)))
-        passages.append(Passage.between(own, *_span(list(chain.from_iterable(group))), record.bounds))
+        start, end = _span(list(chain.from_iterable(group)))
+        earliest = max(start, earliest)  # passages are in order
+        passages.append(Passage.between(list(islice(waiting, len(group))), earliest, end, record.bounds))
     return replace(heard, segments=tuple(segments), skipped=(), attempts=()), passages
 
 
@@ -76,14 +81,14 @@ class _Place:
         start, end: its time, or a guess.
         earliest, latest: it was not said before or after these.
         kind: "heard": it was heard as it is written. "guessed": it was not, but there is room for it, where something
-            else was heard or nothing. "unsaid": there is no room for it. "mark": its line is only punctuation.
+            else was heard or nothing. "unsaid": there is no room for it.
     """
 
     start: float
     end: float
     earliest: float
     latest: float
-    kind: Literal["heard", "guessed", "unsaid", "mark"]
+    kind: Literal["heard", "guessed", "unsaid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +133,14 @@ def _divided(line: _Part, tokenizer: Tokenizer) -> Iterator[_Part]:
 
 
 def _groups(parts: Sequence[_Part], tokenizer: Tokenizer) -> Iterator[list[_Part]]:
-    """Join parts of the text where one ends and the next begins with words of uncertain time, if they fit."""
+    """Join parts where one ends or the next begins with a word of uncertain time, or one has no words, if they fit."""
     group: list[_Part] = []
     n_tokens = 0
     for part in parts:
         own = _n_tokens("".join(each.text for each in part), tokenizer)
         if group:
-            before, after = group[-1][-1].place, part[0].place
-            is_certain = {before.kind, after.kind} <= {"heard", "unsaid"}
+            is_certain = "guessed" not in (group[-1][-1].place.kind, part[0].place.kind)
+            is_certain = is_certain and not (_is_mark(part) or all(map(_is_mark, group)))
             is_long = part[-1].place.end - group[0][0].place.start > _USUAL_S or n_tokens + own > MOST_TOKENS
             if is_certain or is_long:
                 yield group
@@ -181,9 +186,9 @@ def _segment(number: int, part: _Part, heard: Transcription) -> Segment:
     )
 
 
-def _is_unheard(part: _Part) -> bool:
-    kinds = {each.place.kind for each in part}
-    return "heard" not in kinds and kinds != {"mark"}
+def _is_mark(part: _Part) -> bool:
+    """Whether it is only punctuation, such as *** or ♪."""
+    return not compared_words([each.text for each in part], by_letter=True)
 
 
 # Times
@@ -201,25 +206,28 @@ def _lines(text: str, heard: Transcription, duration: float, check: Callable[[],
     times = [_Time(heard.words[first].start, heard.words[last].end) for _, first, last in spoken]
     owned: list[list[_Place]] = [[] for _ in words]
     places = _places([lines_of[first] for _, first, _ in written], pairs, times, duration)
-    for (_, first, _), place in zip(written, places, strict=True):
-        owned[first].append(place)
-    rest = iter(zip(words, (_joint(own) if own else None for own in owned), strict=True))
+    for (_, index, _), each in zip(written, places, strict=True):
+        owned[index].append(each)
+    known = [_joint(own) if own else None for own in owned]
+    anywhere = _Place(0.0, 0.0, 0.0, duration, "guessed")
+    beginning = next((place for place in known if place is not None), anywhere)
+    rest = iter(zip(words, known, strict=True))
     found: list[_Part] = []
-    before = next((own[0].start for own in owned if own), 0.0)
+    place = replace(beginning, end=beginning.start)
     for line in lines:
-        found.append(_with_marks(list(islice(rest, len(line))), before))
-        before = found[-1][-1].place.end
+        found.append(_with_marks(list(islice(rest, len(line))), place))
+        place = found[-1][-1].place
     return found
 
 
-def _with_marks(line: Sequence[tuple[str, _Place | None]], before: float) -> _Part:
-    """A line whose words that are only punctuation, and have no place, are with the word before or after them.
+def _with_marks(line: Sequence[tuple[str, _Place | None]], before: _Place) -> _Part:
+    """A line in which words without a place, which are only punctuation, are with the word before or after them.
 
     Args:
-        before: where a line without any other words is, in seconds.
+        before: the place of the word before the line, for a line without any other words.
     """
     first = next((place for _, place in line if place is not None), None)
-    place = _Place(before, before, before, before, "mark") if first is None else replace(first, end=first.start)
+    place = before if first is None else replace(first, end=first.start)
     found = []
     for text, own in line:
         place = own or replace(place, start=place.end)

@@ -1,13 +1,14 @@
-"""The flags that say what is written and where: `--output_format`, one or more names of formats, and others."""
+"""The flags that say what is written, and where."""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from whisperlite.formats import WRITERS
+from whisperlite.formats import WRITERS, SubtitleOptions
 
 FORMATS = (*WRITERS, "all")
 
@@ -32,6 +33,15 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
 def formats_of(values: Mapping[str, Any]) -> list[str]:
     """The formats to write, from the values of the flags."""
     return list(WRITERS) if "all" in values["output_format"] else values["output_format"]
+
+
+def subtitles_of(values: Mapping[str, Any]) -> SubtitleOptions:
+    """How subtitles are laid out, from the values of the flags.
+
+    Raises:
+        OptionError: the values contradict each other.
+    """
+    return SubtitleOptions(**{each.name: values[each.name] for each in fields(SubtitleOptions)})
 
 
 def with_formats_joined(arguments: Sequence[str]) -> list[str]:
