@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from whisperlite.audio.mel import Samples
 from whisperlite.nn.linear import has_fast_product
 
 DATA = Path(__file__).parent / "data"
+# A background job of a script ignores interrupts, and what it starts would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 in_bfloat16 = pytest.mark.skipif(not has_fast_product(torch.bfloat16), reason="this processor is slow in bfloat16")
 
 

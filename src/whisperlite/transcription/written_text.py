@@ -139,10 +139,10 @@ def _groups(parts: Sequence[_Part], tokenizer: Tokenizer) -> Iterator[list[_Part
     for part in parts:
         own = _n_tokens("".join(each.text for each in part), tokenizer)
         if group:
-            is_certain = "guessed" not in (group[-1][-1].place.kind, part[0].place.kind)
-            is_certain = is_certain and not (_is_mark(part) or all(map(_is_mark, group)))
+            is_guess = "guessed" in (group[-1][-1].place.kind, part[0].place.kind)
+            has_marks = _is_mark(part) or all(map(_is_mark, group))
             is_long = part[-1].place.end - group[0][0].place.start > _USUAL_S or n_tokens + own > MOST_TOKENS
-            if is_certain or is_long:
+            if is_long or not (is_guess or has_marks):
                 yield group
                 group, n_tokens = [], 0
         group.append(part)
