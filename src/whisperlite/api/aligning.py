@@ -10,6 +10,7 @@ from whisperlite.audio.load import Audio, AudioSource
 from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.cancel import Stop
 from whisperlite.decoding.asks import Answer
+from whisperlite.decoding.engine import Engine
 from whisperlite.errors import CancelledError, DecodingError
 from whisperlite.options import Options
 from whisperlite.results import Transcription
@@ -36,6 +37,7 @@ def aligned(
     """Return a transcript or a text that was checked, with words; see `Whisper.align`."""
     features, sound = runtime.features(audio, sampling_rate, options, stop)
     bounds = Bounds(features.content_frames, sound.duration)
+    engine = runtime.engine()
     if isinstance(transcript, Transcription):
         heard_s = 0.0
         record = Record(bounds, [*transcript.warnings, *sound.warnings, *runtime.warnings(options)])
@@ -43,12 +45,11 @@ def aligned(
         passages = list(passages_of(transcript.segments, bounds))
     else:
         heard_s = sound.duration
-        heard = _heard(runtime, sound, options, on_progress, stop)
+        heard = _heard(runtime, engine, sound, options, on_progress, stop)
         record = Record(bounds, [*sound.warnings, *heard.warnings])
         transcript, passages = place_text(transcript, heard, runtime.tokenizer, record, stop.check)
     total_s = heard_s + sound.duration
     asks = align_text(features, runtime.tokenizer, transcript, passages, options, record=record)
-    engine = runtime.engine()
     answer: Answer | None = None
     for passage in passages:
         stop.check()
@@ -64,11 +65,13 @@ def aligned(
     raise AssertionError("each passage is asked about once")
 
 
-def _heard(runtime: Runtime, sound: Audio, options: Options, on_progress: Progress, stop: Stop) -> Transcription:
+def _heard(
+    runtime: Runtime, engine: Engine, sound: Audio, options: Options, on_progress: Progress, stop: Stop
+) -> Transcription:
     """Transcribe a recording that was read: the first half of the work on a text."""
     try:
         recording, _ = runtime.recording(sound.samples, options, None, stop)
-        with closing(drive(recording, runtime.engine())) as windows:  # also if the callback raises
+        with closing(drive(recording, engine)) as windows:  # also if the callback raises
             while True:
                 try:
                     window = next(windows)

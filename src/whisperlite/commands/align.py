@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import whisperlite
-from whisperlite.commands.output_flags import add_output_flags, formats_of, subtitles_of, with_formats_joined
+from whisperlite.commands.output_flags import (
+    add_output_flags,
+    add_verbose_flag,
+    formats_of,
+    subtitles_of,
+    with_formats_joined,
+)
 from whisperlite.commands.outputs import formats_beside, make_folder, outputs_of, write
 from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, print_warnings, reason_of, say
 from whisperlite.errors import OptionError, WhisperliteError
 from whisperlite.exit_status import FAILED, WRONG_ARGUMENTS
-from whisperlite.flags import Parser, add_options, parser_of
+from whisperlite.flags import Parser, add_options
 from whisperlite.formats import SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
-from whisperlite.kinds import FLAG
 from whisperlite.model_flags import add_model_flags, load_arguments
 from whisperlite.options import Options
 from whisperlite.results import Transcription
@@ -111,13 +116,7 @@ def _parser() -> Parser:
     )
     add_model_flags(parser)
     add_output_flags(parser)
-    parser.add_argument(
-        "--verbose",
-        type=parser_of(FLAG),
-        default=True,
-        metavar="{True,False}",
-        help="Print the segments. (default: True)",
-    )
+    add_verbose_flag(parser, "Print the segments.")
     add_options(parser, Options, _OPTIONS)
     add_options(parser.add_argument_group("subtitles"), SubtitleOptions)
     return parser

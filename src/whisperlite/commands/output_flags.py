@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from whisperlite.flags import parser_of
 from whisperlite.formats import WRITERS, SubtitleOptions
+from whisperlite.kinds import FLAG
 
 FORMATS = (*WRITERS, "all")
 
@@ -27,6 +29,17 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"Output formats: one or more of {', '.join(FORMATS)}, separated by spaces or commas, or with a flag "
         "each. (default: all)",
+    )
+
+
+def add_verbose_flag(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add `--verbose`, which is on by default."""
+    parser.add_argument(
+        "--verbose",
+        type=parser_of(FLAG),
+        default=True,
+        metavar="{True,False}",
+        help=f"{meaning} (default: True)",
     )
 
 

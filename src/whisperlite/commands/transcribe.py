@@ -14,15 +14,20 @@ from typing import Any
 import whisperlite
 from whisperlite.batches import slots_for
 from whisperlite.cancel import CancelToken
-from whisperlite.commands.output_flags import add_output_flags, formats_of, subtitles_of, with_formats_joined
+from whisperlite.commands.output_flags import (
+    add_output_flags,
+    add_verbose_flag,
+    formats_of,
+    subtitles_of,
+    with_formats_joined,
+)
 from whisperlite.commands.outputs import STDIN, make_folder, outputs_of, write
 from whisperlite.commands.terminal import ProgressBar, interruptible, print_line, print_warnings, reason_of, say
 from whisperlite.errors import CancelledError, DecodingError, WhisperliteError
 from whisperlite.exit_status import FAILED, WRONG_ARGUMENTS
-from whisperlite.flags import Parser, add_options, parser_of
+from whisperlite.flags import Parser, add_options
 from whisperlite.formats import SubtitleOptions, refuse_inapplicable
 from whisperlite.formats.text import timed_line
-from whisperlite.kinds import FLAG
 from whisperlite.model_flags import add_model_flags, load_arguments
 from whisperlite.options import Options, make_options
 from whisperlite.results import Segment, Transcription
@@ -180,13 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="Skip a recording if all its output files exist. Partial transcripts are then not written.",
     )
-    parser.add_argument(
-        "--verbose",
-        type=parser_of(FLAG),
-        default=True,
-        metavar="{True,False}",
-        help="Print each segment as soon as it is accepted. (default: True)",
-    )
+    add_verbose_flag(parser, "Print each segment as soon as it is accepted.")
     add_options(parser.add_argument_group("transcription"), Options)
     add_options(parser.add_argument_group("subtitles", "All of these need --word_timestamps True."), SubtitleOptions)
     return parser
