@@ -356,3 +356,12 @@ def from_names(kind: type[_T], values: Mapping[str, Any]) -> _T:
 def no_such(what: str, name: str, names: Sequence[str]) -> str:
     """The error message for an unknown name (of an option, for example): the nearest known name, and all of them."""
     return f"There is no {what} {name!r}. {hint(name, names)}{what.capitalize()}s: {', '.join(names)}."
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; half a surrogate pair, which JSON can express, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -10,6 +10,7 @@ import re
 import string
 from typing import Any
 
+from whisperlite.kinds import is_unicode
 from whisperlite.server.fields import unique
 from whisperlite.server.problems import Problem
 
@@ -67,7 +68,7 @@ def _parse(content: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise Problem(422, "The body is JSON, but not an object.")
     for name, value in values.items():
-        if not _is_text(name) or not _is_flat(value, _MOST_DEPTH):
+        if not is_unicode(name) or not _is_flat(value, _MOST_DEPTH):
             shown = name.encode(errors="replace").decode()[:100]
             raise Problem(422, f"{shown!r} is nested too deeply, or has a string that is not valid Unicode.", shown)
     return values
@@ -75,20 +76,11 @@ def _parse(content: bytes) -> dict[str, Any]:
 
 def _is_flat(value: Any, depth: int) -> bool:
     if isinstance(value, str):
-        return _is_text(value)
+        return is_unicode(value)
     if not isinstance(value, (list, dict)):
         return True
     parts = [*value, *value.values()] if isinstance(value, dict) else value
     return depth > 0 and all(_is_flat(part, depth - 1) for part in parts)
-
-
-def _is_text(text: str) -> bool:
-    """Whether a string is valid Unicode: JSON can also express lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _from_base64(text: Any, name: str) -> bytes:

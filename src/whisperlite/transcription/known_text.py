@@ -13,6 +13,7 @@ from whisperlite.decoding.asks import Align, Aligned
 from whisperlite.decoding.encoding import Encoding
 from whisperlite.decoding.engine import compression_ratio
 from whisperlite.errors import DecodingError, LanguageError, OptionError
+from whisperlite.kinds import is_unicode
 from whisperlite.languages import UNSPACED_LANGUAGES
 from whisperlite.nn.config import FRAMES_PER_POSITION
 from whisperlite.options import Options
@@ -28,7 +29,6 @@ from whisperlite.transcription.passages import (
     MOST_TOKENS,
     Passage,
     frames,
-    is_unicode,
     windows_of,
     with_text,
 )

@@ -76,15 +76,6 @@ def windows_of(passages: Iterable[Passage]) -> Iterator[tuple[int, list[Passage]
         yield group[0].first, group
 
 
-def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8; half a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def frames(seconds: float) -> int:
     """The nearest frame."""
     return round(seconds * FRAMES_PER_SECOND)

@@ -11,12 +11,13 @@ from typing import Literal
 from whisperlite.audio.mel import FRAMES_PER_SECOND
 from whisperlite.errors import OptionError
 from whisperlite.formats.sentences import fitting, sentences
+from whisperlite.kinds import is_unicode
 from whisperlite.languages import UNSPACED_LANGUAGES
 from whisperlite.results import Segment, Transcription, Word
 from whisperlite.text.tokenizer import Tokenizer
 from whisperlite.transcript_search import compared_words
 from whisperlite.transcription.matching import matched
-from whisperlite.transcription.passages import LONGEST_S, MARGIN_S, MOST_TOKENS, Passage, is_unicode
+from whisperlite.transcription.passages import LONGEST_S, MARGIN_S, MOST_TOKENS, Passage
 from whisperlite.transcription.record import Record
 
 _USUAL_S = 25.0  # longest passage, so that a window has room around it for words that were not heard
